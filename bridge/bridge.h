@@ -1,0 +1,417 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * tb-rpc-mqtt-bridge: pops calls from Redis, publishes them to MQTT devices
+ * and reports back.
+ *
+ * One thread, one poll() loop (main.c) over three sockets.  Who owns what:
+ *
+ *   pop.c       the Redis connection that blocks in BLMPOP; owns nothing else
+ *   command.c   the Redis connection for everything else; owns tb_cmd_t, each
+ *               of which lives until its reply has come, over reconnects
+ *   calls.c     owns tb_call_t, from the pop to the end of the last report
+ *   mqtt.c      owns the libmosquitto client, which is thrown away at every
+ *               disconnect; maps packet ids to calls, owns none of them
+ *   answer.c    turns messages of devices into tb_rpc_respond commands
+ *   presence.c  owns tb_device_t: who is online, and under which session
+ *
+ * Everything is bounded: calls by --concurrency, answers by count and bytes
+ * (the MQTT socket is not read meanwhile), devices by --max-devices.
+ */
+
+
+#ifndef _TB_BRIDGE_H_INCLUDED_
+#define _TB_BRIDGE_H_INCLUDED_
+
+
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hiredis/hiredis.h>
+#include <mosquitto.h>
+
+
+#define TB_OK                0
+#define TB_ERROR            -1
+
+#define TB_UUID_LEN          36
+#define TB_MAX_SESSION       64
+#define TB_MAX_SHARDS        16384
+#define TB_MAX_TOPIC         4096
+#define TB_MAX_ENVELOPE      (4 * 1024 * 1024)
+#define TB_MAX_PIECES        32
+
+/* commands written to Redis and not yet answered */
+#define TB_MAX_PIPELINE      256
+/* presence commands among them */
+#define TB_MAX_PRESENCE      128
+#define TB_POP_COUNT         64
+/* BLMPOP returns at least so often, seconds */
+#define TB_POP_TIMEOUT       1
+#define TB_COMMAND_TIMEOUT   5000
+#define TB_CONNECT_TIMEOUT   5000
+#define TB_PUBACK_TIMEOUT    30000
+/* a call that went down with so many connections is left to its ack_timeout */
+#define TB_MAX_PUBLISHES     3
+#define TB_MAX_ANSWER_BYTES  (16 * 1024 * 1024)
+
+#define TB_LOG_ERROR         0
+#define TB_LOG_WARN          1
+#define TB_LOG_INFO          2
+#define TB_LOG_DEBUG         3
+
+
+typedef struct tb_bridge_s  tb_bridge_t;
+typedef struct tb_call_s    tb_call_t;
+typedef struct tb_cmd_s     tb_cmd_t;
+typedef struct tb_device_s  tb_device_t;
+
+
+typedef struct {
+    const char          *data;
+    size_t               len;
+} tb_str_t;
+
+
+/* topic templates */
+
+typedef enum {
+    TB_VAR_LITERAL = 0,
+    TB_VAR_DEVICE_ID,
+    TB_VAR_REQUEST_ID,
+    TB_VAR_NAME,
+    TB_VAR_TENANT_ID,
+    TB_VAR_METHOD,
+    TB_VAR_MAX
+} tb_var_e;
+
+
+typedef struct {
+    tb_var_e             var;
+    tb_str_t             text;             /* of a literal */
+} tb_piece_t;
+
+
+typedef struct {
+    char                *source;
+    char                *subscription;     /* with + for levels of variables */
+    tb_piece_t           pieces[TB_MAX_PIECES];
+    unsigned             npieces;
+    unsigned             vars;             /* 1 << tb_var_e */
+} tb_template_t;
+
+
+/* what main() was told */
+
+typedef struct {
+    char                *name;
+    char                *prefix;
+
+    char                *redis_host;       /* NULL when a unix socket */
+    char                *redis_unix;
+    int                  redis_port;
+    int                  redis_db;
+    char                *redis_user;
+    char                *redis_password;
+
+    char                *broker_host;
+    int                  broker_port;
+    char                *client_id;
+    char                *mqtt_user;
+    char                *mqtt_password;
+    int                  keepalive;
+    int                  keep_session;     /* --client-id was given */
+    int                  qos;
+
+    tb_template_t        request;
+    tb_template_t        response;
+    tb_template_t        presence;
+    char                *online;
+    char                *offline;
+
+    int                  shards;           /* 0: as tb:meta says */
+    int                  fixed;            /* --static: no presence topic */
+    int                  session_ttl;
+    int                  concurrency;
+    int                  max_answers;
+    int                  max_response;
+    int                  max_devices;
+    int                  drain;
+} tb_options_t;
+
+
+/* a Redis connection: non-blocking hiredis under our own poll() */
+
+typedef enum {
+    TB_REDIS_CLOSED = 0,
+    TB_REDIS_CONNECTING,
+    TB_REDIS_HANDSHAKE,
+    TB_REDIS_READY
+} tb_redis_state_e;
+
+
+typedef struct {
+    const char          *label;
+    redisContext        *ctx;
+    tb_redis_state_e     state;
+    int                  steps[5];         /* handshake replies to come */
+    int                  nsteps;
+    int                  step;
+    int                  with_meta;        /* ask for the number of shards */
+    int                  backoff;          /* ms */
+    int                  complained;       /* this failure was logged */
+    int                  fresh;            /* just became ready */
+    int64_t              retry_at;
+    int64_t              deadline;         /* 0: none */
+} tb_redis_t;
+
+
+/* a command on its way; lives until its reply was handled */
+
+typedef void (*tb_cmd_handler_pt)(tb_bridge_t *b, void *data,
+    redisReply *reply);
+
+struct tb_cmd_s {
+    tb_cmd_t            *next;
+    tb_cmd_handler_pt    handler;
+    void                *data;
+    char                *buf;
+    size_t               len;
+    int                  patient;          /* OOM and NOPERM are waited out */
+};
+
+
+/* a popped call */
+
+typedef enum {
+    TB_CALL_POPPED = 0,                    /* waits for its claim */
+    TB_CALL_CLAIMING,
+    TB_CALL_PUBLISHED,                     /* waits for its PUBACK */
+    TB_CALL_REPORTING
+} tb_call_state_e;
+
+
+struct tb_call_s {
+    tb_call_t           *prev;
+    tb_call_t           *next;
+    tb_call_state_e      state;
+    int64_t              published_at;
+    int                  publishes;
+    int                  mid;
+
+    char                *envelope;
+    size_t               len;
+    tb_str_t             method;           /* raw JSON texts, inside it */
+    tb_str_t             params;
+    char                *method_name;      /* decoded */
+    char                *name;             /* of the device, when needed */
+    uint32_t             request_id;
+    uint32_t             attempt;
+    char                 device_id[TB_UUID_LEN + 1];
+    char                 tenant_id[TB_UUID_LEN + 1];
+};
+
+
+typedef struct {
+    uint64_t             popped;
+    uint64_t             malformed;
+    uint64_t             dropped;          /* refused by tb_rpc_sent */
+    uint64_t             published;
+    uint64_t             delivered;
+    uint64_t             failed;
+    uint64_t             given_up;
+    uint64_t             answers;
+    uint64_t             answers_late;     /* 0 from tb_rpc_respond */
+    uint64_t             answers_bad;
+    uint64_t             answers_lost;
+    uint64_t             presence_bad;
+    uint64_t             redis_errors;
+    uint64_t             reconnects;
+} tb_counters_t;
+
+
+struct tb_bridge_s {
+    tb_options_t         opt;
+    tb_counters_t        count;
+    char                 claimer[96];
+    int                  shards;
+    int                  stopping;
+    int64_t              stop_at;
+
+    /* pop.c */
+    tb_redis_t           pop;
+    int                  popping;          /* a BLMPOP is on its way */
+    int                  rotate;
+
+    /* command.c */
+    tb_redis_t           cmd;
+    tb_cmd_t            *cmd_head;
+    tb_cmd_t           **cmd_tail;
+    tb_cmd_t            *cmd_unsent;
+    unsigned             cmd_written;
+
+    /* calls.c: in the order of their pops */
+    tb_call_t           *call_head;
+    tb_call_t           *call_tail;
+    int                  ncalls;
+    int                  nopen;            /* claiming or published */
+    int                  window;
+
+    /* mqtt.c */
+    struct mosquitto    *mosq;
+    int                  mqtt_up;
+    int                  mqtt_lost;
+    int                  mqtt_failed;      /* a failure was logged */
+    int                  mqtt_backoff;
+    int64_t              mqtt_retry_at;
+    int64_t              mqtt_since;
+    int64_t              mqtt_misc_at;
+    tb_call_t          **by_mid;           /* 65536 */
+    tb_call_t           *publishing;
+
+    /* answer.c */
+    int                  nanswers;
+    size_t               answer_bytes;
+
+    /* presence.c */
+    tb_device_t        **devices;
+    int                  ndevices;
+    int                  presence_busy;
+    unsigned             epoch;            /* MQTT connections so far */
+    tb_device_t         *dirty_head;
+    tb_device_t         *dirty_tail;
+    tb_device_t         *beat_head;
+    tb_device_t         *beat_tail;
+};
+
+
+/* util.c */
+
+extern int  tb_log_level;
+
+/* text of others is to go through tb_safe() first */
+void tb_log(int level, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* printable, bounded; one of four static buffers */
+const char *tb_safe(const char *data, size_t len);
+int64_t tb_now(void);
+uint32_t tb_crc32(const char *data, size_t len);
+/* checks a UUID and writes it in lower case, NUL-terminated */
+int tb_uuid(const char *data, size_t len, char *out);
+/* decimal digits only, min..max */
+int tb_number(const char *data, size_t len, uint32_t min, uint32_t max,
+    uint32_t *out);
+int tb_random(void *buf, size_t len);
+/* exits when there is no memory: the program then has nothing to fall on */
+void *tb_alloc(size_t size);
+char *tb_strndup(const char *data, size_t len);
+/* doubles *backoff up to max, returns when to retry */
+int64_t tb_backoff(int *backoff, int max);
+
+/* options.c: exits on --help, --version and errors */
+
+void tb_options(tb_options_t *opt, int argc, char **argv);
+void tb_options_free(tb_options_t *opt);
+
+/* topic.c */
+
+int tb_template_parse(tb_template_t *t, const char *source,
+    unsigned allowed, const char **error);
+/* values by tb_var_e; NULL, or why the topic cannot be made */
+const char *tb_template_expand(tb_template_t *t, tb_str_t *values,
+    char *out, size_t size);
+int tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values);
+
+/* envelope.c */
+
+tb_call_t *tb_envelope_parse(const char *data, size_t len,
+    const char **error);
+void tb_call_free(tb_call_t *call);
+
+/* redis.c */
+
+/* writes what waits; the fd and events to poll, -1 when closed */
+int tb_redis_poll(tb_redis_t *r, short *events);
+/* connects when due, reads, shakes hands */
+void tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents);
+/* the next reply, NULL if none, or it failed and is closed now */
+redisReply *tb_redis_reply(tb_redis_t *r);
+/* it works: the next failure is news and is retried soon */
+void tb_redis_good(tb_redis_t *r);
+void tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void tb_redis_close(tb_redis_t *r);
+int64_t tb_redis_timer(tb_redis_t *r);
+
+/* command.c */
+
+void tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+    int patient, int argc, const char **argv, const size_t *lens);
+/* FCALL <function> 1 D <args>; the key is made from the device id */
+void tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+    int patient, const char *function, const char *device, int argc,
+    const tb_str_t *args);
+void tb_device_key(tb_bridge_t *b, const char *device, char *out,
+    size_t size);
+void tb_command_run(tb_bridge_t *b, short revents);
+void tb_command_flush(tb_bridge_t *b);
+void tb_command_free(tb_bridge_t *b);
+
+/* pop.c */
+
+void tb_pop_run(tb_bridge_t *b, short revents);
+
+/* calls.c */
+
+void tb_call_add(tb_bridge_t *b, const char *data, size_t len);
+/* claims what may be claimed */
+void tb_calls_run(tb_bridge_t *b);
+void tb_call_acked(tb_bridge_t *b, tb_call_t *call);
+void tb_calls_disconnected(tb_bridge_t *b);
+void tb_calls_free(tb_bridge_t *b);
+
+/* mqtt.c */
+
+int tb_mqtt_poll(tb_bridge_t *b, short *events);
+void tb_mqtt_run(tb_bridge_t *b, short revents);
+int tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
+    const void *payload, size_t len);
+/* the connection is useless: a new one is made */
+void tb_mqtt_drop(tb_bridge_t *b, const char *why);
+void tb_mqtt_close(tb_bridge_t *b);
+int64_t tb_mqtt_timer(tb_bridge_t *b);
+
+/* answer.c */
+
+void tb_answer_message(tb_bridge_t *b, const struct mosquitto_message *msg);
+int tb_answers_full(tb_bridge_t *b);
+
+/* payload.c */
+
+/* 1 online, 0 offline, or TB_ERROR; session has TB_MAX_SESSION + 1 bytes */
+int tb_presence_parse(tb_bridge_t *b, const struct mosquitto_message *msg,
+    char *session);
+
+/* presence.c */
+
+void tb_presence_message(tb_bridge_t *b,
+    const struct mosquitto_message *msg);
+void tb_presence_run(tb_bridge_t *b);
+/* Redis may have forgotten: say again who is here */
+void tb_presence_redis_up(tb_bridge_t *b);
+void tb_presence_free(tb_bridge_t *b);
+int64_t tb_presence_timer(tb_bridge_t *b);
+
+
+#endif /* _TB_BRIDGE_H_INCLUDED_ */

@@ -1,0 +1,363 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * A call from its pop to the reply to its last report:
+ *
+ *   POPPED -> CLAIMING (tb_rpc_sent) -> PUBLISHED -> REPORTING -> freed
+ *
+ * A call is only written to MQTT after its claim was admitted.  When the
+ * broker goes away, published calls without PUBACK become POPPED again: they
+ * are claimed once more by the same claimer, which is refused when the call
+ * has meanwhile been answered, cancelled, retried or has expired.  So nothing
+ * old is ever re-sent blindly.
+ *
+ * A broker may drop the connection because of one message (too large, not
+ * allowed).  After each connect one call is published alone, and the window
+ * doubles with every PUBACK; so the bad one is soon alone, and is left to its
+ * ack_timeout after TB_MAX_PUBLISHES attempts.
+ */
+
+
+#include "bridge.h"
+
+
+static void
+tb_call_end(tb_bridge_t *b, tb_call_t *call)
+{
+    if (call->prev) {
+        call->prev->next = call->next;
+    } else {
+        b->call_head = call->next;
+    }
+
+    if (call->next) {
+        call->next->prev = call->prev;
+    } else {
+        b->call_tail = call->prev;
+    }
+
+    b->ncalls--;
+    tb_call_free(call);
+}
+
+
+void
+tb_call_add(tb_bridge_t *b, const char *data, size_t len)
+{
+    tb_call_t   *call;
+    const char  *error;
+
+    call = tb_envelope_parse(data, len, &error);
+
+    if (call == NULL) {
+        b->count.malformed++;
+        tb_log(TB_LOG_ERROR, "dropped an envelope of %zu bytes: %s: %s", len,
+               error, tb_safe(data, len > 80 ? 80 : len));
+        return;
+    }
+
+    call->prev = b->call_tail;
+
+    if (b->call_tail) {
+        b->call_tail->next = call;
+    } else {
+        b->call_head = call;
+    }
+
+    b->call_tail = call;
+    b->ncalls++;
+}
+
+
+/* the last report of a call, delivered or failed, was taken */
+
+static void
+tb_call_reported(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_call_t  *call = data;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(TB_LOG_ERROR, "report on request %u of device %s refused: %s",
+               (unsigned) call->request_id, call->device_id,
+               tb_safe(reply->str, reply->len));
+    }
+
+    tb_call_end(b, call);
+}
+
+
+static void
+tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
+{
+    char      id[16], attempt[16];
+    tb_str_t  args[3];
+
+    tb_log(TB_LOG_WARN, "request %u of device %s failed: %s",
+           (unsigned) call->request_id, call->device_id, why);
+
+    b->count.failed++;
+    b->nopen--;
+    call->state = TB_CALL_REPORTING;
+
+    args[0].data = id;
+    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[1].data = why;
+    args[1].len = strlen(why);
+    args[2].data = attempt;
+    args[2].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+
+    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_failed", call->device_id,
+             3, args);
+}
+
+
+void
+tb_call_acked(tb_bridge_t *b, tb_call_t *call)
+{
+    char      id[16], attempt[16];
+    tb_str_t  args[2];
+
+    b->count.delivered++;
+    b->nopen--;
+    call->state = TB_CALL_REPORTING;
+
+    b->window *= 2;
+    if (b->window > b->opt.concurrency) {
+        b->window = b->opt.concurrency;
+    }
+
+    args[0].data = id;
+    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[1].data = attempt;
+    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+
+    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_delivered",
+             call->device_id, 2, args);
+}
+
+
+static const char *
+tb_call_topic(tb_bridge_t *b, tb_call_t *call, char *out, size_t size)
+{
+    int       i;
+    char      id[16];
+    tb_str_t  values[TB_VAR_MAX];
+
+    sprintf(id, "%u", (unsigned) call->request_id);
+
+    memset(values, 0, sizeof(values));
+    values[TB_VAR_DEVICE_ID].data = call->device_id;
+    values[TB_VAR_REQUEST_ID].data = id;
+    values[TB_VAR_TENANT_ID].data = call->tenant_id;
+    values[TB_VAR_METHOD].data = call->method_name;
+    values[TB_VAR_NAME].data = call->name;
+
+    for (i = 1; i < TB_VAR_MAX; i++) {
+        if (values[i].data != NULL) {
+            values[i].len = strlen(values[i].data);
+        }
+    }
+
+    return tb_template_expand(&b->opt.request, values, out, size);
+}
+
+
+static char *
+tb_call_payload(tb_call_t *call, size_t *len)
+{
+    char  *payload;
+
+    *len = call->method.len + call->params.len
+           + sizeof("{\"method\":,\"params\":}") - 1;
+
+    payload = tb_alloc(*len + 1);
+
+    sprintf(payload, "{\"method\":%.*s,\"params\":", (int) call->method.len,
+            call->method.data);
+    memcpy(payload + *len - call->params.len - 1, call->params.data,
+           call->params.len);
+    payload[*len - 1] = '}';
+
+    return payload;
+}
+
+
+static void
+tb_call_publish(tb_bridge_t *b, tb_call_t *call)
+{
+    int          rc;
+    char         topic[TB_MAX_TOPIC];
+    char        *payload;
+    size_t       len;
+    const char  *error;
+
+    error = tb_call_topic(b, call, topic, sizeof(topic));
+
+    if (error) {
+        tb_call_failed(b, call, error);
+        return;
+    }
+
+    payload = tb_call_payload(call, &len);
+
+    call->state = TB_CALL_PUBLISHED;
+    call->published_at = tb_now();
+    call->publishes++;
+    b->count.published++;
+
+    tb_log(TB_LOG_DEBUG, "request %u to %s, %zu bytes",
+           (unsigned) call->request_id, tb_safe(topic, strlen(topic)), len);
+
+    rc = tb_mqtt_publish(b, call, topic, payload, len);
+
+    free(payload);
+
+    if (rc == MOSQ_ERR_PAYLOAD_SIZE || rc == MOSQ_ERR_OVERSIZE_PACKET
+        || rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8)
+    {
+        tb_call_failed(b, call, "the call cannot be sent as an MQTT message");
+        return;
+    }
+
+    /* any other failure ends in a reconnect, and the call is POPPED then */
+}
+
+
+static void
+tb_call_claimed(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_call_t  *call = data;
+
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 1) {
+        if (!b->mqtt_up) {
+            call->state = TB_CALL_POPPED;
+            b->nopen--;
+            return;
+        }
+
+        tb_call_publish(b, call);
+        return;
+    }
+
+    b->nopen--;
+    b->count.dropped++;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(TB_LOG_ERROR, "claim of request %u of device %s refused: %s",
+               (unsigned) call->request_id, call->device_id,
+               tb_safe(reply->str, reply->len));
+    } else {
+        tb_log(TB_LOG_DEBUG, "request %u of device %s is no longer wanted",
+               (unsigned) call->request_id, call->device_id);
+    }
+
+    tb_call_end(b, call);
+}
+
+
+static void
+tb_call_named(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_call_t  *call = data;
+
+    if (reply->type == REDIS_REPLY_STRING
+        && strlen(reply->str) == (size_t) reply->len)
+    {
+        free(call->name);
+        call->name = tb_strndup(reply->str, reply->len);
+    }
+}
+
+
+static void
+tb_call_claim(tb_bridge_t *b, tb_call_t *call)
+{
+    char         id[16], attempt[16], key[512];
+    tb_str_t     args[3];
+    const char  *argv[3];
+
+    call->state = TB_CALL_CLAIMING;
+    b->nopen++;
+
+    if (b->opt.request.vars & (1u << TB_VAR_NAME)) {
+        tb_device_key(b, call->device_id, key, sizeof(key));
+        argv[0] = "HGET";
+        argv[1] = key;
+        argv[2] = "name";
+        tb_command(b, tb_call_named, call, 1, 3, argv, NULL);
+    }
+
+    args[0].data = id;
+    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[1].data = attempt;
+    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+    args[2].data = b->claimer;
+    args[2].len = strlen(b->claimer);
+
+    tb_fcall(b, tb_call_claimed, call, 1, "tb_rpc_sent", call->device_id, 3,
+             args);
+}
+
+
+void
+tb_calls_run(tb_bridge_t *b)
+{
+    int64_t     now;
+    tb_call_t  *call;
+
+    if (!b->mqtt_up) {
+        return;
+    }
+
+    now = tb_now();
+
+    for (call = b->call_head; call != NULL; call = call->next) {
+
+        if (call->state == TB_CALL_POPPED && b->nopen < b->window) {
+            tb_call_claim(b, call);
+
+        } else if (call->state == TB_CALL_PUBLISHED
+                   && now - call->published_at > TB_PUBACK_TIMEOUT)
+        {
+            tb_mqtt_drop(b, "a message was not acknowledged");
+            return;
+        }
+    }
+}
+
+
+void
+tb_calls_disconnected(tb_bridge_t *b)
+{
+    tb_call_t  *call, *next;
+
+    for (call = b->call_head; call != NULL; call = next) {
+        next = call->next;
+
+        if (call->state != TB_CALL_PUBLISHED) {
+            continue;
+        }
+
+        b->nopen--;
+        call->state = TB_CALL_POPPED;
+
+        if (call->publishes >= TB_MAX_PUBLISHES) {
+            b->count.given_up++;
+            tb_log(TB_LOG_WARN, "request %u of device %s: the connection"
+                   " broke %d times before its PUBACK, left to its"
+                   " acknowledgement timeout", (unsigned) call->request_id,
+                   call->device_id, call->publishes);
+            tb_call_end(b, call);
+        }
+    }
+}
+
+
+void
+tb_calls_free(tb_bridge_t *b)
+{
+    while (b->call_head != NULL) {
+        tb_call_end(b, b->call_head);
+    }
+}

@@ -1,0 +1,222 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The command connection: pipelined, answered in order.  A command stays in
+ * the list until its reply was handled; after a reconnect everything that has
+ * no reply is sent again, in the same order.  All functions used here may be
+ * repeated: the second report returns 0, the same claimer is admitted again.
+ */
+
+
+#include "bridge.h"
+
+
+void
+tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+    int patient, int argc, const char **argv, const size_t *lens)
+{
+    int        len;
+    tb_cmd_t  *cmd;
+
+    cmd = tb_alloc(sizeof(tb_cmd_t));
+
+    len = redisFormatCommandArgv(&cmd->buf, argc, argv, lens);
+    if (len < 0) {
+        tb_log(TB_LOG_ERROR, "no memory for a command, giving up");
+        exit(1);
+    }
+
+    cmd->len = (size_t) len;
+    cmd->handler = handler;
+    cmd->data = data;
+    cmd->patient = patient;
+
+    *b->cmd_tail = cmd;
+    b->cmd_tail = &cmd->next;
+
+    if (b->cmd_unsent == NULL) {
+        b->cmd_unsent = cmd;
+    }
+}
+
+
+void
+tb_device_key(tb_bridge_t *b, const char *device, char *out, size_t size)
+{
+    snprintf(out, size, "%s{s%u}:device:%s", b->opt.prefix,
+             (unsigned) (tb_crc32(device, TB_UUID_LEN)
+                         % (uint32_t) b->shards),
+             device);
+}
+
+
+void
+tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data, int patient,
+    const char *function, const char *device, int argc, const tb_str_t *args)
+{
+    int          i;
+    char         key[512];
+    size_t       lens[8];
+    const char  *argv[8];
+
+    tb_device_key(b, device, key, sizeof(key));
+
+    argv[0] = "FCALL";
+    argv[1] = function;
+    argv[2] = "1";
+    argv[3] = key;
+
+    for (i = 0; i < 4; i++) {
+        lens[i] = strlen(argv[i]);
+    }
+
+    for (i = 0; i < argc; i++) {
+        argv[4 + i] = args[i].data;
+        lens[4 + i] = args[i].len;
+    }
+
+    tb_command(b, handler, data, patient, 4 + argc, argv, lens);
+}
+
+
+/* errors that pass without us, and then the same command succeeds */
+
+static int
+tb_command_transient(redisReply *reply, int patient)
+{
+    size_t              i;
+
+    static const char  *always[] = {
+        "LOADING", "BUSY", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS",
+        "CLUSTERDOWN", "TRYAGAIN", "NOAUTH", "UNKILLABLE"
+    };
+
+    if (strcasestr(reply->str, "function not found") != NULL) {
+        return 1;
+    }
+
+    for (i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
+        if (strncmp(reply->str, always[i], strlen(always[i])) == 0) {
+            return 1;
+        }
+    }
+
+    return patient && (strncmp(reply->str, "OOM", 3) == 0
+                       || strncmp(reply->str, "NOPERM", 6) == 0);
+}
+
+
+static void
+tb_command_replies(tb_bridge_t *b)
+{
+    tb_cmd_t    *cmd;
+    redisReply  *reply;
+
+    while (b->cmd.state == TB_REDIS_READY) {
+        reply = tb_redis_reply(&b->cmd);
+        if (reply == NULL) {
+            return;
+        }
+
+        cmd = b->cmd_head;
+
+        if (cmd == NULL || b->cmd_written == 0) {
+            freeReplyObject(reply);
+            tb_redis_fail(&b->cmd, "a reply that nothing was asked for");
+            return;
+        }
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            b->count.redis_errors++;
+
+            if (tb_command_transient(reply, cmd->patient)) {
+                tb_redis_fail(&b->cmd, "%s",
+                              tb_safe(reply->str, reply->len));
+                freeReplyObject(reply);
+                return;
+            }
+
+        } else {
+            tb_redis_good(&b->cmd);
+        }
+
+        b->cmd_head = cmd->next;
+        if (b->cmd_head == NULL) {
+            b->cmd_tail = &b->cmd_head;
+        }
+
+        b->cmd_written--;
+        b->cmd.deadline = b->cmd_written ? tb_now() + TB_COMMAND_TIMEOUT : 0;
+
+        cmd->handler(b, cmd->data, reply);
+
+        redisFreeCommand(cmd->buf);
+        free(cmd);
+        freeReplyObject(reply);
+    }
+}
+
+
+void
+tb_command_run(tb_bridge_t *b, short revents)
+{
+    tb_redis_io(b, &b->cmd, revents);
+
+    if (b->cmd.state != TB_REDIS_READY) {
+        b->cmd_unsent = b->cmd_head;
+        b->cmd_written = 0;
+        return;
+    }
+
+    if (b->cmd.fresh) {
+        b->cmd.fresh = 0;
+        b->cmd_unsent = b->cmd_head;
+        b->cmd_written = 0;
+        tb_presence_redis_up(b);
+    }
+
+    tb_command_replies(b);
+}
+
+
+void
+tb_command_flush(tb_bridge_t *b)
+{
+    tb_cmd_t  *cmd;
+
+    if (b->cmd.state != TB_REDIS_READY || b->cmd.fresh) {
+        return;
+    }
+
+    while (b->cmd_unsent != NULL && b->cmd_written < TB_MAX_PIPELINE) {
+        cmd = b->cmd_unsent;
+
+        if (redisAppendFormattedCommand(b->cmd.ctx, cmd->buf, cmd->len)
+            != REDIS_OK)
+        {
+            tb_redis_fail(&b->cmd, "no memory for a command");
+            return;
+        }
+
+        if (b->cmd_written++ == 0) {
+            b->cmd.deadline = tb_now() + TB_COMMAND_TIMEOUT;
+        }
+
+        b->cmd_unsent = cmd->next;
+    }
+}
+
+
+void
+tb_command_free(tb_bridge_t *b)
+{
+    tb_cmd_t  *cmd;
+
+    while (b->cmd_head != NULL) {
+        cmd = b->cmd_head;
+        b->cmd_head = cmd->next;
+        redisFreeCommand(cmd->buf);
+        free(cmd);
+    }
+}

@@ -1,0 +1,496 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Who is online.  A device says so on its (retained) presence topic; we
+ * attach it to our bridge name and repeat that at a third of the session's
+ * time to live.
+ *
+ * The session id names the device's connection and is shared by all processes
+ * of our name.  A device may put its own into the payload.  Else the one that
+ * Redis has for our name is adopted, and a random one made if there is none:
+ * so processes agree without talking, and a device that went to another
+ * bridge and comes back is a new session.
+ *
+ * Every device is in one of two lists, or busy (a command is on its way), or
+ * at rest: dirty (something is to be done now) and beat (by time).
+ */
+
+
+#include "bridge.h"
+
+
+#define TB_BUCKETS       65536
+#define TB_LIST_NONE     0
+#define TB_LIST_DIRTY    1
+#define TB_LIST_BEAT     2
+/* retained messages are here so soon after a connect */
+#define TB_GRACE         10000
+
+
+struct tb_device_s {
+    tb_device_t  *chain;
+    tb_device_t  *prev;
+    tb_device_t  *next;
+    int64_t       due;
+    unsigned      epoch;
+    unsigned      list:2;
+    unsigned      online:1;
+    unsigned      live:1;              /* said so just now, not remembered */
+    unsigned      busy:1;
+    unsigned      again:1;             /* changed while busy */
+    unsigned      stopped:1;           /* superseded */
+    unsigned      told:1;              /* a refusal was logged */
+    char          id[TB_UUID_LEN + 1];
+    char          given[TB_MAX_SESSION + 1];
+    char          session[TB_MAX_SESSION + 1];
+};
+
+
+static void tb_device_step(tb_bridge_t *b, tb_device_t *dev);
+
+
+static void
+tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
+{
+    tb_device_t  **head, **tail;
+
+    if (dev->list != TB_LIST_NONE) {
+        head = dev->list == TB_LIST_DIRTY ? &b->dirty_head : &b->beat_head;
+        tail = dev->list == TB_LIST_DIRTY ? &b->dirty_tail : &b->beat_tail;
+
+        *(dev->prev ? &dev->prev->next : head) = dev->next;
+        *(dev->next ? &dev->next->prev : tail) = dev->prev;
+    }
+
+    dev->list = list;
+
+    if (list == TB_LIST_NONE) {
+        return;
+    }
+
+    head = list == TB_LIST_DIRTY ? &b->dirty_head : &b->beat_head;
+    tail = list == TB_LIST_DIRTY ? &b->dirty_tail : &b->beat_tail;
+
+    dev->prev = *tail;
+    dev->next = NULL;
+    *(*tail ? &(*tail)->next : head) = dev;
+    *tail = dev;
+}
+
+
+static void
+tb_device_beat(tb_bridge_t *b, tb_device_t *dev)
+{
+    dev->due = tb_now() + b->opt.session_ttl / 3;
+    tb_list(b, dev, TB_LIST_BEAT);
+}
+
+
+static tb_device_t *
+tb_device_get(tb_bridge_t *b, const char *id)
+{
+    tb_device_t  *dev, **bucket;
+
+    bucket = &b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
+
+    for (dev = *bucket; dev != NULL; dev = dev->chain) {
+        if (strcmp(dev->id, id) == 0) {
+            return dev;
+        }
+    }
+
+    if (b->ndevices == b->opt.max_devices) {
+        return NULL;
+    }
+
+    dev = tb_alloc(sizeof(tb_device_t));
+    strcpy(dev->id, id);
+    dev->chain = *bucket;
+    *bucket = dev;
+    b->ndevices++;
+
+    return dev;
+}
+
+
+static void
+tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
+{
+    tb_device_t  **p;
+
+    tb_list(b, dev, TB_LIST_NONE);
+
+    p = &b->devices[tb_crc32(dev->id, TB_UUID_LEN) % TB_BUCKETS];
+
+    while (*p != dev) {
+        p = &(*p)->chain;
+    }
+
+    *p = dev->chain;
+    b->ndevices--;
+    free(dev);
+}
+
+
+/* a reply came: 1 if things have changed meanwhile and are done again */
+
+static int
+tb_device_idle(tb_bridge_t *b, tb_device_t *dev)
+{
+    dev->busy = 0;
+    b->presence_busy--;
+
+    if (dev->again) {
+        dev->again = 0;
+        tb_list(b, dev, TB_LIST_DIRTY);
+        return 1;
+    }
+
+    return 0;
+}
+
+
+static void
+tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_device_t  *dev = data;
+
+    /* an unknown device may be made known later: tried at every beat */
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(dev->told ? TB_LOG_DEBUG : TB_LOG_WARN,
+               "device %s cannot be attached, trying again: %s", dev->id,
+               tb_safe(reply->str, reply->len));
+    }
+
+    dev->told = reply->type == REDIS_REPLY_ERROR;
+
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer != -1) {
+        if (!tb_device_idle(b, dev)) {
+            tb_device_beat(b, dev);
+        }
+
+        return;
+    }
+
+    tb_log(TB_LOG_INFO, "device %s: session \"%s\" is superseded", dev->id,
+           dev->session);
+
+    dev->session[0] = '\0';
+
+    if (!dev->again) {
+        dev->stopped = dev->given[0] != '\0';
+    }
+
+    if (tb_device_idle(b, dev) || dev->stopped) {
+        return;
+    }
+
+    /* perhaps by another process of our name */
+    tb_list(b, dev, TB_LIST_DIRTY);
+}
+
+
+static void
+tb_device_detached(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_device_t  *dev = data;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(TB_LOG_ERROR, "device %s cannot be detached: %s", dev->id,
+               tb_safe(reply->str, reply->len));
+    }
+
+    dev->session[0] = '\0';
+
+    if (!tb_device_idle(b, dev)) {
+        tb_device_forget(b, dev);
+    }
+}
+
+
+/* what Redis knows: bridge, session */
+
+static void
+tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    int           known, ours;
+    uint32_t      id[4];
+    redisReply   *bridge, *session;
+    tb_device_t  *dev = data;
+
+    known = 0;
+    ours = 0;
+
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+        bridge = reply->element[0];
+        session = reply->element[1];
+
+        known = bridge->type == REDIS_REPLY_STRING && bridge->len > 0;
+        ours = known && strcmp(bridge->str, b->opt.name) == 0;
+
+        if (ours && session->type == REDIS_REPLY_STRING && session->len > 0
+            && (size_t) session->len <= TB_MAX_SESSION)
+        {
+            strcpy(dev->session, session->str);
+        }
+    }
+
+    if (tb_device_idle(b, dev)) {
+        return;
+    }
+
+    if (!dev->online) {
+        if (dev->session[0]) {
+            tb_device_step(b, dev);
+        } else {
+            tb_device_forget(b, dev);
+        }
+
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR || (known && !ours && !dev->live)) {
+        /* another bridge has it, and what we know may be old: ask again */
+        tb_device_beat(b, dev);
+        return;
+    }
+
+    dev->live = 0;
+
+    if (dev->session[0] == '\0') {
+        if (tb_random(id, sizeof(id)) != TB_OK) {
+            tb_device_beat(b, dev);
+            return;
+        }
+
+        sprintf(dev->session, "mqtt-%08x%08x", id[0], id[1]);
+    }
+
+    tb_device_step(b, dev);
+}
+
+
+static void
+tb_device_lookup(tb_bridge_t *b, tb_device_t *dev)
+{
+    char         key[512];
+    const char  *argv[4];
+
+    tb_device_key(b, dev->id, key, sizeof(key));
+
+    argv[0] = "HMGET";
+    argv[1] = key;
+    argv[2] = "bridge";
+    argv[3] = "session";
+
+    tb_command(b, tb_device_found, dev, 0, 4, argv, NULL);
+}
+
+
+static void
+tb_device_step(tb_bridge_t *b, tb_device_t *dev)
+{
+    char      ttl[16];
+    tb_str_t  args[3];
+
+    tb_list(b, dev, TB_LIST_NONE);
+    dev->busy = 1;
+    b->presence_busy++;
+
+    if (dev->given[0]) {
+        strcpy(dev->session, dev->given);
+    }
+
+    if (dev->session[0] == '\0') {
+        tb_device_lookup(b, dev);
+        return;
+    }
+
+    if (!dev->online) {
+        args[0].data = dev->session;
+        args[0].len = strlen(dev->session);
+
+        tb_fcall(b, tb_device_detached, dev, 1, "tb_rpc_detach", dev->id, 1,
+                 args);
+        return;
+    }
+
+    args[0].data = b->opt.name;
+    args[0].len = strlen(b->opt.name);
+    args[1].data = dev->session;
+    args[1].len = strlen(dev->session);
+    args[2].data = ttl;
+    args[2].len = sprintf(ttl, "%d", b->opt.session_ttl);
+
+    /* a full Redis refuses attach, and it must not hold up the reports */
+    tb_fcall(b, tb_device_attached, dev, 0, "tb_rpc_attach", dev->id, 3,
+             args);
+}
+
+
+/* takes the news over; 1 if something is to be done */
+
+static int
+tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
+    const char *session, int live)
+{
+    int  changed;
+
+    changed = dev->epoch != b->epoch;
+    dev->epoch = b->epoch;
+
+    if (!online) {
+        if (dev->online && dev->given[0] && session[0]
+            && strcmp(dev->given, session) != 0)
+        {
+            /* the will of a connection before this one */
+            return 0;
+        }
+
+        changed = dev->online || changed;
+        dev->online = 0;
+        dev->stopped = 0;
+
+        if (session[0]) {
+            strcpy(dev->given, session);
+        }
+
+        return changed;
+    }
+
+    changed = changed || !dev->online;
+
+    if (strcmp(dev->given, session) != 0) {
+        strcpy(dev->given, session);
+        dev->session[0] = '\0';
+        dev->stopped = 0;
+        changed = 1;
+    }
+
+    if (live) {
+        dev->live = 1;
+
+        /* it waits while another bridge has it */
+        changed = changed || dev->session[0] == '\0';
+    }
+
+    dev->online = 1;
+
+    return changed && !dev->stopped;
+}
+
+
+void
+tb_presence_message(tb_bridge_t *b, const struct mosquitto_message *msg)
+{
+    int           online;
+    char          id[TB_UUID_LEN + 1], session[TB_MAX_SESSION + 1];
+    tb_str_t      values[TB_VAR_MAX], *device;
+    tb_device_t  *dev;
+
+    device = &values[TB_VAR_DEVICE_ID];
+    online = tb_presence_parse(b, msg, session);
+
+    if (online == TB_ERROR
+        || tb_template_match(&b->opt.presence, msg->topic, values) != TB_OK
+        || tb_uuid(device->data, device->len, id) != TB_OK)
+    {
+        b->count.presence_bad++;
+        tb_log(TB_LOG_WARN, "a message on %s is no presence: it needs a"
+               " device id and a payload as \"%s\" or \"%s\"",
+               tb_safe(msg->topic, strlen(msg->topic)), b->opt.online,
+               b->opt.offline);
+        return;
+    }
+
+    dev = tb_device_get(b, id);
+
+    if (dev == NULL) {
+        b->count.presence_bad++;
+        tb_log(TB_LOG_ERROR, "device %s is beyond --max-devices %d, ignored",
+               id, b->opt.max_devices);
+        return;
+    }
+
+    tb_log(TB_LOG_DEBUG, "device %s is %s", id,
+           online ? "online" : "offline");
+
+    if (!tb_presence_update(b, dev, online, session, !msg->retain)) {
+        return;
+    }
+
+    if (dev->busy) {
+        dev->again = 1;
+        return;
+    }
+
+    tb_list(b, dev, TB_LIST_DIRTY);
+}
+
+
+void
+tb_presence_run(tb_bridge_t *b)
+{
+    int64_t       now;
+    tb_device_t  *dev;
+
+    now = tb_now();
+
+    /* without a broker nobody is known to be present: sessions may lapse */
+
+    while (b->mqtt_up && b->beat_head && b->beat_head->due <= now) {
+        dev = b->beat_head;
+
+        if (dev->epoch == b->epoch) {
+            tb_list(b, dev, TB_LIST_DIRTY);
+
+        } else if (now - b->mqtt_since < TB_GRACE) {
+            tb_device_beat(b, dev);
+
+        } else {
+            tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it",
+                   dev->id);
+            tb_device_forget(b, dev);
+        }
+    }
+
+    while (b->dirty_head && b->shards
+           && b->presence_busy < TB_MAX_PRESENCE)
+    {
+        tb_device_step(b, b->dirty_head);
+    }
+}
+
+
+void
+tb_presence_redis_up(tb_bridge_t *b)
+{
+    while (b->beat_head) {
+        tb_list(b, b->beat_head, TB_LIST_DIRTY);
+    }
+}
+
+
+void
+tb_presence_free(tb_bridge_t *b)
+{
+    size_t        i;
+    tb_device_t  *dev;
+
+    for (i = 0; i < TB_BUCKETS; i++) {
+        while (b->devices[i] != NULL) {
+            dev = b->devices[i];
+            b->devices[i] = dev->chain;
+            free(dev);
+        }
+    }
+}
+
+
+int64_t
+tb_presence_timer(tb_bridge_t *b)
+{
+    return b->mqtt_up && b->beat_head ? b->beat_head->due : INT64_MAX;
+}

@@ -1,0 +1,341 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * A Redis connection that never blocks: hiredis is the codec and does the
+ * reads and writes when poll() says so.  Only a host name that must be looked
+ * up can block, when connecting.
+ */
+
+
+#include "bridge.h"
+
+#include <stdarg.h>
+#include <sys/socket.h>
+
+
+#define TB_STEP_AUTH     0
+#define TB_STEP_SELECT   1
+#define TB_STEP_SETNAME  2
+#define TB_STEP_META     3
+
+#define TB_REDIS_MAX_BACKOFF  2000
+
+
+void
+tb_redis_close(tb_redis_t *r)
+{
+    if (r->ctx != NULL) {
+        redisFree(r->ctx);
+        r->ctx = NULL;
+    }
+
+    r->state = TB_REDIS_CLOSED;
+    r->deadline = 0;
+    r->fresh = 0;
+}
+
+
+void
+tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
+{
+    char     buf[512];
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(buf, sizeof(buf), fmt, args);
+    va_end(args);
+
+    tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
+           "redis (%s): %s; trying again", r->label, buf);
+
+    r->complained = 1;
+    tb_redis_close(r);
+    r->retry_at = tb_backoff(&r->backoff, TB_REDIS_MAX_BACKOFF);
+}
+
+
+void
+tb_redis_good(tb_redis_t *r)
+{
+    r->backoff = 0;
+
+    if (r->complained) {
+        r->complained = 0;
+        tb_log(TB_LOG_INFO, "redis (%s): works again", r->label);
+    }
+}
+
+
+static void
+tb_redis_connect(tb_bridge_t *b, tb_redis_t *r)
+{
+    tb_options_t  *opt;
+
+    opt = &b->opt;
+
+    r->ctx = opt->redis_unix
+             ? redisConnectUnixNonBlock(opt->redis_unix)
+             : redisConnectNonBlock(opt->redis_host, opt->redis_port);
+
+    if (r->ctx == NULL || r->ctx->err) {
+        tb_redis_fail(r, "cannot connect to %s: %s",
+                      opt->redis_unix ? opt->redis_unix : opt->redis_host,
+                      r->ctx ? r->ctx->errstr : "no memory");
+        return;
+    }
+
+    r->state = TB_REDIS_CONNECTING;
+    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+    b->count.reconnects++;
+}
+
+
+static void
+tb_redis_step(tb_redis_t *r, int step, int argc, const char **argv)
+{
+    if (redisAppendCommandArgv(r->ctx, argc, argv, NULL) != REDIS_OK) {
+        tb_log(TB_LOG_ERROR, "redis (%s): no memory", r->label);
+        exit(1);
+    }
+
+    r->steps[r->nsteps++] = step;
+}
+
+
+static void
+tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
+{
+    int            err;
+    char           db[16], key[256], name[256];
+    socklen_t      len;
+    tb_options_t  *opt;
+    const char    *auth[3], *args[3];
+
+    opt = &b->opt;
+    len = sizeof(int);
+
+    if (getsockopt(r->ctx->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1) {
+        err = errno;
+    }
+
+    if (err) {
+        tb_redis_fail(r, "cannot connect to %s: %s",
+                      opt->redis_unix ? opt->redis_unix : opt->redis_host,
+                      strerror(err));
+        return;
+    }
+
+    if (opt->redis_unix == NULL) {
+        redisEnableKeepAlive(r->ctx);
+    }
+
+    r->nsteps = 0;
+    r->step = 0;
+
+    if (opt->redis_password) {
+        auth[0] = "AUTH";
+        auth[1] = opt->redis_user ? opt->redis_user : opt->redis_password;
+        auth[2] = opt->redis_password;
+        tb_redis_step(r, TB_STEP_AUTH, opt->redis_user ? 3 : 2, auth);
+    }
+
+    if (opt->redis_db) {
+        snprintf(db, sizeof(db), "%d", opt->redis_db);
+        args[0] = "SELECT";
+        args[1] = db;
+        tb_redis_step(r, TB_STEP_SELECT, 2, args);
+    }
+
+    snprintf(name, sizeof(name), "tb-rpc-bridge:%s:%s", opt->name, r->label);
+    args[0] = "CLIENT";
+    args[1] = "SETNAME";
+    args[2] = name;
+    tb_redis_step(r, TB_STEP_SETNAME, 3, args);
+
+    if (r->with_meta) {
+        snprintf(key, sizeof(key), "%smeta", opt->prefix);
+        args[0] = "HGET";
+        args[1] = key;
+        args[2] = "shards";
+        tb_redis_step(r, TB_STEP_META, 3, args);
+    }
+
+    r->state = TB_REDIS_HANDSHAKE;
+    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+}
+
+
+static int
+tb_redis_meta(tb_bridge_t *b, tb_redis_t *r, redisReply *reply)
+{
+    uint32_t  shards;
+
+    if (reply->type == REDIS_REPLY_NIL) {
+        if (b->opt.shards == 0) {
+            tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
+                          " or tb-rpc-admin; or use --shards", b->opt.prefix);
+            return TB_ERROR;
+        }
+
+        b->shards = b->opt.shards;
+        return TB_OK;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING
+        || tb_number(reply->str, reply->len, 1, TB_MAX_SHARDS, &shards)
+           != TB_OK)
+    {
+        tb_redis_fail(r, "%smeta has a wrong number of shards",
+                      b->opt.prefix);
+        return TB_ERROR;
+    }
+
+    if (b->opt.shards && b->opt.shards != (int) shards) {
+        tb_redis_fail(r, "%smeta says %u shards, --shards %d",
+                      b->opt.prefix, (unsigned) shards, b->opt.shards);
+        return TB_ERROR;
+    }
+
+    b->shards = (int) shards;
+
+    return TB_OK;
+}
+
+
+static void
+tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
+{
+    int          rc, step;
+    redisReply  *reply;
+
+    static const char  *names[] = { "AUTH", "SELECT", "CLIENT SETNAME",
+                                    "HGET" };
+
+    while (r->step < r->nsteps) {
+        reply = tb_redis_reply(r);
+        if (reply == NULL) {
+            return;
+        }
+
+        step = r->steps[r->step++];
+        rc = TB_OK;
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            if (step != TB_STEP_SETNAME) {
+                tb_redis_fail(r, "%s refused: %s", names[step],
+                              tb_safe(reply->str, reply->len));
+                rc = TB_ERROR;
+            }
+
+        } else if (step == TB_STEP_META) {
+            rc = tb_redis_meta(b, r, reply);
+        }
+
+        freeReplyObject(reply);
+
+        if (rc == TB_ERROR) {
+            return;
+        }
+    }
+
+    r->state = TB_REDIS_READY;
+    r->deadline = 0;
+    r->fresh = 1;
+
+    tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_INFO,
+           "redis (%s): connected", r->label);
+}
+
+
+int
+tb_redis_poll(tb_redis_t *r, short *events)
+{
+    int  done;
+
+    if (r->state == TB_REDIS_CLOSED) {
+        return -1;
+    }
+
+    if (r->state == TB_REDIS_CONNECTING) {
+        *events = POLLOUT;
+        return r->ctx->fd;
+    }
+
+    done = 1;
+
+    if (redisBufferWrite(r->ctx, &done) != REDIS_OK) {
+        tb_redis_fail(r, "write: %s", r->ctx->errstr);
+        return -1;
+    }
+
+    *events = done ? POLLIN : POLLIN | POLLOUT;
+
+    return r->ctx->fd;
+}
+
+
+void
+tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
+{
+    if (r->state == TB_REDIS_CLOSED) {
+        if (tb_now() >= r->retry_at) {
+            tb_redis_connect(b, r);
+        }
+
+        return;
+    }
+
+    if (r->state == TB_REDIS_CONNECTING) {
+        if (revents) {
+            tb_redis_handshake(b, r);
+        }
+
+    } else if (revents & (POLLIN|POLLHUP|POLLERR)) {
+        if (redisBufferRead(r->ctx) != REDIS_OK) {
+            tb_redis_fail(r, "read: %s", r->ctx->errstr);
+            return;
+        }
+    }
+
+    if (r->state == TB_REDIS_HANDSHAKE) {
+        tb_redis_shake(b, r);
+    }
+
+    if (r->state != TB_REDIS_CLOSED && r->deadline
+        && tb_now() >= r->deadline)
+    {
+        tb_redis_fail(r, "no reply in time");
+    }
+}
+
+
+redisReply *
+tb_redis_reply(tb_redis_t *r)
+{
+    void  *reply;
+
+    if (r->ctx == NULL) {
+        return NULL;
+    }
+
+    reply = NULL;
+
+    if (redisGetReplyFromReader(r->ctx, &reply) != REDIS_OK) {
+        tb_redis_fail(r, "broken reply: %s", r->ctx->errstr);
+        return NULL;
+    }
+
+    return reply;
+}
+
+
+int64_t
+tb_redis_timer(tb_redis_t *r)
+{
+    if (r->state == TB_REDIS_CLOSED) {
+        return r->retry_at;
+    }
+
+    return r->deadline ? r->deadline : INT64_MAX;
+}

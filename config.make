@@ -1,0 +1,13 @@
+
+# the function library, as a byte array for the compiler
+
+cat << END                                                    >> $NGX_MAKEFILE
+
+$NGX_OBJS/ngx_http_tb_rpc_lua.h:	$ngx_addon_dir/src/tb_rpc.lua
+	{ echo 'static u_char  ngx_http_tb_rpc_lua[] = {' \\
+	  && od -An -v -tx1 $ngx_addon_dir/src/tb_rpc.lua \\
+	     | sed -e 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g' \\
+	  && echo '};'; } > \$@.tmp
+	mv \$@.tmp \$@
+
+END

@@ -1,0 +1,159 @@
+# Shared by the scripts of this folder; sourced by bash.
+
+set -euo pipefail
+
+TB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+TB_BUILD=${TB_BUILD:-$TB_ROOT/build}
+PATH=$PATH:/usr/sbin:/sbin
+
+# Test::Nginx is unpacked here when it is not installed
+TB_PERL=$TB_BUILD/deps/perl
+TB_PERL5LIB=$TB_PERL/usr/share/perl5:$TB_PERL/lib/perl5
+
+# the newest nginx source that the package mirror has is unpacked here
+TB_NEWEST=$TB_BUILD/newest
+
+
+say() {
+    printf '%s\n' "$*"
+}
+
+
+warn() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+
+die() {
+    warn "error: $*"
+    exit 1
+}
+
+
+have() {
+    command -v "$1" > /dev/null 2>&1
+}
+
+
+# the nginx that the module is for
+
+nginx_binary() {
+    if [ -n "${NGINX:-}" ]; then
+        say "$NGINX"
+    elif have nginx; then
+        command -v nginx
+    fi
+}
+
+
+# Debian's redis-tools carries the server's binary under another name
+
+redis_server() {
+    if [ -n "${TB_REDIS_SERVER:-}" ]; then
+        say "$TB_REDIS_SERVER"
+
+    elif have redis-server; then
+        command -v redis-server
+
+    elif have redis-check-rdb; then
+        mkdir -p "$TB_BUILD/bin"
+        ln -sfn "$(command -v redis-check-rdb)" "$TB_BUILD/bin/redis-server"
+        say "$TB_BUILD/bin/redis-server"
+    fi
+}
+
+
+# path of another nginx module that tests load, or nothing
+
+other_module() {
+    local dir
+
+    for dir in /usr/lib/nginx/modules \
+               "$TB_BUILD/deps/modules/usr/lib/nginx/modules"
+    do
+        if [ -e "$dir/$1" ]; then
+            say "$dir/$1"
+            return
+        fi
+    done
+}
+
+
+# version of the nginx source in a folder
+
+source_version() {
+    sed -n 's/^#define NGINX_VERSION *"\(.*\)".*/\1/p' \
+        "$1/src/core/nginx.h" 2> /dev/null
+}
+
+
+# Options for an apt that looks at Debian's newest packages without touching
+# the machine's own settings: its folders are below $TB_BUILD/apt, its mirror
+# and its keyring are the ones that the machine already uses.
+
+private_apt_options() {
+    local dir=$TB_BUILD/apt uri release list keyring
+
+    IFS='|' read -r _ uri release list < <(
+        apt-get indextargets \
+            --format '$(LABEL)|$(REPO_URI)|$(RELEASE)|$(SOURCESENTRY)' \
+            'Created-By: Packages' | grep '^Debian|') || return 1
+
+    list=${list%:*}
+    keyring=$(sed -n \
+        -e 's/^[Ss]igned-[Bb]y: *\(\/[^ ]*\).*/Signed-By: \1/p' \
+        -e 's/^deb.*\[.*signed-by=\([^] ]*\).*/Signed-By: \1/p' \
+        "$list" | sed 1q)
+
+    mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial"
+
+    cat > "$dir/newest.sources" << END
+Types: deb deb-src
+URIs: $uri
+Suites: sid
+Components: main
+$keyring
+
+Types: deb-src
+URIs: $uri
+Suites: $release
+Components: main
+$keyring
+END
+
+    TB_APT=(-o "Dir::State=$dir/state"
+            -o "Dir::State::status=/var/lib/dpkg/status"
+            -o "Dir::Cache=$dir/cache"
+            -o "Dir::Etc::sourcelist=$dir/newest.sources"
+            -o "Dir::Etc::sourceparts=/dev/null"
+            -o "APT::Sandbox::User=$(id -un)"
+            -o "Acquire::Languages=none"
+            -o "Acquire::Retries=3")
+}
+
+
+# private_apt apt-get|apt-cache ARGUMENTS...
+
+private_apt() {
+    if [ -z "${TB_APT+x}" ]; then
+        have apt-get || return 1
+        private_apt_options || return 1
+        apt-get "${TB_APT[@]}" -q update > "$TB_BUILD/apt/update.log" 2>&1 \
+            || return 1
+    fi
+
+    "$1" "${TB_APT[@]}" -q "${@:2}"
+}
+
+
+# runs a command that says much; shows it only when the command fails
+
+quietly() {
+    local log=$1
+    shift
+
+    if ! "$@" > "$log" 2>&1; then
+        tail -n 60 "$log" >&2
+        die "failed: $* (all of it is in $log)"
+    fi
+}

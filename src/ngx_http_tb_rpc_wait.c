@@ -1,0 +1,654 @@
+
+/*
+ * The worker's table of held requests, and every way one of them ends: an
+ * answer, its time, the client's leaving.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_held.h"
+
+
+/* how long a call whose caller left is worth a try to withdraw it, ms */
+
+#define NGX_HTTP_TB_RPC_ABANDONED  10000
+
+
+static void ngx_http_tb_rpc_held_cleanup(void *data);
+static ngx_tb_redis_command_t *ngx_http_tb_rpc_cancel(
+    ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler);
+static void ngx_http_tb_rpc_timer_handler(ngx_event_t *ev);
+static void ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_cancel_reply(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_ended(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *word);
+static void ngx_http_tb_rpc_fetch(ngx_http_tb_rpc_held_t *held);
+static void ngx_http_tb_rpc_fetch_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
+    ngx_rbtree_node_t *sentinel);
+static ngx_int_t ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *key);
+static ngx_int_t ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held,
+    u_char *p, size_t len);
+static void ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held);
+
+
+ngx_http_tb_rpc_held_t *
+ngx_http_tb_rpc_hold(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_http_cleanup_t      *cln;
+    ngx_http_tb_rpc_held_t  *held;
+
+    held = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_held_t));
+    if (held == NULL) {
+        return NULL;
+    }
+
+    ctx->rpc_id.data = ngx_pnalloc(r->pool, NGX_HTTP_TB_RPC_UUID_LEN);
+    if (ctx->rpc_id.data == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_tb_rpc_watch_client(r) != NGX_OK) {
+        return NULL;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    /* from here on nothing fails */
+
+    held->request = r;
+    held->ctx = ctx;
+    held->worker = w;
+    held->shard = ngx_http_tb_rpc_shard(w->conf, &ctx->device_id);
+
+    ctx->rpc_id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+    ngx_http_tb_rpc_new_id(w, held->shard, ctx->rpc_id.data);
+
+    cln->handler = ngx_http_tb_rpc_held_cleanup;
+    cln->data = held;
+    held->cleanup = &cln->handler;
+
+    held->timer.handler = ngx_http_tb_rpc_timer_handler;
+    held->timer.data = &w->dummy;
+    held->timer.log = r->connection->log;
+
+    if (!ctx->call->persistent) {
+        held->sn.str = ctx->rpc_id;
+        held->sn.node.key = ngx_crc32_short(ctx->rpc_id.data,
+                                            ctx->rpc_id.len);
+        ngx_rbtree_insert(&w->held, &held->sn.node);
+        held->listed = 1;
+        w->nheld++;
+    }
+
+    ctx->held = held;
+
+    r->connection->log->action = "waiting for rpc reply";
+
+    return held;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_watch_client(ngx_http_request_t *r)
+{
+    ngx_connection_t            *c;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->ignore_client_abort || r->discard_body) {
+        return NGX_OK;
+    }
+
+    c = r->connection;
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    /* the end of the connection may have been read with the body */
+
+    if (c->read->ready) {
+        ngx_post_event(c->read, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(c->read, 0);
+}
+
+
+void
+ngx_http_tb_rpc_wait(ngx_http_tb_rpc_held_t *held, int64_t msec)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
+                   "tb_rpc: call %V is held for %L ms", &held->ctx->rpc_id,
+                   msec);
+
+    ngx_add_timer(&held->timer, (ngx_msec_t) msec);
+}
+
+
+void
+ngx_http_tb_rpc_release(ngx_http_tb_rpc_held_t *held)
+{
+    if (held->listed) {
+        held->listed = 0;
+        held->worker->nheld--;
+        ngx_rbtree_delete(&held->worker->held, &held->sn.node);
+    }
+
+    if (held->timer.timer_set) {
+        ngx_del_timer(&held->timer);
+    }
+
+    if (held->command) {
+        (void) ngx_tb_redis_detach(held->command);
+        held->command = NULL;
+    }
+
+    if (held->fetch) {
+        (void) ngx_tb_redis_detach(held->fetch);
+        held->fetch = NULL;
+    }
+
+    if (held->cleanup) {
+        *held->cleanup = NULL;
+        held->cleanup = NULL;
+    }
+
+    held->ctx->held = NULL;
+}
+
+
+void
+ngx_http_tb_rpc_finish(ngx_http_tb_rpc_held_t *held, ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = held->request;
+    c = r->connection;
+
+    ngx_http_tb_rpc_release(held);
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* the request goes away with its call still open */
+
+static void
+ngx_http_tb_rpc_held_cleanup(void *data)
+{
+    ngx_http_tb_rpc_held_t *held = data;
+
+    unsigned  unsent;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
+                   "tb_rpc: caller of %V left", &held->ctx->rpc_id);
+
+    held->cleanup = NULL;
+
+    unsent = 0;
+
+    if (held->command) {
+        unsent = (ngx_tb_redis_detach(held->command) == NGX_OK);
+        held->command = NULL;
+    }
+
+    /* a create that was written, or a cancel that was not */
+
+    if (held->listed && unsent == held->withdrawn) {
+        (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
+                                      NGX_TB_REDIS_BACKGROUND, NULL);
+    }
+
+    ngx_http_tb_rpc_release(held);
+}
+
+
+static ngx_tb_redis_command_t *
+ngx_http_tb_rpc_cancel(ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout,
+    ngx_uint_t flags, ngx_tb_redis_reply_pt handler)
+{
+    u_char                    *p, key[128], id[NGX_INT64_LEN];
+    ngx_str_t                  argv[6];
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = held->worker;
+
+    /* no allocation: the request's pool may be on its way out */
+
+    p = ngx_snprintf(key, sizeof(key), "%V{s%ui}:device:%V",
+                     &w->conf->prefix, held->shard, &held->ctx->device_id);
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_cancel");
+    ngx_str_set(&argv[2], "1");
+    argv[3].data = key;
+    argv[3].len = p - key;
+    argv[4] = held->ctx->rpc_id;
+    argv[5].data = id;
+    argv[5].len = 0;
+
+    if (held->request_id) {
+        argv[5].len = ngx_sprintf(id, "%L", held->request_id) - id;
+    }
+
+    return ngx_tb_redis_command(&w->redis, argv, 6, timeout, flags, handler,
+                                held);
+}
+
+
+static void
+ngx_http_tb_rpc_timer_handler(ngx_event_t *ev)
+{
+    ngx_int_t                rc;
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_held_t  *held;
+
+    held = (ngx_http_tb_rpc_held_t *)
+               ((u_char *) ev - offsetof(ngx_http_tb_rpc_held_t, timer));
+
+    r = held->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: time of call %V is over", &held->ctx->rpc_id);
+
+    rc = ngx_http_tb_rpc_withdraw(held);
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_tb_rpc_finish(held, rc);
+    }
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_withdraw(ngx_http_tb_rpc_held_t *held)
+{
+    held->lost = (held->request_id == 0);
+
+    /* the call must not run any more: that is worth a place in a full queue */
+
+    held->command = ngx_http_tb_rpc_cancel(held,
+                                  held->worker->conf->redis->command_timeout,
+                                           NGX_TB_REDIS_UNBOUNDED,
+                                           ngx_http_tb_rpc_cancel_done);
+
+    if (held->command == NULL) {
+        return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                           NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+                                           NULL);
+    }
+
+    held->withdrawn = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_held_t *held = data;
+
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    held->command = NULL;
+
+    r = held->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    if (status == NGX_TB_REDIS_REPLY && reply->type != REDIS_REPLY_ERROR) {
+        rc = ngx_http_tb_rpc_cancel_reply(held, reply);
+
+    } else {
+
+        if (status == NGX_TB_REDIS_REPLY) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "tb_rpc: call %V can't be withdrawn: \"%*s\"",
+                          &held->ctx->rpc_id, ngx_min(reply->len, 256),
+                          reply->str);
+
+        } else {
+
+            /* the command is lost, its effect is wanted all the same */
+
+            (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
+                                          NGX_TB_REDIS_BACKGROUND, NULL);
+        }
+
+        rc = ngx_http_tb_rpc_send_result(r, held->ctx,
+                                         NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+                                         NULL);
+    }
+
+    ngx_http_tb_rpc_finish(held, rc);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_cancel_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
+{
+    ngx_int_t  rc;
+    ngx_str_t  word, answer;
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
+        != NGX_OK)
+    {
+        ngx_str_null(&word);
+    }
+
+    /* the answer came at the last moment */
+
+    if (ngx_http_tb_rpc_word(&word, "answered")
+        && ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1),
+                                  &answer)
+           == NGX_OK)
+    {
+        rc = ngx_http_tb_rpc_answer(held, answer.data, answer.len);
+
+        if (rc != NGX_AGAIN) {
+            return rc;
+        }
+    }
+
+    if (held->lost) {
+        ngx_str_null(&word);
+    }
+
+    return ngx_http_tb_rpc_ended(held, &word);
+}
+
+
+/* word: where the call was when it ended without an answer */
+
+static ngx_int_t
+ngx_http_tb_rpc_ended(ngx_http_tb_rpc_held_t *held, ngx_str_t *word)
+{
+    ngx_http_tb_rpc_result_e  result;
+
+    if (ngx_http_tb_rpc_word(word, "offline")) {
+        result = NGX_HTTP_TB_RPC_NO_ACTIVE_CONNECTION;
+
+    } else if (ngx_http_tb_rpc_word(word, "turn")
+               || ngx_http_tb_rpc_word(word, "queued"))
+    {
+        result = NGX_HTTP_TB_RPC_NOT_CLAIMED;
+
+    } else if (ngx_http_tb_rpc_word(word, "sent")) {
+        result = NGX_HTTP_TB_RPC_TIMEOUT;
+
+    } else {
+        result = NGX_HTTP_TB_RPC_RESULT_UNKNOWN;
+    }
+
+    return ngx_http_tb_rpc_send_result(held->request, held->ctx, result,
+                                       NULL);
+}
+
+
+/* a message is "<rpcId><kind><payload>" */
+
+void
+ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p, size_t len)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    uint32_t                 hash;
+    ngx_int_t                rc;
+    ngx_str_t                id;
+    ngx_http_tb_rpc_held_t  *held;
+
+    if (len <= NGX_HTTP_TB_RPC_UUID_LEN) {
+        ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                      "tb_rpc: a message of %uz bytes on \"%V\" is too short "
+                      "for an answer", len, channel);
+        return;
+    }
+
+    id.data = p;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    hash = ngx_crc32_short(id.data, id.len);
+
+    held = (ngx_http_tb_rpc_held_t *)
+               ngx_str_rbtree_lookup(&w->held, &id, hash);
+
+    if (held == NULL) {
+
+        /* late, a duplicate, or its caller left: the key expires */
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, w->log, 0,
+                       "tb_rpc: nobody waits for the answer to %V", &id);
+        return;
+    }
+
+    p += NGX_HTTP_TB_RPC_UUID_LEN;
+    len -= NGX_HTTP_TB_RPC_UUID_LEN;
+
+    if (*p == 'G') {
+        ngx_http_tb_rpc_fetch(held);
+        return;
+    }
+
+    ngx_http_set_log_request(held->request->connection->log, held->request);
+
+    rc = ngx_http_tb_rpc_answer(held, p, len);
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_tb_rpc_answered(held);
+        ngx_http_tb_rpc_finish(held, rc);
+    }
+}
+
+
+/* what was published while nobody listened is kept under answer keys */
+
+void
+ngx_http_tb_rpc_subscribed(void *data)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    if (w->held.root != w->held.sentinel) {
+        ngx_http_tb_rpc_fetch_held(w->held.root, w->held.sentinel);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
+    ngx_rbtree_node_t *sentinel)
+{
+    for ( ;; ) {
+        ngx_http_tb_rpc_fetch((ngx_http_tb_rpc_held_t *) node);
+
+        if (node->left != sentinel) {
+            ngx_http_tb_rpc_fetch_held(node->left, sentinel);
+        }
+
+        if (node->right == sentinel) {
+            return;
+        }
+
+        node = node->right;
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_fetch(ngx_http_tb_rpc_held_t *held)
+{
+    ngx_str_t                  argv[2];
+    ngx_http_tb_rpc_worker_t  *w;
+
+    if (held->fetch) {
+        return;
+    }
+
+    w = held->worker;
+
+    ngx_str_set(&argv[0], "GET");
+
+    if (ngx_http_tb_rpc_answer_key(held, &argv[1]) != NGX_OK) {
+        return;
+    }
+
+    held->fetch = ngx_tb_redis_command(&w->redis, argv, 2,
+                                       w->conf->redis->command_timeout,
+                                       NGX_TB_REDIS_REPEAT
+                                       |NGX_TB_REDIS_UNBOUNDED,
+                                       ngx_http_tb_rpc_fetch_done, held);
+}
+
+
+static void
+ngx_http_tb_rpc_fetch_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_held_t *held = data;
+
+    ngx_int_t  rc;
+    ngx_str_t  answer;
+
+    held->fetch = NULL;
+
+    /* no answer yet, or no Redis: the next subscription or the timer */
+
+    if (status != NGX_TB_REDIS_REPLY
+        || ngx_tb_redis_reply_str(reply, &answer) != NGX_OK)
+    {
+        return;
+    }
+
+    ngx_http_set_log_request(held->request->connection->log, held->request);
+
+    rc = ngx_http_tb_rpc_answer(held, answer.data, answer.len);
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_tb_rpc_answered(held);
+        ngx_http_tb_rpc_finish(held, rc);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held, ngx_str_t *key)
+{
+    return ngx_http_tb_rpc_key(held->request->pool, held->worker->conf,
+                               held->shard, "answer:", &held->ctx->rpc_id,
+                               key);
+}
+
+
+/*
+ * The kinds are those that tb_rpc.lua writes.  NGX_AGAIN: this does not end
+ * the request.
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held, u_char *p, size_t len)
+{
+    u_char                  kind;
+    ngx_str_t               payload;
+    ngx_http_request_t     *r;
+    ngx_http_tb_rpc_ctx_t  *ctx;
+
+    if (len == 0) {
+        return NGX_AGAIN;
+    }
+
+    r = held->request;
+    ctx = held->ctx;
+
+    kind = *p++;
+
+    payload.len = len - 1;
+    payload.data = ngx_pnalloc(r->pool, payload.len + 1);
+    if (payload.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(payload.data, p, payload.len);
+
+    switch (kind) {
+
+    case 'A':
+        if (ctx->call->oneway) {
+            return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
+        }
+
+        return ngx_http_tb_rpc_send_answer(r, ctx, &payload);
+
+    case 'S':
+        if (ctx->call->oneway) {
+            return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
+        }
+
+        return NGX_AGAIN;
+
+    case 'F':
+        return ngx_http_tb_rpc_send_result(r, ctx, NGX_HTTP_TB_RPC_FAILED,
+                                           &payload);
+
+    case 'D':
+        ngx_str_set(&payload, "the device was deleted");
+        return ngx_http_tb_rpc_send_result(r, ctx, NGX_HTTP_TB_RPC_FAILED,
+                                           &payload);
+
+    case 'L':
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_RESPONSE_TOO_LARGE,
+                                           NULL);
+
+    case 'X':
+        return ngx_http_tb_rpc_ended(held, &payload);
+
+    default:
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "tb_rpc: an answer of unknown kind %ui to call %V",
+                      (ngx_uint_t) kind, &ctx->rpc_id);
+        return NGX_AGAIN;
+    }
+}
+
+
+/* its worker has used it: pipelined, and the key expires anyway */
+
+static void
+ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held)
+{
+    ngx_str_t                  argv[2];
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = held->worker;
+
+    ngx_str_set(&argv[0], "DEL");
+
+    if (ngx_http_tb_rpc_answer_key(held, &argv[1]) != NGX_OK) {
+        return;
+    }
+
+    (void) ngx_tb_redis_command(&w->redis, argv, 2,
+                                w->conf->redis->command_timeout,
+                                NGX_TB_REDIS_BACKGROUND, NULL, NULL);
+}

@@ -1,0 +1,341 @@
+
+/*
+ * What a worker keeps: its Redis client, its name on the reply channels,
+ * the table of held requests and the timer that drives tb_rpc_tick.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <openssl/rand.h>
+
+#include "ngx_http_tb_rpc.h"
+
+
+/* calls that one tick of a shard may end, and how often it is asked, ms */
+
+#define NGX_HTTP_TB_RPC_TICK_CALLS  "64"
+#define NGX_HTTP_TB_RPC_TICK_MIN    20
+#define NGX_HTTP_TB_RPC_TICK_MAX    1000
+
+
+static ngx_int_t ngx_http_tb_rpc_worker_name(ngx_http_tb_rpc_worker_t *w);
+static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
+static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_worker_cleanup(void *data);
+static void ngx_http_tb_rpc_tick_handler(ngx_event_t *ev);
+static void ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_worker_t *w,
+    ngx_uint_t shard);
+static void ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w);
+
+
+ngx_http_tb_rpc_worker_t *
+ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_pool_t                *pool;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    if (mcf->worker) {
+        return mcf->worker;
+    }
+
+    pool = ngx_create_pool(NGX_DEFAULT_POOL_SIZE, ngx_cycle->log);
+    if (pool == NULL) {
+        return NULL;
+    }
+
+    w = ngx_pcalloc(pool, sizeof(ngx_http_tb_rpc_worker_t));
+    if (w == NULL) {
+        goto failed;
+    }
+
+    w->pool = pool;
+    w->log = ngx_cycle->log;
+    w->conf = mcf;
+    w->dummy.fd = (ngx_socket_t) -1;
+
+    ngx_rbtree_init(&w->held, &w->sentinel, ngx_str_rbtree_insert_value);
+
+    /* the seed of jansson's hash tables must not be guessable */
+
+    json_object_seed(0);
+
+    if (ngx_http_tb_rpc_worker_name(w) != NGX_OK) {
+        goto failed;
+    }
+
+    w->api_keys = ngx_http_tb_rpc_api_keys_create(pool);
+    if (w->api_keys == NULL) {
+        goto failed;
+    }
+
+    /*
+     * without a master process a reload makes a new cycle in this very
+     * process, and nobody but the old cycle's pool tells us
+     */
+
+    cln = ngx_pool_cleanup_add(((ngx_cycle_t *) ngx_cycle)->pool, 0);
+    if (cln == NULL) {
+        goto failed;
+    }
+
+    if (ngx_http_tb_rpc_worker_redis(w) != NGX_OK) {
+        goto failed;
+    }
+
+    cln->handler = ngx_http_tb_rpc_worker_cleanup;
+    cln->data = mcf;
+
+    w->tick.handler = ngx_http_tb_rpc_tick_handler;
+    w->tick.data = &w->dummy;
+    w->tick.log = w->log;
+    w->tick.cancelable = 1;
+
+    ngx_add_timer(&w->tick, NGX_HTTP_TB_RPC_TICK_MAX);
+
+    mcf->worker = w;
+
+    return w;
+
+failed:
+
+    ngx_destroy_pool(pool);
+
+    return NULL;
+}
+
+
+void
+ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = mcf->worker;
+
+    if (w == NULL) {
+        return;
+    }
+
+    if (w->tick.timer_set) {
+        ngx_del_timer(&w->tick);
+    }
+
+    ngx_tb_redis_client_close(&w->redis);
+
+    mcf->worker = NULL;
+
+    ngx_destroy_pool(w->pool);
+}
+
+
+static void
+ngx_http_tb_rpc_worker_cleanup(void *data)
+{
+    ngx_http_tb_rpc_worker_close(data);
+}
+
+
+/*
+ * Random, not the pid: workers of many hosts and containers share a Redis,
+ * and a restarted worker must not get what was meant for its predecessor.
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_worker_name(ngx_http_tb_rpc_worker_t *w)
+{
+    u_char  bytes[sizeof(w->name) / 2 + sizeof(w->node)];
+
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+        ngx_log_error(NGX_LOG_EMERG, w->log, 0,
+                      "tb_rpc: no random bytes for the worker's name, "
+                      "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
+
+    ngx_hex_dump(w->name, bytes, sizeof(w->name) / 2);
+
+    ngx_memcpy(w->node, bytes + sizeof(w->name) / 2, sizeof(w->node));
+
+    /* the multicast bit: a random node, never a network card's */
+
+    w->node[0] |= 0x01;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
+{
+    u_char                 *p;
+    ngx_tb_redis_client_t  *client;
+
+    client = &w->redis;
+
+    client->conf = w->conf->redis;
+    client->pool = w->pool;
+    client->log = w->log;
+    client->data = w;
+    client->setup = ngx_http_tb_rpc_setup;
+    client->message = ngx_http_tb_rpc_message;
+    client->subscribed = ngx_http_tb_rpc_subscribed;
+
+    client->name.data = ngx_pnalloc(w->pool, sizeof("tb-rpc-") - 1 + 8);
+    if (client->name.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(client->name.data, "tb-rpc-", sizeof("tb-rpc-") - 1);
+    p = ngx_cpymem(p, w->name, 8);
+    client->name.len = p - client->name.data;
+
+    if (ngx_http_tb_rpc_worker_channels(w) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_tb_redis_client_init(client);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_str_t    name, *channel;
+    ngx_uint_t   i;
+
+    if (ngx_array_init(&w->redis.channels, w->pool, w->conf->shards,
+                       sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    name.data = w->name;
+    name.len = sizeof(w->name);
+
+    for (i = 0; i < w->conf->shards; i++) {
+        channel = ngx_array_push(&w->redis.channels);
+        if (channel == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (ngx_http_tb_rpc_key(w->pool, w->conf, i, "reply:", &name, channel)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_tick_handler(ngx_event_t *ev)
+{
+    ngx_uint_t                 i;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    if (ngx_exiting || ngx_terminate || ngx_quit) {
+        return;
+    }
+
+    w = (ngx_http_tb_rpc_worker_t *)
+            ((u_char *) ev - offsetof(ngx_http_tb_rpc_worker_t, tick));
+
+    w->next_tick = NGX_HTTP_TB_RPC_TICK_MAX;
+
+    if (ngx_tb_redis_client_is_ready(&w->redis, 0)) {
+
+        /* our own count keeps the timer from being set below us */
+
+        w->ticking = 1;
+
+        for (i = 0; i < w->conf->shards; i++) {
+            ngx_http_tb_rpc_tick_shard(w, i);
+        }
+
+        w->ticking--;
+    }
+
+    if (w->ticking == 0) {
+        ngx_http_tb_rpc_tick_next(w);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_worker_t *w, ngx_uint_t shard)
+{
+    u_char     *p, key[64];
+    ngx_str_t   argv[5];
+
+    p = ngx_snprintf(key, sizeof(key), "%V{s%ui}:due", &w->conf->prefix,
+                     shard);
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_tick");
+    ngx_str_set(&argv[2], "1");
+    argv[3].data = key;
+    argv[3].len = p - key;
+    ngx_str_set(&argv[4], NGX_HTTP_TB_RPC_TICK_CALLS);
+
+    if (ngx_tb_redis_command(&w->redis, argv, 5,
+                             w->conf->redis->command_timeout,
+                             NGX_TB_REDIS_BACKGROUND|NGX_TB_REDIS_UNBOUNDED,
+                             ngx_http_tb_rpc_tick_done, w)
+        != NULL)
+    {
+        w->ticking++;
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    int64_t                    next;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = data;
+
+    if (status == NGX_TB_REDIS_REPLY) {
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                          "tb_rpc: tb_rpc_tick failed: \"%*s\"",
+                          ngx_min(reply->len, 256), reply->str);
+
+        } else if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
+                                          &next)
+                   == NGX_OK
+                   && next >= 0 && next < (int64_t) w->next_tick)
+        {
+            w->next_tick = (ngx_msec_t) next;
+        }
+    }
+
+    if (--w->ticking == 0) {
+        ngx_http_tb_rpc_tick_next(w);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w)
+{
+    if (w->conf->worker != w) {
+
+        /* the client is being closed */
+
+        return;
+    }
+
+    ngx_add_timer(&w->tick,
+                  ngx_max(w->next_tick, NGX_HTTP_TB_RPC_TICK_MIN));
+}

@@ -1,0 +1,182 @@
+
+/*
+ * A Redis client for nginx's event loop.
+ *
+ * hiredis decodes, nginx owns sockets and timers.  A client has one
+ * pipelined connection for commands and one for sharded subscriptions,
+ * reconnects both by itself, and knows nothing of HTTP.
+ */
+
+
+#ifndef _NGX_TB_REDIS_H_INCLUDED_
+#define _NGX_TB_REDIS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_connect.h>
+
+#include <hiredis/hiredis.h>
+
+
+/* how a command ended, as told to its handler */
+
+#define NGX_TB_REDIS_REPLY       0  /* a reply is there, maybe an error reply */
+#define NGX_TB_REDIS_UNSENT      1  /* not one byte of it was written */
+#define NGX_TB_REDIS_LOST        2  /* written, no reply: outcome unknown */
+
+
+/* command flags */
+
+#define NGX_TB_REDIS_BACKGROUND  0x01  /* does not keep an exiting worker */
+#define NGX_TB_REDIS_REPEAT      0x02  /* idempotent: written once more after
+                                          a reconnect, within its deadline */
+#define NGX_TB_REDIS_SUBSCRIBED  0x04  /* waits until all channels are
+                                          confirmed */
+#define NGX_TB_REDIS_SETUP       0x08  /* part of the handshake, only from
+                                          within client->setup and replies
+                                          to it */
+#define NGX_TB_REDIS_UNBOUNDED   0x10  /* not refused by a full queue */
+
+
+typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
+typedef struct ngx_tb_redis_command_s  ngx_tb_redis_command_t;
+
+
+typedef struct {
+    ngx_str_t                 url;        /* as configured, for messages */
+    ngx_str_t                 host;       /* without port, "" for unix: */
+    in_port_t                 port;
+    ngx_addr_t               *addrs;      /* resolved at configuration */
+    ngx_uint_t                naddrs;
+    unsigned                  ssl:1;
+    unsigned                  resolve:1;  /* re-resolve in the worker */
+} ngx_tb_redis_server_t;
+
+
+typedef struct {
+    ngx_array_t              *servers;    /* ngx_tb_redis_server_t */
+    ngx_str_t                 username;
+    ngx_str_t                 password;
+    ngx_uint_t                database;
+    ngx_msec_t                connect_timeout;
+    ngx_msec_t                command_timeout;
+    ngx_uint_t                queue;
+    ngx_resolver_t           *resolver;
+    ngx_msec_t                resolver_timeout;
+} ngx_tb_redis_conf_t;
+
+
+/*
+ * The reply belongs to the client and is freed after the handler returns;
+ * it is NULL unless status is NGX_TB_REDIS_REPLY.  A handler may issue and
+ * detach commands and may finalize requests.
+ */
+
+typedef void (*ngx_tb_redis_reply_pt)(void *data, ngx_uint_t status,
+    redisReply *reply);
+
+
+struct ngx_tb_redis_client_s {
+    /* set by the caller before ngx_tb_redis_client_init() */
+
+    ngx_tb_redis_conf_t      *conf;
+    ngx_pool_t               *pool;       /* outlives the client */
+    ngx_log_t                *log;
+    ngx_str_t                 name;       /* CLIENT SETNAME, no spaces */
+    ngx_array_t               channels;   /* ngx_str_t, may be empty */
+    void                     *data;       /* given to the handlers below */
+
+    /*
+     * runs after AUTH, SELECT and SETNAME, and once more when a function
+     * is missing; issues NGX_TB_REDIS_SETUP commands and at last calls
+     * ngx_tb_redis_client_ready() or ngx_tb_redis_client_refuse()
+     */
+    void                    (*setup)(void *data);
+
+    /* a message on one of the channels; bytes are valid during the call */
+    void                    (*message)(void *data, ngx_str_t *channel,
+                                u_char *p, size_t len);
+
+    /* all channels are confirmed, for the first time or again */
+    void                    (*subscribed)(void *data);
+
+    /* set by ngx_tb_redis_client_init() */
+
+    struct ngx_tb_redis_state_s  *state;
+};
+
+
+/*
+ * Starts to connect.  NGX_OK or NGX_ERROR (no memory); a Redis that can't
+ * be reached is no error, the client goes on trying.
+ */
+ngx_int_t ngx_tb_redis_client_init(ngx_tb_redis_client_t *client);
+
+/*
+ * Closes both connections; pending commands end as UNSENT or LOST.  The
+ * client must not be used afterwards.
+ */
+void ngx_tb_redis_client_close(ngx_tb_redis_client_t *client);
+
+void ngx_tb_redis_client_ready(ngx_tb_redis_client_t *client);
+
+/* closes the connection and tries again after a backoff */
+void ngx_tb_redis_client_refuse(ngx_tb_redis_client_t *client);
+
+/* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
+ngx_uint_t ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client,
+    ngx_uint_t flags);
+
+/*
+ * Encodes and queues a command; all commands of one event-loop turn leave
+ * in one write.  argv is copied.  timeout, in ms, counts from now and
+ * covers waiting for a connection, writing and the reply.  The handler is
+ * called exactly once and never from within this call, unless the command
+ * was detached; handler may be NULL.
+ * Returns NULL when the bounded queue is full or there is no memory; then
+ * nothing was queued and the handler is not called.  What is returned is
+ * valid until the handler is called.
+ */
+ngx_tb_redis_command_t *ngx_tb_redis_command(ngx_tb_redis_client_t *client,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data);
+
+/*
+ * The caller goes away: its handler won't be called.  NGX_OK if the command
+ * had not been written and was withdrawn, NGX_DECLINED if it is under way.
+ */
+ngx_int_t ngx_tb_redis_detach(ngx_tb_redis_command_t *cmd);
+
+
+/* reply helpers: lengths before pointers, types before both */
+
+/* NGX_OK and *value for a string or status reply, else NGX_ERROR */
+ngx_int_t ngx_tb_redis_reply_str(redisReply *reply, ngx_str_t *value);
+
+/* NGX_OK and *value for an integer or a string of digits, else NGX_ERROR */
+ngx_int_t ngx_tb_redis_reply_int(redisReply *reply, int64_t *value);
+
+/* element n of an array reply or NULL */
+redisReply *ngx_tb_redis_reply_element(redisReply *reply, ngx_uint_t n);
+
+/* 1 if the reply is an error that starts with prefix */
+ngx_uint_t ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix);
+
+/*
+ * NGX_OK if the hiredis that is linked decodes as its header says; checked
+ * at configuration: another module may bring a hiredis of its own.
+ */
+ngx_int_t ngx_tb_redis_check_library(ngx_log_t *log);
+
+
+/*
+ * "redis://host[:port][/db]" or "unix:/path"; an optional "resolve" is up to
+ * the caller.  Logs and returns NGX_CONF_ERROR, or sets conf->database too.
+ */
+char *ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
+    ngx_tb_redis_server_t *server, ngx_str_t *url);
+
+
+#endif /* _NGX_TB_REDIS_H_INCLUDED_ */

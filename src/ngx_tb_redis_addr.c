@@ -1,0 +1,420 @@
+
+/*
+ * Where Redis is: the address of a server as configured, and looking a
+ * host name up again in the worker.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_tb_redis_int.h"
+
+
+#define NGX_TB_REDIS_PORT  6379
+
+
+static char *ngx_tb_redis_parse_tcp(ngx_conf_t *cf,
+    ngx_tb_redis_server_t *server, ngx_str_t *text, ngx_uint_t *database);
+static char *ngx_tb_redis_parse_database(ngx_conf_t *cf,
+    ngx_tb_redis_conf_t *conf, ngx_tb_redis_server_t *server,
+    ngx_uint_t database);
+static char *ngx_tb_redis_parse_addrs(ngx_conf_t *cf,
+    ngx_tb_redis_server_t *server, ngx_str_t *text);
+static ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_state_t *state);
+static void ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx);
+static ngx_int_t ngx_tb_redis_resolved(ngx_tb_redis_state_t *state,
+    ngx_resolver_ctx_t *ctx);
+
+
+char *
+ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
+    ngx_tb_redis_server_t *server, ngx_str_t *url)
+{
+    ngx_str_t   text;
+    ngx_uint_t  database;
+
+    server->url = *url;
+
+    text = *url;
+    database = 0;
+
+    if (text.len >= 9 && ngx_strncasecmp(text.data, (u_char *) "rediss://", 9)
+                         == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "rediss:// is not supported yet; "
+                           "use \"redis://\" or \"unix:\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if (text.len > 5 && ngx_strncmp(text.data, "unix:", 5) == 0) {
+
+        if (ngx_tb_redis_parse_addrs(cf, server, &text) != NGX_CONF_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+    } else if (text.len > 8
+               && ngx_strncasecmp(text.data, (u_char *) "redis://", 8) == 0)
+    {
+        text.data += 8;
+        text.len -= 8;
+
+        if (ngx_tb_redis_parse_tcp(cf, server, &text, &database)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid Redis server \"%V\", it must be "
+                           "\"redis://host[:port][/database]\" or "
+                           "\"unix:/path\"", url);
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_tb_redis_parse_database(cf, conf, server, database);
+}
+
+
+static char *
+ngx_tb_redis_parse_tcp(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
+    ngx_str_t *text, ngx_uint_t *database)
+{
+    u_char     *p, *last;
+    ngx_int_t   n;
+
+    last = text->data + text->len;
+
+    if (ngx_strlchr(text->data, last, '@')) {
+
+        /* the URL would show in messages, so it is not quoted here */
+
+        ngx_str_set(&server->url, "redis://");
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "user and password are not allowed in a Redis URL; "
+                           "use the directives \"username\" and \"password\" "
+                           "or \"password_file\"");
+        return NGX_CONF_ERROR;
+    }
+
+    p = ngx_strlchr(text->data, last, '/');
+
+    if (p) {
+
+        text->len = p++ - text->data;
+
+        if (p < last) {
+            n = ngx_atoi(p, last - p);
+
+            if (n == NGX_ERROR || n > NGX_MAX_INT32_VALUE) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid database in \"%V\", it must be "
+                                   "a number", &server->url);
+                return NGX_CONF_ERROR;
+            }
+
+            *database = (ngx_uint_t) n;
+        }
+    }
+
+    return ngx_tb_redis_parse_addrs(cf, server, text);
+}
+
+
+static char *
+ngx_tb_redis_parse_database(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
+    ngx_tb_redis_server_t *server, ngx_uint_t database)
+{
+    ngx_array_t  *servers;
+
+    servers = conf->servers;
+
+    if (servers
+        && servers->nelts
+        && (servers->nelts > 1 || servers->elts != (void *) server)
+        && conf->database != database)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" names another database than the server "
+                           "before, all must have the same", &server->url);
+        return NGX_CONF_ERROR;
+    }
+
+    conf->database = database;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_tb_redis_parse_addrs(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
+    ngx_str_t *text)
+{
+    ngx_url_t  u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.url = *text;
+    u.default_port = NGX_TB_REDIS_PORT;
+
+    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in Redis server \"%V\"",
+                           u.err ? u.err : "invalid address", &server->url);
+        return NGX_CONF_ERROR;
+    }
+
+    if (u.naddrs == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no address of Redis server \"%V\"",
+                           &server->url);
+        return NGX_CONF_ERROR;
+    }
+
+    if (u.family != AF_UNIX) {
+        server->host = u.host;
+        server->port = u.port;
+    }
+
+    server->addrs = u.addrs;
+    server->naddrs = u.naddrs;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_tb_redis_server_t *
+ngx_tb_redis_server(ngx_tb_redis_state_t *state)
+{
+    ngx_array_t            *servers;
+    ngx_tb_redis_server_t  *server;
+
+    servers = state->client->conf->servers;
+
+    if (servers == NULL || servers->nelts == 0) {
+        return NULL;
+    }
+
+    server = servers->elts;
+
+    return &server[state->server % servers->nelts];
+}
+
+
+ngx_int_t
+ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state, ngx_tb_redis_conn_t *conn)
+{
+    ngx_addr_t             *addrs;
+    ngx_uint_t              naddrs;
+    ngx_tb_redis_server_t  *server;
+
+    if (state->naddrs) {
+        addrs = state->addrs;
+        naddrs = state->naddrs;
+
+    } else {
+        server = ngx_tb_redis_server(state);
+
+        if (server == NULL || server->naddrs == 0) {
+            return NGX_ERROR;
+        }
+
+        addrs = server->addrs;
+        naddrs = server->naddrs;
+    }
+
+    addrs += state->addr % naddrs;
+
+    if (addrs->socklen > (socklen_t) sizeof(ngx_sockaddr_t)) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(&conn->sockaddr, addrs->sockaddr, addrs->socklen);
+    conn->socklen = addrs->socklen;
+
+    conn->name.len = ngx_sock_ntop(&conn->sockaddr.sockaddr, conn->socklen,
+                                   conn->name_buf, NGX_SOCKADDR_STRLEN, 1);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_tb_redis_addr_next(ngx_tb_redis_state_t *state)
+{
+    ngx_uint_t              naddrs, nservers;
+    ngx_tb_redis_server_t  *server;
+
+    server = ngx_tb_redis_server(state);
+
+    if (server == NULL) {
+        return NGX_DECLINED;
+    }
+
+    naddrs = state->naddrs ? state->naddrs : server->naddrs;
+
+    if (++state->addr < naddrs) {
+        return NGX_OK;
+    }
+
+    state->addr = 0;
+
+    nservers = state->client->conf->servers->nelts;
+
+    if (nservers == 1) {
+        return (naddrs > 1) ? NGX_OK : NGX_DECLINED;
+    }
+
+    state->server = (state->server + 1) % nservers;
+
+    if (state->addrs) {
+        ngx_free(state->addrs);
+        state->addrs = NULL;
+        state->naddrs = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_tb_redis_resolve(ngx_tb_redis_state_t *state)
+{
+    ngx_resolver_ctx_t     *ctx;
+    ngx_tb_redis_conf_t    *conf;
+    ngx_tb_redis_server_t  *server;
+
+    conf = state->client->conf;
+    server = ngx_tb_redis_server(state);
+
+    if (server == NULL
+        || !server->resolve
+        || server->host.len == 0
+        || conf->resolver == NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_resolve_start(conf->resolver, NULL);
+
+    if (ctx == NULL || ctx == NGX_NO_RESOLVER) {
+        return NGX_DECLINED;
+    }
+
+    ctx->name = server->host;
+    ctx->handler = ngx_tb_redis_resolve_handler;
+    ctx->data = state;
+    ctx->timeout = conf->resolver_timeout;
+    ctx->cancelable = 1;
+
+    state->resolving = ctx;
+
+    if (ngx_resolve_name(ctx) != NGX_OK) {
+
+        /* the context is freed */
+
+        state->resolving = NULL;
+        return NGX_DECLINED;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_tb_redis_resolve_cancel(ngx_tb_redis_state_t *state)
+{
+    if (state->resolving) {
+        ngx_resolve_name_done(state->resolving);
+        state->resolving = NULL;
+    }
+
+    if (state->addrs) {
+        ngx_free(state->addrs);
+        state->addrs = NULL;
+        state->naddrs = 0;
+    }
+}
+
+
+static void
+ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
+{
+    ngx_uint_t             level;
+    ngx_tb_redis_state_t  *state;
+
+    state = ctx->data;
+
+    ngx_tb_redis_enter(state);
+
+    if (ctx->state || ngx_tb_redis_resolved(state, ctx) != NGX_OK) {
+
+        level = state->command.tries ? NGX_LOG_INFO : NGX_LOG_WARN;
+
+        ngx_log_error(level, state->log, 0,
+                      "tb_rpc_redis: %V could not be resolved (%i: %s), "
+                      "the addresses known are used", &ctx->name, ctx->state,
+                      ngx_resolver_strerror(ctx->state));
+    }
+
+    ngx_resolve_name_done(ctx);
+    state->resolving = NULL;
+
+    ngx_tb_redis_conn_open(&state->command);
+
+    ngx_tb_redis_leave(state);
+}
+
+
+/* the resolver keeps its addresses, so they are copied, in one piece */
+
+static ngx_int_t
+ngx_tb_redis_resolved(ngx_tb_redis_state_t *state, ngx_resolver_ctx_t *ctx)
+{
+    ngx_uint_t              i;
+    ngx_addr_t             *addrs;
+    ngx_sockaddr_t         *sockaddrs;
+    ngx_tb_redis_server_t  *server;
+
+    if (ctx->naddrs == 0) {
+        return NGX_ERROR;
+    }
+
+    addrs = ngx_calloc(ctx->naddrs
+                       * (sizeof(ngx_addr_t) + sizeof(ngx_sockaddr_t)),
+                       state->log);
+    if (addrs == NULL) {
+        return NGX_ERROR;
+    }
+
+    server = ngx_tb_redis_server(state);
+    sockaddrs = (ngx_sockaddr_t *) (addrs + ctx->naddrs);
+
+    for (i = 0; i < ctx->naddrs; i++) {
+
+        if (ctx->addrs[i].socklen > (socklen_t) sizeof(ngx_sockaddr_t)) {
+            ngx_free(addrs);
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(&sockaddrs[i], ctx->addrs[i].sockaddr,
+                   ctx->addrs[i].socklen);
+
+        addrs[i].sockaddr = &sockaddrs[i].sockaddr;
+        addrs[i].socklen = ctx->addrs[i].socklen;
+
+        ngx_inet_set_port(addrs[i].sockaddr, server->port);
+    }
+
+    if (state->addrs) {
+        ngx_free(state->addrs);
+    }
+
+    state->addrs = addrs;
+    state->naddrs = ctx->naddrs;
+
+    return NGX_OK;
+}

@@ -1,0 +1,385 @@
+
+/*
+ * Commands: encoding, queues, deadlines, the way each one ends.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_tb_redis_int.h"
+
+
+static ngx_uint_t ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state,
+    ngx_uint_t flags);
+static void ngx_tb_redis_enqueue(ngx_tb_redis_command_t *cmd);
+static ngx_uint_t ngx_tb_redis_sendable(ngx_tb_redis_state_t *state,
+    ngx_uint_t flags);
+static void ngx_tb_redis_deadline_handler(ngx_event_t *ev);
+static void ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd);
+
+
+ngx_tb_redis_command_t *
+ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data)
+{
+    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_command_t  *cmd;
+
+    state = client->state;
+
+    if (state == NULL || state->stopped) {
+        return NULL;
+    }
+
+    if (flags & NGX_TB_REDIS_SETUP) {
+
+        if (state->command.status != NGX_TB_REDIS_ST_SETTING_UP) {
+            return NULL;
+        }
+
+    } else if (!(flags & NGX_TB_REDIS_UNBOUNDED)
+               && ngx_tb_redis_queue_full(state, flags))
+    {
+        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, state->log, 0,
+                       "tb_rpc_redis: command queue is full");
+        return NULL;
+    }
+
+    cmd = ngx_tb_redis_encode(state, argv, argc);
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+    cmd->flags = flags;
+    cmd->deadline = ngx_current_msec + timeout;
+
+    cmd->timer.handler = ngx_tb_redis_deadline_handler;
+    cmd->timer.data = cmd;
+    cmd->timer.log = state->log;
+
+    /* an exiting worker stays for the others only */
+
+    cmd->timer.cancelable = (flags & (NGX_TB_REDIS_BACKGROUND
+                                      |NGX_TB_REDIS_SETUP)) ? 1 : 0;
+
+    ngx_add_timer(&cmd->timer, timeout);
+
+    ngx_tb_redis_enqueue(cmd);
+
+    return cmd;
+}
+
+
+/* what waits for a connection, or for one that takes no more bytes */
+
+static ngx_uint_t
+ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state, ngx_uint_t flags)
+{
+    ngx_uint_t            n;
+    ngx_tb_redis_conn_t  *conn;
+
+    conn = &state->command;
+
+    n = state->nwaiting;
+
+    if (ngx_tb_redis_sendable(state, flags)) {
+
+        if (conn->connection->write->ready) {
+            return 0;
+        }
+
+        n += conn->nsending;
+    }
+
+    return n >= state->client->conf->queue;
+}
+
+
+static void
+ngx_tb_redis_enqueue(ngx_tb_redis_command_t *cmd)
+{
+    ngx_tb_redis_state_t  *state;
+
+    state = cmd->state;
+
+    if (ngx_tb_redis_sendable(state, cmd->flags)) {
+        ngx_tb_redis_conn_send(&state->command, cmd);
+        return;
+    }
+
+    cmd->list = NGX_TB_REDIS_IN_WAITING;
+    ngx_queue_insert_tail(&state->waiting, &cmd->queue);
+    state->nwaiting++;
+}
+
+
+/* SETUP was checked to be within the setup */
+
+static ngx_uint_t
+ngx_tb_redis_sendable(ngx_tb_redis_state_t *state, ngx_uint_t flags)
+{
+    return (flags & NGX_TB_REDIS_SETUP)
+           || (state->command.status == NGX_TB_REDIS_ST_READY
+               && (!(flags & NGX_TB_REDIS_SUBSCRIBED)
+                   || ngx_tb_redis_subscribed(state)));
+}
+
+
+void
+ngx_tb_redis_pump(ngx_tb_redis_state_t *state)
+{
+    ngx_uint_t               subscribed;
+    ngx_queue_t             *q, *next;
+    ngx_tb_redis_command_t  *cmd;
+
+    if (state->command.status != NGX_TB_REDIS_ST_READY) {
+        return;
+    }
+
+    subscribed = ngx_tb_redis_subscribed(state);
+
+    for (q = ngx_queue_head(&state->waiting);
+         q != ngx_queue_sentinel(&state->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        if ((cmd->flags & NGX_TB_REDIS_SUBSCRIBED) && !subscribed) {
+            continue;
+        }
+
+        ngx_tb_redis_unlink(cmd);
+        ngx_tb_redis_conn_send(&state->command, cmd);
+    }
+}
+
+
+/* one allocation, the encoded bytes included; they are kept until the end */
+
+ngx_tb_redis_command_t *
+ngx_tb_redis_encode(ngx_tb_redis_state_t *state, ngx_str_t *argv,
+    ngx_uint_t argc)
+{
+    u_char                  *p;
+    size_t                   size;
+    ngx_uint_t               i;
+    ngx_tb_redis_command_t  *cmd;
+
+    size = sizeof("*\r\n") - 1 + NGX_INT_T_LEN;
+
+    for (i = 0; i < argc; i++) {
+        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + argv[i].len;
+    }
+
+    cmd = ngx_alloc(offsetof(ngx_tb_redis_command_t, bytes) + size,
+                    state->log);
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(cmd, offsetof(ngx_tb_redis_command_t, bytes));
+
+    cmd->state = state;
+    cmd->ident = -1;
+
+    p = ngx_sprintf(cmd->bytes, "*%ui\r\n", argc);
+
+    for (i = 0; i < argc; i++) {
+        p = ngx_sprintf(p, "$%uz\r\n", argv[i].len);
+
+        if (argv[i].len) {
+            p = ngx_cpymem(p, argv[i].data, argv[i].len);
+        }
+
+        *p++ = '\r'; *p++ = '\n';
+    }
+
+    cmd->pos = cmd->bytes;
+    cmd->last = p;
+
+    return cmd;
+}
+
+
+void
+ngx_tb_redis_free(ngx_tb_redis_command_t *cmd)
+{
+    if (cmd->timer.timer_set) {
+        ngx_del_timer(&cmd->timer);
+    }
+
+    if (cmd->secret) {
+        ngx_explicit_memzero(cmd->bytes, cmd->last - cmd->bytes);
+    }
+
+    ngx_free(cmd);
+}
+
+
+ngx_int_t
+ngx_tb_redis_detach(ngx_tb_redis_command_t *cmd)
+{
+    ngx_int_t  rc;
+
+    cmd->handler = NULL;
+    cmd->detached = 1;
+
+    rc = cmd->written ? NGX_DECLINED : NGX_OK;
+
+    switch (cmd->list) {
+
+    case NGX_TB_REDIS_IN_NONE:
+        return NGX_DECLINED;
+
+    case NGX_TB_REDIS_IN_SENDING:
+        if (cmd->pos == cmd->bytes) {
+            break;
+        }
+
+        /* fall through */
+
+    case NGX_TB_REDIS_IN_SENT:
+
+        /* RESP has no cancel: its place in the pipeline stays */
+
+        cmd->timer.cancelable = 1;
+        return NGX_DECLINED;
+
+    default: /* waiting, ended */
+        break;
+    }
+
+    ngx_tb_redis_unlink(cmd);
+    ngx_tb_redis_free(cmd);
+
+    return rc;
+}
+
+
+void
+ngx_tb_redis_unlink(ngx_tb_redis_command_t *cmd)
+{
+    if (cmd->list == NGX_TB_REDIS_IN_WAITING) {
+        cmd->state->nwaiting--;
+
+    } else if (cmd->list == NGX_TB_REDIS_IN_SENDING) {
+        cmd->state->command.nsending--;
+    }
+
+    ngx_queue_remove(&cmd->queue);
+
+    cmd->list = NGX_TB_REDIS_IN_NONE;
+}
+
+
+void
+ngx_tb_redis_end(ngx_tb_redis_command_t *cmd, ngx_uint_t result)
+{
+    ngx_tb_redis_unlink(cmd);
+
+    cmd->result = result;
+    cmd->list = NGX_TB_REDIS_IN_ENDED;
+    ngx_queue_insert_tail(&cmd->state->ended, &cmd->queue);
+}
+
+
+void
+ngx_tb_redis_notify(ngx_tb_redis_state_t *state)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    while (!ngx_queue_empty(&state->ended)) {
+        q = ngx_queue_head(&state->ended);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        ngx_tb_redis_unlink(cmd);
+        ngx_tb_redis_finish(cmd, cmd->result, NULL);
+    }
+}
+
+
+void
+ngx_tb_redis_finish(ngx_tb_redis_command_t *cmd, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_tb_redis_reply_pt  handler;
+
+    if (cmd->timer.timer_set) {
+        ngx_del_timer(&cmd->timer);
+    }
+
+    handler = cmd->handler;
+
+    if (handler) {
+        handler(cmd->data, status, reply);
+    }
+
+    ngx_tb_redis_free(cmd);
+}
+
+
+static void
+ngx_tb_redis_deadline_handler(ngx_event_t *ev)
+{
+    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ev->data;
+    state = cmd->state;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, state->log, 0,
+                   "tb_rpc_redis: deadline of command %p, list %ui, "
+                   "written %ui", cmd, (ngx_uint_t) cmd->list,
+                   (ngx_uint_t) cmd->written);
+
+    ngx_tb_redis_enter(state);
+
+    if (cmd->list == NGX_TB_REDIS_IN_SENT
+        || (cmd->list == NGX_TB_REDIS_IN_SENDING && cmd->pos != cmd->bytes))
+    {
+        ngx_tb_redis_bury(cmd);
+
+    } else {
+        ngx_tb_redis_unlink(cmd);
+        ngx_tb_redis_finish(cmd, cmd->written ? NGX_TB_REDIS_LOST
+                                              : NGX_TB_REDIS_UNSENT, NULL);
+    }
+
+    ngx_tb_redis_leave(state);
+}
+
+
+/* its reply may still come and must not be taken for the next one's */
+
+static void
+ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd)
+{
+    ngx_tb_redis_conn_t    *conn;
+    ngx_tb_redis_reply_pt   handler;
+
+    conn = &cmd->state->command;
+
+    handler = cmd->handler;
+
+    cmd->handler = NULL;
+    cmd->overdue = 1;
+
+    conn->noverdue++;
+
+    if (!conn->watch.timer_set) {
+        ngx_add_timer(&conn->watch,
+                      conn->state->client->conf->command_timeout);
+    }
+
+    if (handler) {
+        handler(cmd->data, NGX_TB_REDIS_LOST, NULL);
+    }
+}

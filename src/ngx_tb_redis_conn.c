@@ -1,0 +1,568 @@
+
+/*
+ * One connection to Redis: connecting, the handshake, failing and trying
+ * again.  What goes over it is up to its role.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_connect.h>
+
+#include "ngx_tb_redis_int.h"
+
+
+static ngx_int_t ngx_tb_redis_conn_connect(ngx_tb_redis_conn_t *conn,
+    ngx_peer_connection_t *pc);
+static void ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
+static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_timer_handler(ngx_event_t *ev);
+static void ngx_tb_redis_watch_handler(ngx_event_t *ev);
+static void ngx_tb_redis_conn_log_reason(ngx_tb_redis_conn_t *conn,
+    ngx_err_t err, ngx_str_t *reason);
+
+
+static const char  *ngx_tb_redis_states[] = {
+    "idle",
+    "resolving",
+    "connecting",
+    "handshake",
+    "setup",
+    "ready",
+    "draining",
+    "backoff"
+};
+
+
+void
+ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_state_t *state,
+    ngx_tb_redis_role_t *role)
+{
+    conn->state = state;
+    conn->role = role;
+    conn->ident = -1;
+
+    ngx_queue_init(&conn->sending);
+    ngx_queue_init(&conn->sent);
+
+    conn->timer.handler = ngx_tb_redis_timer_handler;
+    conn->watch.handler = ngx_tb_redis_watch_handler;
+    conn->flush.handler = ngx_tb_redis_flush_handler;
+
+    conn->timer.data = conn;
+    conn->watch.data = conn;
+    conn->flush.data = conn;
+
+    conn->timer.log = state->log;
+    conn->watch.log = state->log;
+    conn->flush.log = state->log;
+
+    /*
+     * connections keep no exiting worker: the deadlines of foreground
+     * commands do, and while there are any we even reconnect
+     */
+
+    conn->timer.cancelable = 1;
+    conn->watch.cancelable = 1;
+
+    conn->name.data = conn->name_buf;
+}
+
+
+void
+ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_status_e status, ngx_msec_t timeout)
+{
+    ngx_log_debug4(NGX_LOG_DEBUG_EVENT, conn->state->log, 0,
+                   "tb_rpc_redis: %s connection: %s -> %s, timer %M",
+                   conn->role->name, ngx_tb_redis_states[conn->status],
+                   ngx_tb_redis_states[status], timeout);
+
+    conn->status = status;
+
+    if (conn->timer.timer_set) {
+        ngx_del_timer(&conn->timer);
+    }
+
+    if (timeout) {
+        ngx_add_timer(&conn->timer, timeout);
+    }
+}
+
+
+/* the subscription connection goes where the command connection is */
+
+void
+ngx_tb_redis_conn_start(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_conn_t   *command;
+    ngx_tb_redis_state_t  *state;
+
+    state = conn->state;
+    command = &state->command;
+
+    if (state->stopped) {
+        return;
+    }
+
+    if (conn == command) {
+        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_RESOLVING, 0);
+
+        if (ngx_tb_redis_resolve(state) == NGX_AGAIN) {
+            return;
+        }
+
+    } else {
+
+        if (command->status != NGX_TB_REDIS_ST_READY) {
+            ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
+            return;
+        }
+
+        conn->socklen = command->socklen;
+        ngx_memcpy(&conn->sockaddr, &command->sockaddr,
+                   sizeof(ngx_sockaddr_t));
+
+        conn->name.len = command->name.len;
+        ngx_memcpy(conn->name_buf, command->name_buf, command->name.len);
+    }
+
+    ngx_tb_redis_conn_open(conn);
+}
+
+
+void
+ngx_tb_redis_conn_open(ngx_tb_redis_conn_t *conn)
+{
+    ngx_int_t              rc;
+    ngx_connection_t      *c;
+    ngx_peer_connection_t  pc;
+
+    rc = ngx_tb_redis_conn_connect(conn, &pc);
+
+    if (rc != NGX_OK && rc != NGX_AGAIN) {
+        ngx_tb_redis_conn_fail(conn, (rc == NGX_DECLINED) ? ngx_socket_errno
+                                                          : 0,
+                               "connect() failed");
+        return;
+    }
+
+    c = pc.connection;
+
+    conn->connection = c;
+
+    c->data = conn;
+    c->pool = ngx_create_pool(NGX_TB_REDIS_POOL, &conn->state->quiet);
+    if (c->pool == NULL) {
+        goto nomem;
+    }
+
+    c->read->handler = ngx_tb_redis_read_handler;
+    c->write->handler = ngx_tb_redis_write_handler;
+
+    /*
+     * c->idle stays 0: at a graceful exit an idle connection is closed at
+     * once, while calls that are still held need both of ours until the end
+     */
+
+    conn->buffer = ngx_palloc(c->pool, NGX_TB_REDIS_BUFFER);
+    if (conn->buffer == NULL) {
+        goto nomem;
+    }
+
+    conn->reader = redisReaderCreate();
+    if (conn->reader == NULL) {
+        goto nomem;
+    }
+
+    conn->reader->maxbuf = 4 * NGX_TB_REDIS_BUFFER;
+
+    ngx_memzero(&conn->scan, sizeof(ngx_tb_redis_scan_t));
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_CONNECTING,
+                             conn->state->client->conf->connect_timeout);
+
+    if (rc == NGX_OK) {
+        ngx_tb_redis_connected(conn);
+    }
+
+    return;
+
+nomem:
+
+    ngx_tb_redis_conn_fail(conn, 0, "no memory");
+}
+
+
+static ngx_int_t
+ngx_tb_redis_conn_connect(ngx_tb_redis_conn_t *conn, ngx_peer_connection_t *pc)
+{
+    if (conn == &conn->state->command
+        && ngx_tb_redis_addr_get(conn->state, conn) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(pc, sizeof(ngx_peer_connection_t));
+
+    pc->sockaddr = &conn->sockaddr.sockaddr;
+    pc->socklen = conn->socklen;
+    pc->name = &conn->name;
+    pc->get = ngx_event_get_peer;
+    pc->so_keepalive = 1;
+    pc->log = &conn->state->quiet;
+    pc->log_error = NGX_ERROR_ERR;
+
+    ngx_set_socket_errno(0);
+
+    return ngx_event_connect_peer(pc);
+}
+
+
+void
+ngx_tb_redis_connected(ngx_tb_redis_conn_t *conn)
+{
+    if (ngx_tcp_nodelay(conn->connection) != NGX_OK) {
+        ngx_tb_redis_conn_fail(conn, 0, "setsockopt(TCP_NODELAY) failed");
+        return;
+    }
+
+    conn->received = ngx_current_msec;
+
+    ngx_tb_redis_handshake(conn);
+}
+
+
+/*
+ * All in one write; PING comes last since a Redis that loads its data or
+ * lost its master accepts the others.
+ */
+
+static void
+ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
+{
+    u_char                  db[NGX_INT_T_LEN];
+    ngx_str_t               argv[3];
+    ngx_uint_t              n;
+    ngx_tb_redis_conf_t    *conf;
+    ngx_tb_redis_client_t  *client;
+
+    client = conn->state->client;
+    conf = client->conf;
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_HANDSHAKE,
+                             ngx_max(conf->connect_timeout,
+                                     conf->command_timeout));
+
+    if (conf->username.len || conf->password.len) {
+        ngx_str_set(&argv[0], "AUTH");
+        n = 1;
+
+        if (conf->username.len) {
+            argv[n++] = conf->username;
+        }
+
+        argv[n++] = conf->password;
+
+        ngx_tb_redis_handshake_send(conn, argv, n,
+                                    ngx_tb_redis_handshake_reply);
+    }
+
+    if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
+        ngx_str_set(&argv[0], "SELECT");
+        argv[1].data = db;
+        argv[1].len = ngx_sprintf(db, "%ui", conf->database) - db;
+
+        ngx_tb_redis_handshake_send(conn, argv, 2,
+                                    ngx_tb_redis_handshake_reply);
+    }
+
+    if (client->name.len) {
+        ngx_str_set(&argv[0], "CLIENT");
+        ngx_str_set(&argv[1], "SETNAME");
+        argv[2] = client->name;
+
+        ngx_tb_redis_handshake_send(conn, argv, 3,
+                                    ngx_tb_redis_handshake_lenient);
+    }
+
+    ngx_str_set(&argv[0], "PING");
+    ngx_tb_redis_handshake_send(conn, argv, 1, ngx_tb_redis_handshake_last);
+}
+
+
+static void
+ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ngx_tb_redis_encode(conn->state, argv, argc);
+
+    if (cmd == NULL) {
+        /* the timer of the handshake ends what is now incomplete */
+        return;
+    }
+
+    cmd->internal = 1;
+    cmd->secret = 1;
+    cmd->handler = handler;
+    cmd->data = conn;
+
+    ngx_tb_redis_conn_send(conn, cmd);
+}
+
+
+static void
+ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status, redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_conn_fail_reply(data, "refused", reply);
+    }
+}
+
+
+/* an ACL or a proxy may not allow this command, we do without it */
+
+static void
+ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    if (ngx_tb_redis_reply_is_error(reply, "NOPERM")
+        || ngx_tb_redis_reply_is_error(reply, "ERR unknown"))
+    {
+        return;
+    }
+
+    ngx_tb_redis_handshake_reply(data, status, reply);
+}
+
+
+static void
+ngx_tb_redis_handshake_last(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t  *conn = data;
+
+    ngx_tb_redis_handshake_lenient(conn, status, reply);
+
+    if (conn->connection == NULL) {
+        return;
+    }
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
+                             10 * conn->state->client->conf->command_timeout);
+
+    conn->role->established(conn);
+}
+
+
+static void
+ngx_tb_redis_timer_handler(ngx_event_t *ev)
+{
+    ngx_tb_redis_conn_t   *conn;
+    ngx_tb_redis_state_t  *state;
+
+    conn = ev->data;
+    state = conn->state;
+
+    ngx_tb_redis_enter(state);
+
+    if (conn->status == NGX_TB_REDIS_ST_BACKOFF) {
+        ngx_tb_redis_conn_start(conn);
+
+    } else if (conn->status == NGX_TB_REDIS_ST_DRAINING) {
+        ngx_tb_redis_conn_fail(conn, 0, "it is a read-only replica");
+
+    } else {
+        ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no progress in state "
+                               "\"%s\"", ngx_tb_redis_states[conn->status]);
+    }
+
+    ngx_tb_redis_leave(state);
+}
+
+
+static void
+ngx_tb_redis_watch_handler(ngx_event_t *ev)
+{
+    ngx_tb_redis_conn_t   *conn;
+    ngx_tb_redis_state_t  *state;
+
+    conn = ev->data;
+    state = conn->state;
+
+    ngx_tb_redis_enter(state);
+
+    conn->role->watch(conn);
+
+    ngx_tb_redis_leave(state);
+}
+
+
+void
+ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_READY, 0);
+
+    if (!conn->up) {
+        ngx_log_error(NGX_LOG_NOTICE, conn->state->log, 0,
+                      "tb_rpc_redis: %s connection to %V is ready"
+                      ", failed attempts before: %ui",
+                      conn->role->name, &conn->name, conn->tries);
+    }
+
+    conn->up = 1;
+    conn->tries = 0;
+    conn->nreasons = 0;
+}
+
+
+void
+ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn)
+{
+    ngx_pool_t        *pool;
+    ngx_connection_t  *c;
+
+    if (conn->timer.timer_set) {
+        ngx_del_timer(&conn->timer);
+    }
+
+    if (conn->watch.timer_set) {
+        ngx_del_timer(&conn->watch);
+    }
+
+    if (conn->flush.posted) {
+        ngx_delete_posted_event(&conn->flush);
+    }
+
+    c = conn->connection;
+
+    if (c) {
+        conn->connection = NULL;
+        conn->buffer = NULL;
+
+        pool = c->pool;
+
+        ngx_close_connection(c);
+
+        if (pool) {
+            ngx_destroy_pool(pool);
+        }
+    }
+
+    if (conn->reader) {
+        redisReaderFree(conn->reader);
+        conn->reader = NULL;
+    }
+
+    conn->refused = 0;
+    conn->pinged = 0;
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
+}
+
+
+void ngx_cdecl
+ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
+    const char *fmt, ...)
+{
+    u_char                 text[NGX_MAX_CONF_ERRSTR];
+    va_list                args;
+    ngx_str_t              reason;
+    ngx_msec_t             delay;
+    ngx_uint_t             shift;
+    ngx_tb_redis_state_t  *state;
+
+    state = conn->state;
+
+    va_start(args, fmt);
+    reason.data = text;
+    reason.len = ngx_vslprintf(text, text + sizeof(text), fmt, args) - text;
+    va_end(args);
+
+    ngx_tb_redis_conn_log_reason(conn, err, &reason);
+
+    shift = ngx_min(conn->tries, NGX_TB_REDIS_BACKOFF_SHIFT);
+
+    if (conn == &state->command && (!conn->up || conn->rotate)) {
+
+        /* becoming ready does not make a replica the master */
+
+        if (ngx_tb_redis_addr_next(state) != NGX_OK && conn->rotate) {
+            shift = ngx_max(shift, NGX_TB_REDIS_READONLY_SHIFT);
+        }
+    }
+
+    conn->up = 0;
+    conn->rotate = 0;
+
+    ngx_tb_redis_conn_close(conn);
+
+    /* half to full: workers do not come back all at once */
+
+    delay = ngx_min((ngx_msec_t) NGX_TB_REDIS_BACKOFF_MIN << shift,
+                    NGX_TB_REDIS_BACKOFF_MAX);
+    delay = delay / 2 + (ngx_msec_t) ngx_random() % (delay / 2 + 1);
+
+    conn->tries++;
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_BACKOFF, delay);
+
+    conn->role->down(conn);
+
+    ngx_tb_redis_notify(state);
+}
+
+
+void
+ngx_tb_redis_conn_fail_reply(ngx_tb_redis_conn_t *conn, const char *what,
+    redisReply *reply)
+{
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  value;
+
+    ngx_tb_redis_reply_text(reply, text, &value);
+
+    ngx_tb_redis_conn_fail(conn, 0, "%s: \"%V\"", what, &value);
+}
+
+
+/* each reason once while it is down */
+
+static void
+ngx_tb_redis_conn_log_reason(ngx_tb_redis_conn_t *conn, ngx_err_t err,
+    ngx_str_t *reason)
+{
+    uint32_t    hash;
+    ngx_uint_t  i;
+
+    hash = ngx_crc32_short(reason->data, reason->len) + (uint32_t) err;
+
+    for (i = 0; i < conn->nreasons; i++) {
+        if (conn->reasons[i] == hash) {
+            break;
+        }
+    }
+
+    if (i < conn->nreasons || i == NGX_TB_REDIS_REASONS) {
+        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, conn->state->log, err,
+                       "tb_rpc_redis: %s connection to %V failed again: %V",
+                       conn->role->name, &conn->name, reason);
+        return;
+    }
+
+    conn->reasons[conn->nreasons++] = hash;
+
+    ngx_log_error(NGX_LOG_ERR, conn->state->log, err,
+                  "tb_rpc_redis: %s connection to %V failed: %V; "
+                  "it is tried again until it succeeds",
+                  conn->role->name, &conn->name, reason);
+}

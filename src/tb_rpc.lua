@@ -1,0 +1,2832 @@
+#!lua name=tb_rpc
+
+--[[
+
+tb_rpc: the state machine of device calls, as a Redis Functions library.
+Names, arguments and replies are described in docs/redis-schema.md.
+
+KEYS[1] of every function names the shard: all other keys are made from its
+prefix, up to and including "{s<n>}:", so that a function touches one slot.
+
+tb:{s}:rpc:<rpcId>, the persistent record (one letter and short values: it
+stays a listpack):
+    t tenantId    d deviceId    c createdTime    e expirationTime
+    o one-way, 0|1              m method and     p params, JSON texts
+    s status code               i requestId
+  and when there is one:
+    a additionalInfo, JSON text n retries asked  R answer, as it came
+    u retries used              q requestUUID    T traceparent
+
+tb:{s}:inflight:<deviceId>, requestId -> an open call, one text:
+    P<state><oneway><rpcId> <attempt> <time>[ <claimer>]
+    L<state><oneway><rpcId> <attempt> <time> <expiry> <worker> <rest>
+  P is a persistent call, L a lightweight one.  Time is the moment the call
+  came into its state.  <rest> is the head of the envelope until the call is
+  claimed, then the claimer.  States:
+    p  waits in pending: the device is offline or it is not its turn
+    q  pushed to the bridge's queue, not claimed; time is its queuedTime
+    s  claimed by the bridge
+    d  acknowledged by the device, the answer is awaited
+    x  L only: claimed, gave its turn away, the answer is awaited
+
+tb:{s}:due holds what must be looked at again: <rpcId>,
+<deviceId>/<requestId> of a lightweight call, @<deviceId> of a session.
+
+Values read back are checked: whatever somebody wrote into a key by hand is
+skipped or dropped, and never stops tb_rpc_tick.
+
+--]]
+
+local VERSION = 1
+
+local ANSWER_TTL = 30000        -- ms an answer is kept for its worker
+local PUBLISH_MAX = 16384       -- bytes; larger answers are fetched
+local GRACE = 3000              -- ms a worker has to cancel by itself
+local TRIM = 16                 -- stale items dropped at once
+local RELEASE = 100             -- calls released by attach and tick
+local RELEASE_NEXT = 16         -- calls released when another one ends
+local DRAIN = 50                -- ms until the next release of a backlog
+local RETRY = 1000              -- ms until a full queue is tried again
+local TICK_LOCK = 10            -- ms
+local SCAN = 128                -- open calls searched for a repeated create
+local EVENTS = 10000            -- entries kept in the stream
+local SORT_RECORDS = 5000       -- sorted on demand at most
+local SORT_BYTES = 16777216
+local LIST_BYTES = 262144
+local BROKEN = 60000            -- ms until a broken entry is tried again
+
+local QUEUED, SENT, DELIVERED, SUCCESSFUL = 0, 1, 2, 3
+local TIMEOUT, EXPIRED, FAILED = 4, 5, 6
+
+local STATUS = { [0] = 'QUEUED', 'SENT', 'DELIVERED', 'SUCCESSFUL',
+                 'TIMEOUT', 'EXPIRED', 'FAILED' }
+
+local BAND = 4398046511104      -- 2^42, between two statuses of the index
+local IDS = 2147483648          -- 2^31
+
+local NO_CUSTOMER = '13814000-1dd2-11b2-8080-808080808080'
+
+local BRIDGE = '^[%w%.%_:@%-]+$'
+
+-- Nothing global can be touched while the library is loaded, only once a
+-- function runs: setup() fills these in, and what is made with them.
+
+local call, pcall_redis, error_reply
+local fmt, sub, gsub, find, match, lower, byte, floor, ceil, min, max_of
+local concat, insert, remove, sort
+local band, bxor, bnot, rshift
+local tonumber, type, select, unpack, pairs, ipairs, pcall
+local UUID, CRC, HEX, BYTES
+
+local STRATEGY = {
+    burst = 'burst',
+    sequential_on_ack = 'ack',
+    sequential_on_response = 'response'
+}
+
+local SETTINGS = {
+    'max_retries', 'ack_timeout', 'response_timeout', 'record_ttl',
+    'strategy', 'events', 'max_pending', 'max_records', 'max_queue',
+    'max_response', 'shards'
+}
+
+local DEFAULTS = {
+    max_retries = 5, ack_timeout = 10000, response_timeout = 30000,
+    record_ttl = 2592000000, strategy = 'burst', events = 0,
+    max_pending = 1000, max_records = 200000, max_queue = 10000,
+    max_response = 65536, shards = 0
+}
+
+local SETTING_MAX = {
+    max_retries = 2147483647, events = 1, shards = 16384
+}
+
+
+-- checks of arguments -------------------------------------------------------
+
+local function bad(text)
+    return error_reply('ERR tb_rpc: ' .. text)
+end
+
+
+-- a decimal number without sign, exact in a double
+
+local function int(s, max)
+    if not s or #s > 16 or not find(s, '^%d+$') then
+        return nil
+    end
+
+    local n = tonumber(s)
+
+    if n > (max or 9007199254740992) then
+        return nil
+    end
+
+    return n
+end
+
+
+local function dec(n)
+    return fmt('%.0f', n)
+end
+
+
+local function is_uuid(s)
+    return s and #s == 36 and find(s, UUID)
+end
+
+
+-- what an error may show of an argument
+
+local function shown(s)
+    return '"' .. gsub(sub(s or '', 1, 64), '[^%w%.%_:@{}/ %-]', '?')
+           .. '"'
+end
+
+
+local function clock()
+    local t = call('TIME')
+
+    return t[1] * 1000 + floor(t[2] / 1000)
+end
+
+
+-- x is what the functions below work on: a device in a shard, at a moment
+
+local function context(prefix, id, now)
+    return {
+        p = prefix, id = id, now = now,
+        key = prefix .. 'device:' .. id,
+        inflight = prefix .. 'inflight:' .. id,
+        pending = prefix .. 'pending:' .. id,
+        due = prefix .. 'due'
+    }
+end
+
+
+-- D: <prefix>{s<n>}:device:<deviceId>
+
+local function device_context(keys)
+    local key = keys[1]
+
+    if #keys ~= 1 then
+        return nil, bad('1 key is needed, the device key')
+    end
+
+    local at = find(key, '}:device:', 1, true)
+
+    if not at or #key ~= at + 44 or not find(key, '{s%d+}:device:') then
+        return nil, bad('key ' .. shown(key)
+                        .. ' is not <prefix>{s<n>}:device:<deviceId>')
+    end
+
+    return context(sub(key, 1, at + 1), sub(key, at + 9), clock())
+end
+
+
+local function record_key(keys)
+    local prefix, id
+
+    if #keys == 1 then
+        prefix, id = match(keys[1], '^(.-{s%d+}:)rpc:(.*)$')
+    end
+
+    if not is_uuid(id) then
+        return nil, bad('1 key is needed, <prefix>{s<n>}:rpc:<rpcId>')
+    end
+
+    return prefix, id
+end
+
+
+-- a WRONGTYPE in the middle of a function would leave half of its work, and
+-- so would a key that a cluster is moving: both are met before the first write
+
+local function wrong(...)
+    for i = 1, select('#', ...), 2 do
+        local key, want = select(i, ...)
+        local have = call('TYPE', key).ok
+
+        if have ~= want and have ~= 'none' then
+            return bad('key ' .. shown(key) .. ' is a ' .. have .. ', not a '
+                       .. want .. '; remove it')
+        end
+    end
+end
+
+
+local function wrong_device(x)
+    return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
+                 x.due, 'zset', x.p .. 'index:' .. x.id, 'zset',
+                 x.p .. 'index:' .. x.id .. ':status', 'zset',
+                 x.p .. 'stats', 'hash', x.p .. 'config', 'hash',
+                 x.p .. 'events', 'stream')
+end
+
+
+-- settings ------------------------------------------------------------------
+
+-- one text a shard, taken apart once
+
+local known_text, known_settings
+
+
+local function settings(x)
+    local text = call('HGET', x.p .. 'config', 'settings') or ''
+
+    if text == known_text then
+        return known_settings
+    end
+
+    local s = {}
+
+    for i = 1, #SETTINGS do
+        local name = SETTINGS[i]
+        local value = match(text, '%f[%w_]' .. name .. '=([%w_]+)')
+
+        if name == 'strategy' then
+            s[name] = STRATEGY[value] and value or DEFAULTS[name]
+
+        else
+            s[name] = int(value, SETTING_MAX[name]) or DEFAULTS[name]
+        end
+    end
+
+    known_text, known_settings = text, s
+
+    return s
+end
+
+
+local function config(x)
+    if not x.config then
+        x.config = settings(x)
+    end
+
+    return x.config
+end
+
+
+local function stat(x, name)
+    call('HINCRBY', x.p .. 'stats', name, 1)
+end
+
+
+-- a report that is late, duplicate or not possible
+
+local function ignored(x, name)
+    stat(x, 'ignored_' .. name)
+
+    return 0
+end
+
+
+-- devices -------------------------------------------------------------------
+
+local function device(x)
+    if x.device ~= nil then
+        return x.device
+    end
+
+    local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
+                   'bridge', 'until', 'turn', 'session', 'prev', 'route',
+                   'last')
+
+    if not v[1] then
+        x.device = false
+        return false
+    end
+
+    x.device = {
+        tenant = v[1], customer = v[2] or '', strategy = v[3],
+        bridge = v[4], till = v[5], turn = v[6], session = v[7],
+        prev = v[8], route = v[9], last = v[10]
+    }
+
+    return x.device
+end
+
+
+local function is_online(bridge, till, now)
+    if not bridge or bridge == '' then
+        return false
+    end
+
+    return till == '-1' or (tonumber(till) or 0) > now
+end
+
+
+local function online(x)
+    local d = device(x)
+
+    return d and is_online(d.bridge, d.till, x.now)
+end
+
+
+local function strategy(x)
+    local d = device(x)
+
+    return STRATEGY[d and d.strategy or ''] or STRATEGY[config(x).strategy]
+end
+
+
+local function queue(x)
+    return x.p .. 'queue:' .. (device(x).bridge or '')
+end
+
+
+-- under a sequential strategy: is there a call that has the turn?
+
+local function turn_taken(x)
+    local turn = device(x).turn
+
+    return turn and call('HEXISTS', x.inflight, turn) == 1
+end
+
+
+local function take_turn(x, rid)
+    if strategy(x) ~= 'burst' then
+        call('HSET', x.key, 'turn', rid)
+        x.device.turn = rid
+    end
+end
+
+
+local function drop_turn(x, rid)
+    local d = device(x)
+
+    if d and d.turn == rid then
+        call('HDEL', x.key, 'turn')
+        d.turn = nil
+    end
+end
+
+
+-- not later than now: an entry that comes too early puts itself right
+
+local function arm(x, time)
+    call('ZADD', x.due, 'LT', dec(time), '@' .. x.id)
+end
+
+
+-- open calls ----------------------------------------------------------------
+
+local function parse(rid, v)
+    if not v then
+        return nil
+    end
+
+    local kind, state, oneway, id, attempt, time, rest =
+        match(v, '^([PL])([pqsdx])([01])([%x%-]+) (%d+) (%d+)(.*)$')
+
+    if not kind or #id ~= 36 or #time > 15 or #attempt > 9 then
+        return nil
+    end
+
+    local c = {
+        rid = rid, kind = kind, state = state, oneway = oneway == '1',
+        id = id, attempt = tonumber(attempt), time = tonumber(time)
+    }
+
+    if kind == 'P' then
+        c.rest = sub(rest, 2)
+        c.due = id
+        return c
+    end
+
+    local expiry, worker, tail = match(rest, '^ (%d+) ([^ ]+) (.*)$')
+
+    if not expiry or #expiry > 16 then
+        return nil
+    end
+
+    c.expiry = tonumber(expiry)
+    c.worker = worker
+    c.rest = tail
+
+    return c
+end
+
+
+local function open_call(x, rid)
+    local c = parse(rid, call('HGET', x.inflight, rid))
+
+    if c and c.kind == 'L' then
+        c.due = x.id .. '/' .. rid
+    end
+
+    return c
+end
+
+
+local function text_of(c, attempt, time)
+    local text = c.kind .. c.state .. (c.oneway and '1' or '0') .. c.id .. ' '
+                 .. attempt .. ' ' .. dec(time)
+
+    if c.kind == 'L' then
+        return text .. ' ' .. dec(c.expiry) .. ' ' .. c.worker .. ' ' .. c.rest
+    end
+
+    if c.rest ~= '' then
+        return text .. ' ' .. c.rest
+    end
+
+    return text
+end
+
+
+local function store(x, c, state, rest)
+    c.state = state
+    c.time = x.now
+    c.rest = rest or c.rest
+
+    call('HSET', x.inflight, c.rid, text_of(c, c.attempt, c.time))
+end
+
+
+local function due(x, c, time)
+    call('ZADD', x.due, dec(time), c.due)
+end
+
+
+-- the moment at which tick must have ended the call
+
+local function last_moment(x, c)
+    if c.kind == 'L' then
+        return c.expiry + GRACE
+    end
+
+    if not c.expiry then
+        local v = pcall_redis('HGET', x.p .. 'rpc:' .. c.id, 'e')
+
+        c.expiry = int(type(v) == 'string' and v or nil) or 0
+    end
+
+    return c.expiry
+end
+
+
+local function due_within(x, c, ms)
+    local last = last_moment(x, c)
+
+    due(x, c, (ms and x.now + ms < last) and x.now + ms or last)
+end
+
+
+local function envelope_head(x, rid, id, tenant, method, params, oneway,
+    persistent, created, expiry, info, trace)
+
+    return '{"requestId":' .. rid .. ',"rpcId":"' .. id .. '","deviceId":"'
+           .. x.id .. '","tenantId":"' .. tenant .. '","method":' .. method
+           .. ',"params":' .. params
+           .. (oneway and ',"oneway":true' or ',"oneway":false')
+           .. (persistent and ',"persistent":true,"createdTime":'
+                          or ',"persistent":false,"createdTime":')
+           .. created .. ',"expirationTime":' .. expiry
+           .. ',"additionalInfo":' .. (info or 'null')
+           .. (trace and ',"traceparent":"' .. trace .. '",' or ',')
+end
+
+
+local function envelope(head, attempt, time)
+    return head .. '"attempt":' .. attempt .. ',"queuedTime":' .. time .. '}'
+end
+
+
+-- the members that we wrote, at both ends: what lies between is the caller's
+
+local function queued_time(item)
+    return tonumber(match(sub(item, -64), '"queuedTime":(%d+)}$'))
+end
+
+
+local function item_of(item)
+    local rid, id, dev = match(sub(item, 1, 160),
+                               '^{"requestId":(%d+),"rpcId":"([%x%-]+)"'
+                               .. ',"deviceId":"([%x%-]+)"')
+    local attempt = match(sub(item, -96), '"attempt":(%d+),"queuedTime":%d+}$')
+
+    if rid and attempt then
+        return rid, id, dev, tonumber(attempt)
+    end
+end
+
+
+-- heads of queues, read once in a tick
+
+local heads
+
+
+local function trim(x, key)
+    for _ = 1, TRIM do
+        local item = call('LINDEX', key, 0)
+
+        if not item then
+            break
+        end
+
+        local rid, id, dev, attempt = item_of(item)
+
+        if rid then
+            local v = pcall_redis('HGET', x.p .. 'inflight:' .. dev, rid)
+            local c = type(v) == 'string' and parse(rid, v)
+
+            if c and c.state == 'q' and c.id == id and c.attempt == attempt
+            then
+                break
+            end
+        end
+
+        call('LPOP', key)
+    end
+
+    if heads then
+        heads[key] = nil
+    end
+end
+
+
+local function take_back(x, c)
+    if c.state == 'p' then
+        call('LREM', x.pending, 1, c.rid)
+
+    elseif c.state == 'q' and device(x) and device(x).bridge then
+        trim(x, queue(x))
+    end
+end
+
+
+-- the record of a persistent call, or nil when it can't be used
+
+local function record(x, id)
+    local v = pcall_redis('HMGET', x.p .. 'rpc:' .. id, 't', 'm', 'p', 'c',
+                          'e', 's', 'a', 'n', 'u', 'T', 'd', 'i', 'o')
+
+    if v.err or not (v[1] and v[2] and v[3] and v[6] and v[11])
+       or not int(v[4]) or not int(v[5])
+    then
+        return nil
+    end
+
+    return {
+        tenant = v[1], method = v[2], params = v[3], created = v[4],
+        expiry = v[5], status = tonumber(v[6]), info = v[7] or nil,
+        retries = v[8] or nil, used = v[9] or nil, trace = v[10] or nil,
+        device = v[11], rid = v[12] or nil, oneway = v[13] == '1'
+    }
+end
+
+
+-- queues a call; nothing is done with one that has expired or is broken
+
+local function push(x, c)
+    local head
+
+    if c.kind == 'L' then
+        if c.expiry <= x.now then
+            return false
+        end
+
+        head = c.rest
+
+    else
+        local r = record(x, c.id)
+
+        if not r or tonumber(r.expiry) <= x.now then
+            return false
+        end
+
+        c.expiry = tonumber(r.expiry)
+        c.rest = ''
+
+        head = envelope_head(x, c.rid, c.id, r.tenant, r.method, r.params,
+                             c.oneway, true, r.created, r.expiry, r.info,
+                             r.trace)
+    end
+
+    local key = queue(x)
+
+    c.attempt = c.attempt + 1
+
+    store(x, c, 'q')
+    call('RPUSH', key, envelope(head, c.attempt, dec(x.now)))
+    due_within(x, c, config(x).ack_timeout)
+
+    if heads and heads[key] == false then
+        heads[key] = x.now
+    end
+
+    return true
+end
+
+
+local function room(x)
+    return config(x).max_queue - call('LLEN', queue(x))
+end
+
+
+-- pushes what waits for the device, as far as strategy and queue allow
+
+local function release(x, max)
+    if call('LLEN', x.pending) == 0 or not online(x) then
+        return 0
+    end
+
+    local sequential = strategy(x) ~= 'burst'
+    local left = room(x)
+    local n = 0
+
+    for _ = 1, max + RELEASE do
+
+        if n >= max or (sequential and turn_taken(x)) then
+            break
+        end
+
+        if left <= 0 then
+            arm(x, x.now + RETRY)
+            return n
+        end
+
+        local rid = call('LPOP', x.pending)
+
+        if not rid then
+            return n
+        end
+
+        local c = open_call(x, rid)
+
+        if c and c.state == 'p' and push(x, c) then
+            n = n + 1
+            left = left - 1
+            take_turn(x, rid)
+        end
+    end
+
+    -- whoever has the turn gives it away; all else is for tick
+
+    if not (sequential and turn_taken(x))
+       and call('LLEN', x.pending) > 0
+    then
+        arm(x, x.now + DRAIN)
+    end
+
+    return n
+end
+
+
+-- oldest first: the ids of the open calls end with the device's last one
+
+local function by_age(x, list)
+    local d = device(x)
+    local last = tonumber(d and d.last or 0) or 0
+
+    sort(list, function(a, b)
+        return (last - tonumber(a)) % IDS > (last - tonumber(b)) % IDS
+    end)
+end
+
+
+-- back into pending, before all calls that are younger
+
+local function wait_again(x, list)
+    local all = call('LRANGE', x.pending, 0, -1)
+
+    for i = 1, #list do
+        all[#all + 1] = list[i]
+    end
+
+    for i = #all, 1, -1 do
+        if not tonumber(all[i]) then
+            remove(all, i)
+        end
+    end
+
+    by_age(x, all)
+    call('DEL', x.pending)
+
+    for i = 1, #all, 1000 do
+        call('RPUSH', x.pending, unpack(all, i, min(i + 999, #all)))
+    end
+end
+
+
+local function wait_one(x, c)
+    store(x, c, 'p', c.kind == 'P' and '' or nil)
+    due_within(x, c)
+    drop_turn(x, c.rid)
+
+    if call('LLEN', x.pending) == 0 then
+        call('RPUSH', x.pending, c.rid)
+
+    else
+        wait_again(x, { c.rid })
+    end
+end
+
+
+-- the same call once more, ahead of all others
+
+local function push_again(x, c)
+    if online(x) and room(x) > 0 and push(x, c) then
+        return
+    end
+
+    wait_one(x, c)
+
+    if online(x) then
+        arm(x, x.now + RETRY)
+    end
+end
+
+
+-- the device leaves its bridge: what was not claimed, and what was claimed
+-- but not acknowledged and must not be lost, waits for the next one
+
+local function move_out(x)
+    local d = device(x)
+    local all = call('HGETALL', x.inflight)
+    local moved = {}
+    local queued = false
+
+    for i = 1, #all, 2 do
+        local c = parse(all[i], all[i + 1])
+
+        if c and (c.state == 'q' or (c.kind == 'P' and c.state == 's')) then
+            c.due = c.kind == 'P' and c.id or x.id .. '/' .. c.rid
+            queued = queued or c.state == 'q'
+            store(x, c, 'p', c.kind == 'P' and '' or nil)
+            due_within(x, c)
+            drop_turn(x, c.rid)
+            moved[#moved + 1] = c.rid
+        end
+    end
+
+    if #moved > 0 then
+        wait_again(x, moved)
+    end
+
+    if queued and d.bridge then
+        trim(x, queue(x))
+    end
+end
+
+
+-- the end of a session: a static route is back then
+
+local function leave(x)
+    local d = device(x)
+
+    move_out(x)
+
+    call('HDEL', x.key, 'session', 'bridge', 'until')
+    call('ZREM', x.due, '@' .. x.id)
+
+    d.session, d.bridge, d.till = nil, nil, nil
+
+    if d.route then
+        call('HSET', x.key, 'bridge', d.route, 'until', '-1')
+        d.bridge, d.till = d.route, '-1'
+        release(x, RELEASE)
+    end
+end
+
+
+-- ends of calls -------------------------------------------------------------
+
+local function event(x, id, name)
+    if config(x).events ~= 1 then
+        return
+    end
+
+    local r = call('HGETALL', x.p .. 'rpc:' .. id)
+
+    if #r > 0 then
+        call('XADD', x.p .. 'events', 'MAXLEN', '~', EVENTS, '*', 'rpcId', id,
+             'event', name, 'time', dec(x.now), unpack(r))
+    end
+end
+
+
+local function set_status(x, c, created, code, response)
+    local key = x.p .. 'rpc:' .. c.id
+
+    if response and response ~= '' then
+        call('HSET', key, 's', code, 'R', response)
+
+    else
+        call('HSET', key, 's', code)
+    end
+
+    call('ZADD', x.p .. 'index:' .. x.id .. ':status',
+         dec(code * BAND + tonumber(created)), c.id)
+
+    event(x, c.id, STATUS[code])
+end
+
+
+-- every call ends here
+
+local function close(x, c)
+    call('HDEL', x.inflight, c.rid)
+
+    if c.kind == 'L' then
+        call('ZREM', x.due, c.due)
+    end
+
+    take_back(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE_NEXT)
+end
+
+
+local function keep_record(x, id)
+    local ttl = config(x).record_ttl
+
+    if ttl == 0 then
+        call('ZREM', x.due, id)
+
+    else
+        call('ZADD', x.due, dec(x.now + ttl), id)
+    end
+end
+
+
+local function finish(x, c, created, code, response)
+    set_status(x, c, created, code, response)
+    keep_record(x, c.id)
+    close(x, c)
+end
+
+
+-- for the worker that holds the caller
+
+local function answer(x, c, kind, payload)
+    local text = kind .. (payload or '')
+
+    call('SET', x.p .. 'answer:' .. c.id, text, 'PX', ANSWER_TTL)
+
+    if #text > PUBLISH_MAX then
+        text = 'G'
+    end
+
+    call('SPUBLISH', x.p .. 'reply:' .. c.worker, c.id .. text)
+end
+
+
+-- a one-way caller has its answer as soon as the call is claimed
+
+local function is_answered(c)
+    return c.oneway and c.state ~= 'p' and c.state ~= 'q'
+end
+
+
+local function place(x, c)
+    if c.state == 'p' then
+        return online(x) and 'turn' or 'offline'
+    end
+
+    return c.state == 'q' and 'queued' or 'sent'
+end
+
+
+-- a record that is gone can't be reported about: the call goes as well
+
+local function drop_broken(x, c)
+    call('ZREM', x.due, c.due)
+    close(x, c)
+    stat(x, 'broken')
+end
+
+
+local function fail(x, c, created, text)
+    if c.kind == 'P' then
+        finish(x, c, created, FAILED, text)
+        return
+    end
+
+    if not is_answered(c) then
+        answer(x, c, 'F', sub(text, 1, PUBLISH_MAX))
+    end
+
+    close(x, c)
+end
+
+
+-- no acknowledgement in time
+
+local function ack_timeout(x, c, r)
+    if c.kind == 'L' then
+        if c.oneway then
+            close(x, c)
+            return
+        end
+
+        store(x, c, 'x')
+        due_within(x, c)
+        drop_turn(x, c.rid)
+        release(x, RELEASE_NEXT)
+        return
+    end
+
+    local max = config(x).max_retries
+    local used = tonumber(r.used or 0) or 0
+
+    max = min(tonumber(r.retries or max) or max, max)
+
+    if used >= max then
+        finish(x, c, r.created, FAILED,
+               '{"error":"There was a Timeout and all retry attempts have'
+               .. ' been exhausted. Retry attempts set: ' .. max .. '"}')
+        return
+    end
+
+    call('HSET', x.p .. 'rpc:' .. c.id, 'u', used + 1)
+    set_status(x, c, r.created, TIMEOUT)
+    push_again(x, c)
+    stat(x, 'retries')
+end
+
+
+-- create --------------------------------------------------------------------
+
+local function create_error(a, persistent)
+    if not is_uuid(a[1]) then
+        return 'rpcId ' .. shown(a[1]) .. ' is not a UUID'
+    end
+
+    if (a[3] ~= '0' and a[3] ~= '1') or (a[4] ~= '0' and not persistent) then
+        return 'oneway and persistent are 0 or 1'
+    end
+
+    if not persistent
+       and (#a[2] > 64 or not find(a[2], '^[%w%.%_:%-]+$'))
+    then
+        return 'replyTo ' .. shown(a[2]) .. ' is not a worker name'
+    end
+
+    if a[5] == '' then
+        return 'tenantId is empty'
+    end
+
+    if a[7] == '' or a[8] == '' then
+        return 'method and params are JSON texts, not empty'
+    end
+
+    if a[10] ~= '' and not int(a[10], 2147483647) then
+        return 'retries ' .. shown(a[10]) .. ' is not a number'
+    end
+
+    if (a[11] == '') == (a[12] == '') then
+        return 'one of timeout and expiration is needed'
+    end
+
+    if not int(a[11] .. a[12]) then
+        return 'timeout or expiration ' .. shown(a[11] .. a[12])
+               .. ' is not a number of ms'
+    end
+
+    if a[13] ~= '' and not int(a[13]) then
+        return 'maxHold ' .. shown(a[13]) .. ' is not a number of ms'
+    end
+
+    if a[14] ~= 'wait' and a[14] ~= 'reject' then
+        return 'offline is wait or reject'
+    end
+
+    if a[15] ~= '' and not is_uuid(a[15]) then
+        return 'requestUUID ' .. shown(a[15]) .. ' is not a UUID'
+    end
+
+    if #a[16] > 128 or find(a[16], '%X') then
+        return 'hash is not hex'
+    end
+
+    if a[15] ~= '' and persistent and a[16] == '' then
+        return 'a requestUUID needs a hash'
+    end
+
+    if #a[17] > 64 or find(a[17], '[^%x%-]') then
+        return 'traceparent is not of hex digits and dashes'
+    end
+end
+
+
+-- the first word for a call that is there already
+
+local function repeated(x, id, rid, expiry, created, status)
+    local c = open_call(x, rid)
+    local word = status == EXPIRED and 'expired' or 'queued'
+
+    if c and c.id == id and c.state == 'p' then
+        word = place(x, c)
+    end
+
+    if word == 'expired' then
+        return { word, id, 0, 0, created }
+    end
+
+    return { word, id, tonumber(rid) or 0, max_of(expiry - x.now, 0),
+             created }
+end
+
+
+local function repeated_record(x, id)
+    local r = record(x, id)
+
+    if not r then
+        return bad('record ' .. id .. ' is broken')
+    end
+
+    if r.device ~= x.id then
+        return bad('rpcId ' .. id .. ' is another device\'s call')
+    end
+
+    return repeated(x, id, r.rid or '0', tonumber(r.expiry),
+                    tonumber(r.created), r.status)
+end
+
+
+local function repeated_light(x, id)
+    local all = call('HGETALL', x.inflight)
+
+    for i = 1, #all, 2 do
+        local c = parse(all[i], all[i + 1])
+
+        if c and c.id == id then
+            local created = match(c.rest, '"createdTime":(%d+),"expiration')
+
+            return repeated(x, id, c.rid, c.expiry,
+                            tonumber(created) or x.now)
+        end
+    end
+end
+
+
+-- repeatable creates: by rpcId, and by the client's own requestUUID
+
+local function find_repeated(x, a, persistent, open)
+    if not persistent then
+        return open > 0 and open <= SCAN and repeated_light(x, a[1])
+    end
+
+    if call('HLEN', x.p .. 'rpc:' .. a[1]) > 0 then
+        return repeated_record(x, a[1])
+    end
+
+    if a[15] == '' then
+        return nil
+    end
+
+    local known = call('GET', x.p .. 'uuid:' .. lower(a[15]))
+
+    if not known then
+        return nil
+    end
+
+    local id = sub(known, 1, 36)
+
+    if known ~= id .. ' ' .. x.id .. ' ' .. a[16] then
+        return { 'conflict' }
+    end
+
+    if call('EXISTS', x.p .. 'rpc:' .. id) == 0 then
+        return nil
+    end
+
+    return repeated_record(x, id)
+end
+
+
+local function next_id(last, now, x, open)
+    local id = now % IDS
+    local ahead = (id - last) % IDS
+
+    if ahead == 0 or ahead >= IDS / 2 then
+        id = (last + 1) % IDS
+    end
+
+    if id == 0 then
+        id = 1
+    end
+
+    if open > 0 then
+        while call('HEXISTS', x.inflight, id) == 1 do
+            id = id % (IDS - 1) + 1
+        end
+    end
+
+    return id
+end
+
+
+local function create_record(x, c, a, tenant, created, expiry, status)
+    local key = x.p .. 'rpc:' .. c.id
+    local more = {}
+
+    if a[9] ~= '' then
+        more[1], more[2] = 'a', a[9]
+    end
+
+    if a[10] ~= '' then
+        more[#more + 1] = 'n'
+        more[#more + 1] = dec(tonumber(a[10]))
+    end
+
+    if a[15] ~= '' then
+        more[#more + 1] = 'q'
+        more[#more + 1] = lower(a[15])
+        call('SET', x.p .. 'uuid:' .. lower(a[15]),
+             c.id .. ' ' .. x.id .. ' ' .. a[16])
+    end
+
+    if a[17] ~= '' then
+        more[#more + 1] = 'T'
+        more[#more + 1] = a[17]
+    end
+
+    call('HSET', key, 't', tenant, 'd', x.id, 'c', created, 'e', expiry,
+         'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid,
+         unpack(more))
+    call('ZADD', x.p .. 'index:' .. x.id, created, c.id)
+    call('ZADD', x.p .. 'index:' .. x.id .. ':status',
+         status == 0 and created or dec(status * BAND + x.now), c.id)
+end
+
+
+-- persistent, and its time was over before it came
+
+local function create_expired(x, c, a, tenant, expiry)
+    local created = dec(x.now)
+
+    create_record(x, c, a, tenant, created, dec(expiry), EXPIRED)
+    keep_record(x, c.id)
+    event(x, c.id, STATUS[EXPIRED])
+
+    return { 'expired', c.id, 0, 0, x.now }
+end
+
+
+-- device known and caller's?  All keys are read before the first is written.
+
+local function create_refused(x, a, persistent, open)
+    local d = device(x)
+    local set = config(x)
+
+    if not d or (d.tenant ~= a[5] and d.tenant ~= lower(a[5])) then
+        return { 'unknown' }
+    end
+
+    if a[6] ~= '*' and (a[6] == '' or d.customer ~= lower(a[6])) then
+        return { 'customer' }
+    end
+
+    local known = find_repeated(x, a, persistent, open)
+
+    if known then
+        return known
+    end
+
+    if persistent
+       and call('ZCARD', x.p .. 'index:' .. x.id) >= set.max_records
+    then
+        return { 'records' }
+    end
+end
+
+
+local function create_write(x, c, a, d, word, rid)
+    local created = dec(x.now)
+    local expiry = dec(c.expiry)
+    local head
+
+    if c.kind == 'P' then
+        create_record(x, c, a, d.tenant, created, expiry, QUEUED)
+    end
+
+    if c.kind == 'L' or word == 'queued' then
+        head = envelope_head(x, rid, c.id, d.tenant, a[7], a[8], c.oneway,
+                             c.kind == 'P', created, expiry,
+                             a[9] ~= '' and a[9] or nil,
+                             a[17] ~= '' and a[17] or nil)
+    end
+
+    c.rest = c.kind == 'L' and head or ''
+
+    call('HSET', x.key, 'last', rid)
+
+    local last = c.kind == 'L' and c.expiry + GRACE or c.expiry
+
+    if word == 'queued' then
+        c.state = 'q'
+        last = min(last, x.now + config(x).ack_timeout)
+        call('HSET', x.inflight, rid, text_of(c, 1, x.now))
+        call('ZADD', x.due, dec(last), c.due)
+        call('RPUSH', queue(x), envelope(head, 1, created))
+        take_turn(x, rid)
+
+    else
+        c.state = 'p'
+        call('HSET', x.inflight, rid, text_of(c, 0, x.now))
+        call('ZADD', x.due, dec(last), c.due)
+        call('RPUSH', x.pending, rid)
+    end
+
+    if c.kind == 'P' then
+        event(x, c.id, STATUS[QUEUED])
+    end
+end
+
+
+-- where does a new call go?
+
+local function create_place(x, backlog)
+    if not online(x) then
+        return 'offline'
+    end
+
+    if room(x) <= 0 then
+        return 'offline', true
+    end
+
+    if backlog > 0 or (strategy(x) ~= 'burst' and turn_taken(x)) then
+        return 'turn'
+    end
+
+    return 'queued'
+end
+
+
+local function create(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    if #a < 17 then
+        return bad('tb_rpc_create needs 17 arguments, not ' .. #a)
+    end
+
+    local persistent = a[4] == '1'
+
+    err = create_error(a, persistent)
+
+    if err then
+        return bad(err)
+    end
+
+    local open = call('HLEN', x.inflight)
+    local reply = create_refused(x, a, persistent, open)
+
+    if reply then
+        return reply
+    end
+
+    local d = device(x)
+    local expiry = a[11] ~= '' and x.now + int(a[11]) or int(a[12])
+    local hold = int(a[13]) or 0
+
+    if not persistent and hold > 0 and expiry > x.now + hold then
+        expiry = x.now + hold
+    end
+
+    local c = {
+        kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
+        expiry = expiry, worker = a[2]
+    }
+
+    if expiry > x.now and open >= config(x).max_pending then
+        return { 'pending' }
+    end
+
+    local backlog = call('LLEN', x.pending)
+    local word, full = create_place(x, backlog)
+
+    if not persistent then
+        if expiry <= x.now then
+            return { 'expired', c.id, 0, 0, x.now }
+        end
+
+        if word == 'offline' and a[14] == 'reject' then
+            return { 'rejected' }
+        end
+    end
+
+    -- the keys that nothing above has read
+
+    err = wrong(x.due, 'zset')
+          or (persistent and wrong(x.p .. 'index:' .. x.id .. ':status',
+                                   'zset'))
+          or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
+
+    if err then
+        return err
+    end
+
+    local rid = next_id(tonumber(d.last or 0) or 0, x.now, x, open)
+
+    c.rid = rid
+
+    if expiry <= x.now then
+        return create_expired(x, c, a, d.tenant, expiry)
+    end
+
+    rid = dec(rid)
+    c.rid = rid
+    c.due = persistent and c.id or x.id .. '/' .. rid
+
+    create_write(x, c, a, d, word, rid)
+
+    if full then
+        arm(x, x.now + RETRY)
+    end
+
+    return { word, c.id, tonumber(rid), expiry - x.now, x.now }
+end
+
+
+-- cancel --------------------------------------------------------------------
+
+local function find_call(x, id, rid)
+    if rid ~= '' then
+        local c = open_call(x, rid)
+
+        return c and c.id == id and c or nil
+    end
+
+    local all = call('HGETALL', x.inflight)
+
+    for i = 1, #all, 2 do
+        if find(all[i + 1], id, 1, true) == 4 then
+            return open_call(x, all[i])
+        end
+    end
+end
+
+
+local function cancel(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    if not is_uuid(a[1]) then
+        return bad('rpcId ' .. shown(a[1]) .. ' is not a UUID')
+    end
+
+    local rid = a[2] or ''
+
+    if rid ~= '' and not int(rid, IDS) then
+        return bad('requestId ' .. shown(rid) .. ' is not a number')
+    end
+
+    err = wrong_device(x)
+
+    if err then
+        return err
+    end
+
+    local key = x.p .. 'answer:' .. a[1]
+    local text = call('GET', key)
+
+    if text then
+        call('DEL', key)
+        return { 'answered', text }
+    end
+
+    local c = find_call(x, a[1], rid)
+
+    -- a one-way call that was answered keeps its turn
+
+    if not c or c.kind ~= 'L' or is_answered(c) then
+        return { 'gone' }
+    end
+
+    local word = place(x, c)
+
+    close(x, c)
+
+    return { word }
+end
+
+
+-- reports of bridges --------------------------------------------------------
+
+-- the common beginning: x, the open call, its record; or what to return
+
+local function report(keys, a, name, at)
+    local x, err = device_context(keys)
+
+    if not x then
+        return nil, err
+    end
+
+    if not int(a[1], IDS) then
+        return nil, bad('requestId ' .. shown(a[1]) .. ' is not a number')
+    end
+
+    local attempt
+
+    if at and a[at] and a[at] ~= '' then
+        attempt = int(a[at], 999999999)
+
+        if not attempt then
+            return nil, bad('attempt ' .. shown(a[at]) .. ' is not a number')
+        end
+    end
+
+    err = wrong_device(x)
+
+    if err then
+        return nil, err
+    end
+
+    local c = open_call(x, dec(tonumber(a[1])))
+
+    -- it was pushed, and what is reported is about the latest push
+
+    if not c or c.attempt == 0 or (attempt and attempt ~= c.attempt) then
+        return nil, ignored(x, name)
+    end
+
+    local d = device(x)
+
+    err = d and d.bridge and wrong(queue(x), 'list')
+          or wrong(x.p .. 'answer:' .. c.id, 'string')
+
+    if err then
+        return nil, err
+    end
+
+    local r
+
+    if c.kind == 'P' then
+        r = record(x, c.id)
+
+        if not r then
+            drop_broken(x, c)
+            return nil, ignored(x, name)
+        end
+
+        c.expiry = tonumber(r.expiry)
+    end
+
+    return x, c, r
+end
+
+
+local function sent(keys, a)
+    if not a[2] or a[2] == '' then
+        return bad('tb_rpc_sent needs requestId and attempt')
+    end
+
+    local claimer = a[3] or ''
+
+    if #claimer > 256 then
+        return bad('claimer is longer than 256 bytes')
+    end
+
+    local x, c, r = report(keys, a, 'sent', 2)
+
+    if not x then
+        return c
+    end
+
+    if c.expiry <= x.now then
+        return ignored(x, 'sent')
+    end
+
+    if c.state == 's' and claimer ~= '' and c.rest == claimer then
+        return 1
+    end
+
+    if c.state ~= 'q' then
+        return ignored(x, 'sent')
+    end
+
+    store(x, c, 's', claimer)
+
+    if c.kind == 'P' then
+        set_status(x, c, r.created, SENT)
+        due_within(x, c, config(x).ack_timeout)
+        return 1
+    end
+
+    if c.oneway then
+        answer(x, c, 'S')
+        due(x, c, x.now + config(x).ack_timeout)
+
+    elseif strategy(x) == 'ack' then
+        due_within(x, c, config(x).ack_timeout)
+
+    else
+        due_within(x, c)
+    end
+
+    return 1
+end
+
+
+local function delivered_two_way(x, c, r)
+    local how = strategy(x)
+
+    if c.state ~= 'x' then
+        take_back(x, c)
+    end
+
+    store(x, c, 'd', '')
+
+    if r then
+        set_status(x, c, r.created, DELIVERED)
+    end
+
+    if how == 'response' then
+        due_within(x, c, config(x).response_timeout)
+        return
+    end
+
+    due_within(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE_NEXT)
+end
+
+
+local function delivered(keys, a)
+    local x, c, r = report(keys, a, 'delivered', 2)
+
+    if not x then
+        return c
+    end
+
+    if c.state == 'd' then
+        return ignored(x, 'delivered')
+    end
+
+    if not c.oneway then
+        delivered_two_way(x, c, r)
+
+    elseif r then
+        finish(x, c, r.created, DELIVERED)
+
+    else
+        if not is_answered(c) then
+            answer(x, c, 'S')
+        end
+
+        close(x, c)
+    end
+
+    return 1
+end
+
+
+local function timeout(keys, a)
+    local x, c, r = report(keys, a, 'timeout', 2)
+
+    if not x then
+        return c
+    end
+
+    if c.state ~= 's' then
+        return ignored(x, 'timeout')
+    end
+
+    ack_timeout(x, c, r)
+
+    return 1
+end
+
+
+local function failed(keys, a)
+    if not a[2] then
+        return bad('tb_rpc_failed needs requestId and error text')
+    end
+
+    local x, c, r = report(keys, a, 'failed', 3)
+
+    if not x then
+        return c
+    end
+
+    local text = a[2] ~= '' and a[2] or '{"error":"failed"}'
+
+    fail(x, c, r and r.created, sub(text, 1, config(x).max_response))
+
+    return 1
+end
+
+
+local function respond(keys, a)
+    local payload = a[2]
+
+    if not payload then
+        return bad('tb_rpc_respond needs requestId and payload')
+    end
+
+    local x, c, r = report(keys, a, 'respond')
+
+    if not x then
+        return c
+    end
+
+    local max = config(x).max_response
+    local large = #payload > max
+
+    if r then
+        if large then
+            finish(x, c, r.created, FAILED, '{"error":"The response exceeds'
+                   .. ' the limit of ' .. max .. ' bytes"}')
+
+        else
+            finish(x, c, r.created, SUCCESSFUL, payload)
+        end
+
+        return 1
+    end
+
+    if not c.oneway then
+        answer(x, c, large and 'L' or 'A', not large and payload or nil)
+
+    elseif not is_answered(c) then
+        answer(x, c, 'S')
+    end
+
+    close(x, c)
+
+    return 1
+end
+
+
+-- sessions ------------------------------------------------------------------
+
+local function wrong_session(x)
+    local d = device(x)
+
+    return wrong_device(x) or (d and d.bridge and wrong(queue(x), 'list'))
+end
+
+
+local function attach(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    local bridge, session, ttl = a[1] or '', a[2] or '', int(a[3])
+
+    if #bridge > 64 or not find(bridge, BRIDGE) then
+        return bad('bridge ' .. shown(bridge)
+                   .. ' is not 1..64 of A-Z a-z 0-9 . _ : @ -')
+    end
+
+    if session == '' or #session > 256 then
+        return bad('session is not 1..256 bytes')
+    end
+
+    if not ttl or ttl == 0 then
+        return bad('ttl ' .. shown(a[3]) .. ' is not a number of ms')
+    end
+
+    local d = device(x)
+
+    if not d then
+        return bad('device ' .. x.id .. ' is unknown')
+    end
+
+    if session == d.prev and session ~= d.session then
+        stat(x, 'superseded')
+        return -1
+    end
+
+    err = wrong_session(x) or wrong(x.p .. 'queue:' .. bridge, 'list')
+
+    if err then
+        return err
+    end
+
+    local till = dec(x.now + ttl)
+
+    if session ~= d.session or bridge ~= d.bridge then
+
+        if d.session and d.session ~= session then
+            call('HSET', x.key, 'prev', d.session)
+        end
+
+        move_out(x)
+        call('HSET', x.key, 'bridge', bridge, 'session', session)
+        d.bridge, d.session = bridge, session
+    end
+
+    call('HSET', x.key, 'until', till)
+    d.till = till
+    arm(x, x.now + ttl)
+
+    return release(x, RELEASE)
+end
+
+
+local function detach(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    if not a[1] or a[1] == '' or #a[1] > 256 then
+        return bad('session is not 1..256 bytes')
+    end
+
+    err = wrong_session(x)
+
+    if err then
+        return err
+    end
+
+    local d = device(x)
+
+    if not d or d.session ~= a[1] then
+        return ignored(x, 'detach')
+    end
+
+    leave(x)
+
+    return 1
+end
+
+
+-- provisioning --------------------------------------------------------------
+
+local function crc32(s)
+    local c = bnot(0)
+
+    for i = 1, #s do
+        c = bxor(rshift(c, 8), CRC[band(bxor(c, byte(s, i)), 255)])
+    end
+
+    return bnot(c) % 4294967296
+end
+
+
+local function device_error(x, tenant, customer, fields)
+    if not is_uuid(x.id) or x.id ~= lower(x.id) then
+        return 'device id ' .. shown(x.id) .. ' is not a lower-case UUID'
+    end
+
+    if not is_uuid(tenant) then
+        return 'tenantId ' .. shown(tenant) .. ' is not a UUID'
+    end
+
+    if customer ~= '' and not is_uuid(customer) then
+        return 'customerId ' .. shown(customer) .. ' is not a UUID'
+    end
+
+    for name, value in pairs(fields) do
+        if name == 'name' then
+            if #value > 255 then
+                return 'name is longer than 255 bytes'
+            end
+
+        elseif name == 'strategy' then
+            if value ~= '' and not STRATEGY[value] then
+                return 'strategy ' .. shown(value) .. ' is not burst,'
+                       .. ' sequential_on_ack or sequential_on_response'
+            end
+
+        elseif name ~= 'bridge' then
+            return 'field ' .. shown(name)
+                   .. ' is not name, strategy or bridge'
+
+        elseif value ~= '' and (#value > 64 or not find(value, BRIDGE)) then
+            return 'bridge ' .. shown(value)
+                   .. ' is not 1..64 of A-Z a-z 0-9 . _ : @ -'
+        end
+    end
+
+    local shards = config(x).shards
+    local shard = tonumber(match(x.p, '{s(%d+)}:$'))
+
+    if shards > 0 and shard ~= crc32(x.id) % shards then
+        return 'device ' .. x.id .. ' belongs to shard '
+               .. crc32(x.id) % shards .. ' of ' .. shards .. ', not to '
+               .. shard
+    end
+end
+
+
+-- a static route holds while no session is attached
+
+local function set_route(x, bridge)
+    local d = device(x)
+
+    if bridge == (d.route or '') then
+        return
+    end
+
+    if not d.session then
+        move_out(x)
+    end
+
+    if bridge == '' then
+        call('HDEL', x.key, 'route')
+        d.route = nil
+
+        if not d.session then
+            call('HDEL', x.key, 'bridge', 'until')
+            d.bridge, d.till = nil, nil
+        end
+
+        return
+    end
+
+    call('HSET', x.key, 'route', bridge)
+    d.route = bridge
+
+    if not d.session then
+        call('HSET', x.key, 'bridge', bridge, 'until', '-1')
+        d.bridge, d.till = bridge, '-1'
+    end
+end
+
+
+local function device_put(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    if #a < 2 or #a % 2 ~= 0 then
+        return bad('tb_rpc_device_put needs tenantId, customerId or "", and'
+                   .. ' pairs of field and value')
+    end
+
+    local tenant, customer = lower(a[1]), lower(a[2])
+    local fields = {}
+
+    for i = 3, #a, 2 do
+        fields[a[i]] = a[i + 1]
+    end
+
+    if customer == NO_CUSTOMER then
+        customer = ''
+    end
+
+    err = device_error(x, tenant, customer, fields)
+
+    if err then
+        return bad(err)
+    end
+
+    err = wrong_session(x)
+          or (fields.bridge and wrong(x.p .. 'queue:' .. fields.bridge,
+                                      'list'))
+
+    if err then
+        return err
+    end
+
+    local d = device(x)
+
+    if (not d or d.tenant ~= tenant)
+       and (call('ZCARD', x.p .. 'index:' .. x.id) > 0
+            or call('HLEN', x.inflight) > 0)
+       and (d or call('ZCARD', x.p .. 'index:' .. x.id) > 0)
+    then
+        local id = call('ZRANGE', x.p .. 'index:' .. x.id, 0, 0)[1]
+        local owner = d and d.tenant or (record(x, id or '') or {}).tenant
+
+        if owner ~= tenant then
+            return bad('device ' .. x.id .. ' has records or open calls of'
+                       .. ' another tenant')
+        end
+    end
+
+    call('HSET', x.key, 'tenantId', tenant, 'customerId', customer)
+
+    for name, value in pairs(fields) do
+        if name ~= 'bridge' then
+            if value == '' then
+                call('HDEL', x.key, name)
+
+            else
+                call('HSET', x.key, name, value)
+            end
+        end
+    end
+
+    x.device = nil
+
+    if fields.bridge then
+        set_route(x, fields.bridge)
+    end
+
+    release(x, RELEASE)
+
+    return 1
+end
+
+
+local function device_del(keys)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    err = wrong_session(x)
+
+    if err then
+        return err
+    end
+
+    local d = device(x)
+    local all = call('HGETALL', x.inflight)
+
+    for i = 1, #all, 2 do
+        local c = parse(all[i], all[i + 1])
+
+        if c and c.kind == 'L' then
+            call('ZREM', x.due, x.id .. '/' .. c.rid)
+
+            if not is_answered(c) then
+                answer(x, c, 'D')
+            end
+
+        elseif c then
+            local r = record(x, c.id)
+
+            if r then
+                set_status(x, c, r.created, FAILED,
+                           '{"error":"The device was deleted."}')
+                keep_record(x, c.id)
+
+            else
+                call('ZREM', x.due, c.id)
+            end
+        end
+    end
+
+    call('DEL', x.key, x.inflight, x.pending)
+    call('ZREM', x.due, '@' .. x.id)
+
+    if d and d.bridge then
+        trim(x, x.p .. 'queue:' .. d.bridge)
+    end
+
+    return d and 1 or 0
+end
+
+
+local function api_key(keys)
+    if #keys ~= 1 or not find(keys[1], '^.-apikey:%x+$')
+    then
+        return bad('1 key is needed, <prefix>apikey:<sha256 hex>')
+    end
+end
+
+
+local function api_key_put(keys, a)
+    local err = api_key(keys)
+
+    if err then
+        return err
+    end
+
+    if #a < 6 then
+        return bad('tb_rpc_api_key_put needs 6 arguments, not ' .. #a)
+    end
+
+    if not is_uuid(a[1]) or (a[2] ~= '' and not is_uuid(a[2]))
+       or (a[3] ~= '' and not is_uuid(a[3]))
+    then
+        return bad('tenantId, customerId or userId is not a UUID')
+    end
+
+    if a[4] ~= 'TENANT_ADMIN' and a[4] ~= 'CUSTOMER_USER'
+       and a[4] ~= 'SYS_ADMIN'
+    then
+        return bad('authority ' .. shown(a[4]) .. ' is not TENANT_ADMIN,'
+                   .. ' CUSTOMER_USER or SYS_ADMIN')
+    end
+
+    if (a[5] ~= '0' and a[5] ~= '1') or not int(a[6]) then
+        return bad('enabled is 0 or 1, expirationTime ms or 0')
+    end
+
+    call('HSET', keys[1], 'tenantId', lower(a[1]), 'customerId', lower(a[2]),
+         'userId', lower(a[3]), 'authority', a[4], 'enabled', a[5],
+         'expirationTime', dec(int(a[6])))
+
+    return 1
+end
+
+
+local function api_key_del(keys)
+    return api_key(keys) or call('DEL', keys[1])
+end
+
+
+local function config_text(a)
+    local given = {}
+
+    for i = 2, #a, 2 do
+        local name, value = a[i], a[i + 1]
+
+        if not DEFAULTS[name] then
+            return nil, 'setting ' .. shown(name) .. ' is unknown'
+        end
+
+        if name == 'strategy' then
+            if not STRATEGY[value] then
+                return nil, 'strategy ' .. shown(value) .. ' is unknown'
+            end
+
+        else
+            local n = int(value, SETTING_MAX[name])
+
+            if not n then
+                return nil, name .. ' ' .. shown(value) .. ' is not a number'
+                            .. ' in its range'
+            end
+
+            value = dec(n)
+        end
+
+        given[name] = value
+    end
+
+    local text = {}
+
+    for i = 1, #SETTINGS do
+        local name = SETTINGS[i]
+
+        if given[name] then
+            text[#text + 1] = name .. '=' .. given[name]
+        end
+    end
+
+    return concat(text, ' ')
+end
+
+
+local function set_config(keys, a)
+    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)config$')
+
+    if not prefix then
+        return bad('1 key is needed, <prefix>{s<n>}:config')
+    end
+
+    local stamp = int(a[1])
+
+    if not stamp or #a % 2 ~= 1 then
+        return bad('tb_rpc_config needs a stamp and pairs of setting and'
+                   .. ' value')
+    end
+
+    local text, err = config_text(a)
+
+    if not text then
+        return bad(err)
+    end
+
+    local v = call('HMGET', keys[1], 'stamp', 'settings')
+    local stored = int(v[1] or nil) or 0
+
+    if v[2] ~= text and stored > stamp then
+        return { 0, stored }
+    end
+
+    if v[2] ~= text or stored < stamp then
+        call('HSET', keys[1], 'stamp', dec(stamp), 'settings', text)
+    end
+
+    return { 1 }
+end
+
+
+-- records -------------------------------------------------------------------
+
+local function get(keys, a)
+    local prefix, id = record_key(keys)
+
+    if not prefix then
+        return id
+    end
+
+    local r = call('HGETALL', keys[1])
+    local tenant, dev
+
+    for i = 1, #r, 2 do
+        if r[i] == 't' then
+            tenant = r[i + 1]
+
+        elseif r[i] == 'd' then
+            dev = r[i + 1]
+        end
+    end
+
+    if not tenant or not dev then
+        return { 'unknown' }
+    end
+
+    if tenant ~= lower(a[1] or '') then
+        return { 'tenant' }
+    end
+
+    if a[2] ~= '*' then
+        local customer = call('HGET', prefix .. 'device:' .. dev,
+                              'customerId')
+
+        if not customer or customer == '' or customer ~= lower(a[2] or '')
+        then
+            return { 'customer' }
+        end
+    end
+
+    insert(r, 1, 'ok')
+
+    return r
+end
+
+
+-- strings are compared in the server's locale, hex digits are in order in any
+
+local function ordered(text)
+    return BYTES and text or (gsub(text, '.', HEX))
+end
+
+
+-- all ids, sorted by what has no index; ties by rpcId, missing last
+
+local function sorted(prefix, ids, property, desc)
+    local value, bytes = {}, 0
+
+    for i = 1, #ids do
+        local key = prefix .. 'rpc:' .. ids[i]
+
+        if property == 'expirationTime' then
+            value[ids[i]] = tonumber(call('HGET', key, 'e') or nil)
+
+        elseif property == 'response' then
+            value[ids[i]] = call('HGET', key, 'R') or nil
+
+        else
+            local v = call('HMGET', key, 'm', 'p')
+
+            value[ids[i]] = v[1] and (v[1] .. '\0' .. (v[2] or '')) or nil
+        end
+
+        local text = value[ids[i]]
+
+        if type(text) == 'string' then
+            bytes = bytes + #text
+
+            if bytes > SORT_BYTES then
+                return nil
+            end
+
+            value[ids[i]] = ordered(text)
+        end
+    end
+
+    sort(ids, function(a, b)
+        local v, w = value[a], value[b]
+
+        if v == w then
+            return a < b
+        end
+
+        if v == nil or w == nil then
+            return w == nil
+        end
+
+        if desc then
+            return v > w
+        end
+
+        return v < w
+    end)
+
+    return ids
+end
+
+
+-- the members of one score, from the n-th on, in the order of rpcIds
+
+local function group(key, score, n, count)
+    local below = call('ZCOUNT', key, '-inf', '(' .. score)
+
+    return call('ZRANGE', key, below + n, below + n + count - 1)
+end
+
+
+-- Newest first, but the records of one ms in the order of their rpcIds:
+-- ranks are exact, so only the groups at both ends of the page are looked up.
+
+local function newest(key, first, last)
+    local v = call('ZREVRANGE', key, first, last, 'WITHSCORES')
+    local ids = {}
+    local i = 1
+
+    while i <= #v do
+        local score, j = v[i + 1], i
+
+        while v[j + 3] == score do
+            j = j + 2
+        end
+
+        local n = (j - i) / 2 + 1
+
+        if i == 1 or j + 2 > #v then
+            local above = call('ZCOUNT', key, '(' .. score, '+inf')
+            local from = first + (i - 1) / 2
+
+            for _, id in ipairs(group(key, score, from - above, n)) do
+                ids[#ids + 1] = id
+            end
+
+        else
+            for k = j, i, -2 do
+                ids[#ids + 1] = v[k]
+            end
+        end
+
+        i = j + 2
+    end
+
+    return ids
+end
+
+
+-- ids of a page, and the total
+
+local function page(x, status, property, desc, offset, count)
+    local key = x.p .. 'index:' .. x.id
+    local base, total = 0
+
+    if status then
+        key = key .. ':status'
+        base = call('ZCOUNT', key, '-inf', '(' .. dec(status * BAND))
+        total = call('ZCOUNT', key, dec(status * BAND),
+                     '(' .. dec((status + 1) * BAND))
+
+    else
+        total = call('ZCARD', key)
+    end
+
+    if offset >= total or count == 0 then
+        return {}, total
+    end
+
+    local last = min(offset + count, total) - 1
+
+    if property ~= 'createdTime' then
+        if total > SORT_RECORDS then
+            return nil, total
+        end
+
+        local ids = sorted(x.p, call('ZRANGE', key, base, base + total - 1),
+                           property, desc)
+
+        if not ids then
+            return nil, total
+        end
+
+        return { unpack(ids, offset + 1, last + 1) }, total
+    end
+
+    if not desc then
+        return call('ZRANGE', key, base + offset, base + last), total
+    end
+
+    local above = call('ZCARD', key) - base - total
+
+    return newest(key, above + offset, above + last), total
+end
+
+
+local function list_error(a, status)
+    if #a < 7 then
+        return 'tb_rpc_list needs 7 arguments, not ' .. #a
+    end
+
+    if a[3] ~= '' and not STATUS[status or -1] then
+        return 'status ' .. shown(a[3]) .. ' is unknown'
+    end
+
+    if a[4] ~= 'createdTime' and a[4] ~= 'expirationTime'
+       and a[4] ~= 'request' and a[4] ~= 'response'
+    then
+        return 'property ' .. shown(a[4]) .. ' can\'t be sorted by'
+    end
+
+    if a[5] ~= 'asc' and a[5] ~= 'desc' then
+        return 'order is asc or desc'
+    end
+
+    if not int(a[6]) or not int(a[7]) or (a[8] and not int(a[8])) then
+        return 'offset, count or maxbytes is not a number'
+    end
+end
+
+
+local function list(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return err
+    end
+
+    local status = tonumber(a[3])
+
+    for code, name in pairs(STATUS) do
+        if a[3] == name then
+            status = code
+        end
+    end
+
+    err = list_error(a, status)
+
+    if err then
+        return bad(err)
+    end
+
+    local d = device(x)
+
+    if not d or d.tenant ~= lower(a[1]) then
+        return { 'unknown' }
+    end
+
+    if a[2] ~= '*' and (a[2] == '' or d.customer ~= lower(a[2])) then
+        return { 'customer' }
+    end
+
+    -- no page is larger than what a reply may carry
+
+    local bytes, left = 0, int(a[8] or '') or LIST_BYTES
+    local ids, total = page(x, a[3] ~= '' and status or nil, a[4],
+                            a[5] == 'desc', int(a[6]),
+                            min(int(a[7]), 4096))
+
+    if not ids then
+        return { 'toomany', total }
+    end
+
+    local out, n = { 'ok', total, 0 }, 3
+
+    for i = 1, #ids do
+        local r = call('HGETALL', x.p .. 'rpc:' .. ids[i])
+
+        for k = 1, #r do
+            bytes = bytes + #r[k]
+        end
+
+        if bytes > left and out[3] > 0 then
+            break
+        end
+
+        out[n + 1], out[n + 2] = #r, ids[i]
+        n = n + 2
+
+        for k = 1, #r do
+            n = n + 1
+            out[n] = r[k]
+        end
+
+        out[3] = out[3] + 1
+    end
+
+    return out
+end
+
+
+local function purge(x, id)
+    local key = x.p .. 'rpc:' .. id
+    local uuid = call('HGET', key, 'q')
+
+    call('DEL', key)
+    call('ZREM', x.p .. 'index:' .. x.id, id)
+    call('ZREM', x.p .. 'index:' .. x.id .. ':status', id)
+    call('ZREM', x.due, id)
+
+    if uuid and call('TYPE', x.p .. 'uuid:' .. uuid).ok == 'string'
+       and sub(call('GET', x.p .. 'uuid:' .. uuid) or '', 1, 36) == id
+    then
+        call('DEL', x.p .. 'uuid:' .. uuid)
+    end
+end
+
+
+local function delete(keys, a)
+    local prefix, id = record_key(keys)
+
+    if not prefix then
+        return id
+    end
+
+    local v = call('HMGET', keys[1], 't', 'd', 'i')
+
+    if not v[1] or not v[2] then
+        return { 'unknown' }
+    end
+
+    if v[1] ~= lower(a[1] or '') then
+        return { 'tenant' }
+    end
+
+    local x = context(prefix, v[2], clock())
+    local err = wrong_session(x)
+
+    if err then
+        return err
+    end
+
+    local c = open_call(x, v[3] or '')
+
+    event(x, id, 'DELETED')
+    purge(x, id)
+
+    if c and c.id == id then
+        close(x, c)
+    end
+
+    return { 'ok' }
+end
+
+
+local function find_uuid(keys)
+    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)uuid:')
+
+    if not prefix then
+        return bad('1 key is needed, <prefix>{s<n>}:uuid:<requestUUID>')
+    end
+
+    local v = call('GET', keys[1])
+
+    if not v or not is_uuid(sub(v, 1, 36)) then
+        return { 'unknown' }
+    end
+
+    return { 'ok', sub(v, 1, 36) }
+end
+
+
+-- tick ----------------------------------------------------------------------
+
+-- A call that is not claimed was popped if and only if the queue is empty, or
+-- its head was pushed later.
+
+local function is_lost(x, c)
+    local d = device(x)
+
+    if not d or not d.bridge then
+        return true
+    end
+
+    local key = queue(x)
+    local head = heads[key]
+
+    if head == nil then
+        local item = call('LINDEX', key, 0)
+
+        head = item and (queued_time(item) or 0)
+        heads[key] = head
+    end
+
+    return not head or head > c.time
+end
+
+
+local function tick_queued(x, c)
+    if is_lost(x, c) then
+        stat(x, 'lost_claims')
+        push_again(x, c)
+        return
+    end
+
+    due_within(x, c, config(x).ack_timeout)
+end
+
+
+local function tick_session(x)
+    local d = device(x)
+
+    call('ZREM', x.due, '@' .. x.id)
+
+    if not d then
+        return
+    end
+
+    if d.session and not is_online(d.bridge, d.till, x.now) then
+        stat(x, 'lapsed')
+        leave(x)
+        return
+    end
+
+    if d.session then
+        arm(x, tonumber(d.till))
+    end
+
+    release(x, RELEASE)
+end
+
+
+-- has the turn too long; the caller goes on waiting for the answer
+
+local function tick_turn(x, c, how, ms)
+    local d = device(x)
+
+    if strategy(x) ~= how or not d or d.turn ~= c.rid then
+        due_within(x, c)
+        return
+    end
+
+    if x.now < c.time + ms then
+        due_within(x, c, c.time + ms - x.now)
+        return
+    end
+
+    store(x, c, 'x')
+    due_within(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE_NEXT)
+end
+
+
+local function tick_light(x, rid, member)
+    local c = open_call(x, rid)
+
+    if not c or c.kind ~= 'L' then
+        call('ZREM', x.due, member)
+        return
+    end
+
+    local set = config(x)
+
+    if c.oneway and is_answered(c) then
+        if x.now >= c.time + set.ack_timeout then
+            close(x, c)
+
+        else
+            due(x, c, c.time + set.ack_timeout)
+        end
+
+    elseif x.now >= c.expiry + GRACE then
+        answer(x, c, 'X', place(x, c))
+        close(x, c)
+
+    elseif c.state == 'q' and x.now < c.expiry then
+        tick_queued(x, c)
+
+    elseif c.state == 's' then
+        tick_turn(x, c, 'ack', set.ack_timeout)
+
+    elseif c.state == 'd' then
+        tick_turn(x, c, 'response', set.response_timeout)
+
+    else
+        due_within(x, c)
+    end
+end
+
+
+-- no open call goes with this record
+
+local function tick_record(x, id, r)
+    if r.status ~= QUEUED and r.status ~= SENT and r.status ~= TIMEOUT
+       and (r.status ~= DELIVERED or r.oneway)
+    then
+        purge(x, id)
+        return
+    end
+
+    stat(x, 'broken')
+    set_status(x, { id = id }, r.created, FAILED,
+               '{"error":"The call was lost."}')
+    keep_record(x, id)
+end
+
+
+local function tick_persistent(prefix, id, now)
+    local r = record({ p = prefix }, id)
+
+    if not r or not is_uuid(r.device) then
+        local v = call('HMGET', prefix .. 'rpc:' .. id, 'd')
+
+        purge(context(prefix, v[1] or '', now), id)
+        return
+    end
+
+    local x = context(prefix, r.device, now)
+    local c = r.rid and open_call(x, r.rid)
+
+    if not c or c.id ~= id then
+        tick_record(x, id, r)
+        return
+    end
+
+    local set = config(x)
+
+    c.expiry = tonumber(r.expiry)
+
+    if now >= c.expiry then
+        finish(x, c, r.created, EXPIRED)
+
+    elseif c.state == 'q' then
+        tick_queued(x, c)
+
+    elseif c.state == 's' then
+        if now >= c.time + set.ack_timeout then
+            ack_timeout(x, c, r)
+
+        else
+            due_within(x, c, c.time + set.ack_timeout - now)
+        end
+
+    elseif c.state == 'd' and strategy(x) == 'response' then
+        if now >= c.time + set.response_timeout then
+            finish(x, c, r.created, FAILED, '{"error":"There was a timeout'
+                   .. ' awaiting for RPC response from device."}')
+
+        else
+            due_within(x, c, c.time + set.response_timeout - now)
+        end
+
+    else
+        due_within(x, c)
+    end
+end
+
+
+local function tick_one(prefix, member, now)
+    local id = match(member, '^@([%x%-]+)$')
+
+    if id then
+        tick_session(context(prefix, id, now))
+        return
+    end
+
+    local dev, rid = match(member, '^([%x%-]+)/(%d+)$')
+
+    if dev then
+        tick_light(context(prefix, dev, now), rid, member)
+
+    elseif is_uuid(member) then
+        tick_persistent(prefix, member, now)
+
+    else
+        call('ZREM', prefix .. 'due', member)
+    end
+end
+
+
+local function tick_next(key, now)
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+
+    if #first == 0 then
+        return 1000
+    end
+
+    return max_of(min(tonumber(first[2]) - now, 1000), 0)
+end
+
+
+local function tick(keys, a)
+    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)due$')
+    local max = int(a[1], 100000)
+
+    if not prefix then
+        return bad('1 key is needed, <prefix>{s<n>}:due')
+    end
+
+    if not max or max == 0 then
+        return bad('max ' .. shown(a[1]) .. ' is not a number of calls')
+    end
+
+    local now = clock()
+    local ms = tick_next(keys[1], now)
+
+    if ms > 0 then
+        return { 0, ceil(ms) }
+    end
+
+    local lock = prefix .. 'ticklock'
+
+    if not call('SET', lock, '1', 'NX', 'PX', TICK_LOCK) then
+        return { 0, TICK_LOCK }
+    end
+
+    local list = call('ZRANGEBYSCORE', keys[1], '-inf', dec(now), 'LIMIT', 0,
+                      max)
+
+    heads = {}
+
+    for i = 1, #list do
+        local ok = pcall(tick_one, prefix, list[i], now)
+
+        -- what can't be handled must not come again at once, for ever
+
+        if not ok then
+            call('ZADD', keys[1], 'XX', dec(now + BROKEN), list[i])
+            pcall_redis('HINCRBY', prefix .. 'stats', 'broken', 1)
+        end
+    end
+
+    heads = nil
+
+    ms = tick_next(keys[1], now)
+
+    if ms == 0 then
+        call('DEL', lock)
+    end
+
+    return { #list, ceil(ms) }
+end
+
+
+local function version()
+    return VERSION
+end
+
+
+-- registration --------------------------------------------------------------
+
+local function setup()
+    call, pcall_redis, error_reply = redis.call, redis.pcall, redis.error_reply
+
+    if fmt then
+        return
+    end
+
+    sub, gsub, find, match = string.sub, string.gsub, string.find, string.match
+    lower, byte = string.lower, string.byte
+    floor, ceil, min, max_of = math.floor, math.ceil, math.min, math.max
+    concat, insert, remove = table.concat, table.insert, table.remove
+    sort = table.sort
+    band, bxor, bnot, rshift = bit.band, bit.bxor, bit.bnot, bit.rshift
+    tonumber, type, select, unpack = _G.tonumber, _G.type, _G.select, _G.unpack
+    pairs, ipairs, pcall = _G.pairs, _G.ipairs, _G.pcall
+
+    UUID = '^' .. string.rep('%x', 8) .. string.rep('%-%x%x%x%x', 4)
+           .. string.rep('%x', 8) .. '$'
+
+    CRC, HEX = {}, {}
+
+    for i = 0, 255 do
+        local c = i
+
+        for _ = 1, 8 do
+            local odd = band(c, 1) == 1
+
+            c = rshift(c, 1)
+            c = odd and bxor(c, 0xEDB88320) or c
+        end
+
+        CRC[i] = c
+        HEX[string.char(i)] = string.format('%02x', i)
+    end
+
+    BYTES = 'B' < 'a' and 'Z' < '_' and '_' < 'a' and 'z' < '\195'
+
+    fmt = string.format
+end
+
+
+local function register(name, callback, flag)
+    redis.register_function{
+        function_name = 'tb_rpc_' .. name,
+        callback = function(keys, args)
+            setup()
+            heads = nil
+
+            return callback(keys, args)
+        end,
+        flags = flag and { flag } or {}
+    }
+end
+
+
+register('version', version, 'no-writes')
+register('get', get, 'no-writes')
+register('list', list, 'no-writes')
+register('uuid', find_uuid, 'no-writes')
+
+register('create', create)
+register('attach', attach)
+register('device_put', device_put)
+register('api_key_put', api_key_put)
+
+register('config', set_config, 'allow-oom')
+register('cancel', cancel, 'allow-oom')
+register('delete', delete, 'allow-oom')
+register('device_del', device_del, 'allow-oom')
+register('api_key_del', api_key_del, 'allow-oom')
+register('detach', detach, 'allow-oom')
+register('sent', sent, 'allow-oom')
+register('delivered', delivered, 'allow-oom')
+register('timeout', timeout, 'allow-oom')
+register('failed', failed, 'allow-oom')
+register('respond', respond, 'allow-oom')
+register('tick', tick, 'allow-oom')

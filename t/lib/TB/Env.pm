@@ -1,0 +1,145 @@
+package TB::Env;
+
+# Where things are, and which ports are free.  script/test sets the
+# environment; without it, "prove -I t/lib t/x.t" works with what
+# script/build left in build/.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(basename dirname);
+use File::Path qw(make_path remove_tree);
+use File::Spec ();
+use File::Temp ();
+use IO::Socket::INET;
+
+our @EXPORT_OK = qw(root build scratch free_port file_in scaled wait_for);
+
+my $root = $ENV{TB_ROOT} || abs_path(dirname(__FILE__) . '/../../..');
+my $build = $ENV{TB_BUILD} || "$root/build";
+my $owner = $$;
+my $scratch;
+my %locks;
+
+
+sub root { return $root }
+sub build { return $build }
+
+
+BEGIN {
+    # Test::Nginx may have been unpacked aside by script/bootstrap
+
+    my $top = $ENV{TB_BUILD}
+              || abs_path(dirname(__FILE__) . '/../../..') . '/build';
+
+    unshift @INC, grep { -d } "$top/deps/perl/usr/share/perl5",
+                              "$top/deps/perl/lib/perl5";
+}
+
+
+# A folder of this test file alone, removed at the end.
+
+sub scratch {
+    return $scratch if defined $scratch;
+
+    my $parent = $ENV{TB_SCRATCH} || File::Spec->tmpdir();
+    my $name = basename($0);
+
+    $name =~ s/\.t$//;
+    $scratch = File::Temp::tempdir("$name.XXXXXX", DIR => $parent);
+    chmod 0755, $scratch;
+
+    return $scratch;
+}
+
+
+# A file in the scratch folder with this content; its path.
+
+sub file_in {
+    my ($name, $content) = @_;
+
+    my $path = scratch() . "/$name";
+
+    make_path(dirname($path));
+    open my $fh, '>:raw', $path or die "$path: $!\n";
+    print $fh $content;
+    close $fh or die "$path: $!\n";
+
+    return $path;
+}
+
+
+# A loopback port that nobody listens on and that no other test file gets:
+# below the ports that the kernel gives to clients.  TB_PORTS="from-to"
+# narrows the choice.
+
+sub free_port {
+    my $locks = ($ENV{TB_SCRATCH} || File::Spec->tmpdir()) . '/tb-rpc-ports';
+    my ($from, $to) = ($ENV{TB_PORTS} || '20000-31999') =~ /^(\d+)-(\d+)$/;
+
+    make_path($locks, { mode => 01777 });
+
+    for (1 .. 2000) {
+        my $port = $from + int rand($to - $from + 1);
+
+        # left over by a killed test: not for ever
+        rmdir "$locks/$port" if -d "$locks/$port" && -M _ > 1 / 24;
+
+        mkdir "$locks/$port" or next;
+        $locks{$port} = "$locks/$port";
+
+        return $port if IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+                                              LocalPort => $port,
+                                              Listen => 1);
+    }
+
+    die "no free port between $from and $to\n";
+}
+
+
+# Seconds that are enough also where everything is slower.
+
+sub scaled {
+    my ($seconds) = @_;
+
+    my $mode = $ENV{TB_MODE} || '';
+
+    return $mode eq 'valgrind' ? $seconds * 10
+         : $mode eq 'asan' ? $seconds * 3 : $seconds;
+}
+
+
+# wait_for { condition } [seconds]: what the condition gave, or nothing.
+
+sub wait_for (&;$) {
+    my ($condition, $seconds) = @_;
+
+    my $end = time() + scaled($seconds || 5);
+
+    for (;;) {
+        my $value = $condition->();
+
+        return $value if $value;
+        return if time() > $end;
+
+        select undef, undef, undef, 0.02;
+    }
+}
+
+
+END {
+    if ($$ == $owner) {
+        local $?;
+
+        rmdir for values %locks;
+
+        if (defined $scratch && !$ENV{TEST_NGINX_NO_CLEAN}) {
+            remove_tree($scratch, { error => \my $ignored });
+        }
+    }
+}
+
+
+1;
