@@ -46,7 +46,6 @@ static void ngx_http_tb_rpc_list_cleanup(void *data);
 ngx_int_t
 ngx_http_tb_rpc_list(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 {
-    ngx_int_t                     rc;
     ngx_pool_cleanup_t           *cln;
     ngx_http_tb_rpc_page_t       *page;
     ngx_http_tb_rpc_query_t      *q;
@@ -57,9 +56,8 @@ ngx_http_tb_rpc_list(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_tb_rpc_list_args(r, page);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_tb_rpc_list_args(r, page) != NGX_OK) {
+        return page->rc;
     }
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);

@@ -28,13 +28,15 @@ typedef struct {
     ngx_chain_t                 *free;
     ngx_chain_t                 *busy;
 
+    ngx_int_t                    rc;           /* of an error answer */
+
     unsigned                     begun:1;      /* a record was sent */
 } ngx_http_tb_rpc_page_t;
 
 
 /*
- * NGX_OK, or what an error answer returned; status DELETED is the profile's
- * business and handled here.
+ * NGX_OK, or NGX_DECLINED: an error answer was sent and page->rc is what
+ * that returned.  Status DELETED is the profile's business.
  */
 ngx_int_t ngx_http_tb_rpc_list_args(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page);

@@ -26,17 +26,18 @@
 
 
 static ngx_int_t ngx_http_tb_rpc_read_args(ngx_http_request_t *r,
-    ngx_str_t *values);
-static ngx_int_t ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, u_char *p,
-    u_char *last, ngx_str_t *values);
+    ngx_http_tb_rpc_page_t *page, ngx_str_t *values);
+static ngx_int_t ngx_http_tb_rpc_read_arg(ngx_http_request_t *r,
+    ngx_http_tb_rpc_page_t *page, ngx_str_t *values, u_char *p, u_char *last);
 static ngx_int_t ngx_http_tb_rpc_arg_int(ngx_http_request_t *r,
-    ngx_uint_t arg, ngx_str_t *value, int64_t min, int64_t *n);
+    ngx_http_tb_rpc_page_t *page, ngx_uint_t arg, ngx_str_t *value,
+    int64_t min, int64_t *n);
 static ngx_int_t ngx_http_tb_rpc_arg_status(ngx_http_request_t *r,
     ngx_str_t *value, ngx_http_tb_rpc_page_t *page);
 static ngx_int_t ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r,
     ngx_str_t *values, ngx_http_tb_rpc_page_t *page);
 static ngx_int_t ngx_http_tb_rpc_bad_arg(ngx_http_request_t *r,
-    ngx_uint_t arg, const char *text);
+    ngx_http_tb_rpc_page_t *page, ngx_uint_t arg, const char *text);
 
 
 static ngx_str_t  ngx_http_tb_rpc_args[] = {
@@ -81,19 +82,19 @@ ngx_http_tb_rpc_list_args(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page)
 
     ngx_memzero(values, sizeof(values));
 
-    rc = ngx_http_tb_rpc_read_args(r, values);
+    rc = ngx_http_tb_rpc_read_args(r, page, values);
     if (rc != NGX_OK) {
         return rc;
     }
 
-    rc = ngx_http_tb_rpc_arg_int(r, NGX_HTTP_TB_RPC_ARG_SIZE,
+    rc = ngx_http_tb_rpc_arg_int(r, page, NGX_HTTP_TB_RPC_ARG_SIZE,
                                  &values[NGX_HTTP_TB_RPC_ARG_SIZE], 1,
                                  &page->page_size);
     if (rc != NGX_OK) {
         return rc;
     }
 
-    rc = ngx_http_tb_rpc_arg_int(r, NGX_HTTP_TB_RPC_ARG_PAGE,
+    rc = ngx_http_tb_rpc_arg_int(r, page, NGX_HTTP_TB_RPC_ARG_PAGE,
                                  &values[NGX_HTTP_TB_RPC_ARG_PAGE], 0,
                                  &page->page);
     if (rc != NGX_OK) {
@@ -111,7 +112,8 @@ ngx_http_tb_rpc_list_args(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page)
 
 
 static ngx_int_t
-ngx_http_tb_rpc_read_args(ngx_http_request_t *r, ngx_str_t *values)
+ngx_http_tb_rpc_read_args(ngx_http_request_t *r,
+    ngx_http_tb_rpc_page_t *page, ngx_str_t *values)
 {
     u_char     *p, *last, *end;
     ngx_int_t   rc;
@@ -125,7 +127,7 @@ ngx_http_tb_rpc_read_args(ngx_http_request_t *r, ngx_str_t *values)
             last = end;
         }
 
-        rc = ngx_http_tb_rpc_read_arg(r, p, last, values);
+        rc = ngx_http_tb_rpc_read_arg(r, page, values, p, last);
         if (rc != NGX_OK) {
             return rc;
         }
@@ -138,8 +140,8 @@ ngx_http_tb_rpc_read_args(ngx_http_request_t *r, ngx_str_t *values)
 
 
 static ngx_int_t
-ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, u_char *p, u_char *last,
-    ngx_str_t *values)
+ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
+    ngx_str_t *values, u_char *p, u_char *last)
 {
     u_char      *eq, *src, *dst;
     ngx_uint_t   i;
@@ -163,14 +165,15 @@ ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, u_char *p, u_char *last,
     }
 
     if (values[i].data) {
-        return ngx_http_tb_rpc_bad_arg(r, i, "is given twice");
+        return ngx_http_tb_rpc_bad_arg(r, page, i, "is given twice");
     }
 
     src = eq + 1;
 
     dst = ngx_pnalloc(r->pool, last - src);
     if (dst == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        page->rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_DECLINED;
     }
 
     values[i].data = dst;
@@ -182,14 +185,14 @@ ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, u_char *p, u_char *last,
 
 
 static ngx_int_t
-ngx_http_tb_rpc_arg_int(ngx_http_request_t *r, ngx_uint_t arg,
-    ngx_str_t *value, int64_t min, int64_t *n)
+ngx_http_tb_rpc_arg_int(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
+    ngx_uint_t arg, ngx_str_t *value, int64_t min, int64_t *n)
 {
     size_t   i;
     int64_t  v;
 
     if (value->len == 0) {
-        return ngx_http_tb_rpc_bad_arg(r, arg, "is missing");
+        return ngx_http_tb_rpc_bad_arg(r, page, arg, "is missing");
     }
 
     v = 0;
@@ -197,7 +200,7 @@ ngx_http_tb_rpc_arg_int(ngx_http_request_t *r, ngx_uint_t arg,
     for (i = 0; i < value->len; i++) {
 
         if (value->data[i] < '0' || value->data[i] > '9') {
-            return ngx_http_tb_rpc_bad_arg(r, arg,
+            return ngx_http_tb_rpc_bad_arg(r, page, arg,
                             min ? "must be an integer from 1 to 2147483647"
                                 : "must be an integer from 0 to 2147483647");
         }
@@ -210,7 +213,7 @@ ngx_http_tb_rpc_arg_int(ngx_http_request_t *r, ngx_uint_t arg,
     }
 
     if (v < min || v > NGX_HTTP_TB_RPC_MAX_INT) {
-        return ngx_http_tb_rpc_bad_arg(r, arg,
+        return ngx_http_tb_rpc_bad_arg(r, page, arg,
                             min ? "must be an integer from 1 to 2147483647"
                                 : "must be an integer from 0 to 2147483647");
     }
@@ -251,13 +254,15 @@ ngx_http_tb_rpc_arg_status(ngx_http_request_t *r, ngx_str_t *value,
         && value->len == sizeof("DELETED") - 1
         && ngx_memcmp(value->data, "DELETED", sizeof("DELETED") - 1) == 0)
     {
-        return ngx_http_tb_rpc_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                          NGX_HTTP_TB_RPC_GENERAL,
-                                          "400 BAD_REQUEST "
-                                          "\"RpcStatus: DELETED\"");
+        page->rc = ngx_http_tb_rpc_send_error(r,
+                                              NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                              NGX_HTTP_TB_RPC_GENERAL,
+                                              "400 BAD_REQUEST "
+                                              "\"RpcStatus: DELETED\"");
+        return NGX_DECLINED;
     }
 
-    return ngx_http_tb_rpc_bad_arg(r, NGX_HTTP_TB_RPC_ARG_STATUS,
+    return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_STATUS,
                                    "must be one of QUEUED, SENT, DELIVERED, "
                                    "SUCCESSFUL, TIMEOUT, EXPIRED, FAILED");
 }
@@ -288,7 +293,7 @@ ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r, ngx_str_t *values,
         }
 
         if (ngx_http_tb_rpc_properties[i].len == 0) {
-            return ngx_http_tb_rpc_bad_arg(r, NGX_HTTP_TB_RPC_ARG_SORT,
+            return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_SORT,
                                            "must be one of createdTime, "
                                            "expirationTime, request, "
                                            "response");
@@ -313,17 +318,19 @@ ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r, ngx_str_t *values,
         return NGX_OK;
     }
 
-    return ngx_http_tb_rpc_bad_arg(r, NGX_HTTP_TB_RPC_ARG_ORDER,
+    return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_ORDER,
                                    "must be ASC or DESC");
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_bad_arg(ngx_http_request_t *r, ngx_uint_t arg,
-    const char *text)
+ngx_http_tb_rpc_bad_arg(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
+    ngx_uint_t arg, const char *text)
 {
-    return ngx_http_tb_rpc_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                      NGX_HTTP_TB_RPC_BAD_REQUEST,
-                                      "query parameter \"%V\" %s",
-                                      &ngx_http_tb_rpc_args[arg], text);
+    page->rc = ngx_http_tb_rpc_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                          NGX_HTTP_TB_RPC_BAD_REQUEST,
+                                          "query parameter \"%V\" %s",
+                                          &ngx_http_tb_rpc_args[arg], text);
+
+    return NGX_DECLINED;
 }

@@ -40,20 +40,31 @@ ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
     text = *url;
     database = 0;
 
-    if (text.len >= 9 && ngx_strncasecmp(text.data, (u_char *) "rediss://", 9)
-                         == 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "rediss:// is not supported yet; "
-                           "use \"redis://\" or \"unix:\"");
-        return NGX_CONF_ERROR;
-    }
-
     if (text.len > 5 && ngx_strncmp(text.data, "unix:", 5) == 0) {
 
         if (ngx_tb_redis_parse_addrs(cf, server, &text) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
+
+    } else if (ngx_strlchr(text.data, text.data + text.len, '@')) {
+
+        /* it may have a password, so it is not quoted here or later */
+
+        ngx_str_set(&server->url, "redis://");
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "user and password are not allowed in a Redis URL; "
+                           "use the directives \"username\" and \"password\" "
+                           "or \"password_file\"");
+        return NGX_CONF_ERROR;
+
+    } else if (text.len >= 9
+               && ngx_strncasecmp(text.data, (u_char *) "rediss://", 9) == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "rediss:// is not supported yet; "
+                           "use \"redis://\" or \"unix:\"");
+        return NGX_CONF_ERROR;
 
     } else if (text.len > 8
                && ngx_strncasecmp(text.data, (u_char *) "redis://", 8) == 0)
@@ -87,19 +98,6 @@ ngx_tb_redis_parse_tcp(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
     ngx_int_t   n;
 
     last = text->data + text->len;
-
-    if (ngx_strlchr(text->data, last, '@')) {
-
-        /* the URL would show in messages, so it is not quoted here */
-
-        ngx_str_set(&server->url, "redis://");
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "user and password are not allowed in a Redis URL; "
-                           "use the directives \"username\" and \"password\" "
-                           "or \"password_file\"");
-        return NGX_CONF_ERROR;
-    }
 
     p = ngx_strlchr(text->data, last, '/');
 

@@ -144,18 +144,28 @@ local function shown(s)
 end
 
 
+-- ms since the epoch, as a number and as text
+
 local function clock()
     local t = call('TIME')
+    local us = t[2]
+    local ms = #us > 3 and sub(us, 1, -4) or '0'
 
-    return t[1] * 1000 + floor(t[2] / 1000)
+    if #ms < 3 then
+        ms = sub('00' .. ms, -3)
+    end
+
+    local text = t[1] .. ms
+
+    return tonumber(text), text
 end
 
 
 -- x is what the functions below work on: a device in a shard, at a moment
 
-local function context(prefix, id, now)
+local function context(prefix, id, now, text)
     return {
-        p = prefix, id = id, now = now,
+        p = prefix, id = id, now = now, time = text or dec(now),
         key = prefix .. 'device:' .. id,
         inflight = prefix .. 'inflight:' .. id,
         pending = prefix .. 'pending:' .. id,
@@ -167,20 +177,18 @@ end
 -- D: <prefix>{s<n>}:device:<deviceId>
 
 local function device_context(keys)
-    local key = keys[1]
+    local prefix, id
 
-    if #keys ~= 1 then
-        return nil, bad('1 key is needed, the device key')
+    if #keys == 1 then
+        prefix, id = match(keys[1], '^([^{}]*{s%d+}:)device:([%x%-]+)$')
     end
 
-    local at = find(key, '}:device:', 1, true)
-
-    if not at or #key ~= at + 44 or not find(key, '{s%d+}:device:') then
-        return nil, bad('key ' .. shown(key)
-                        .. ' is not <prefix>{s<n>}:device:<deviceId>')
+    if not id or #id ~= 36 then
+        return nil, bad('1 key is needed, <prefix>{s<n>}:device:<deviceId>,'
+                        .. ' not ' .. shown(keys[1]))
     end
 
-    return context(sub(key, 1, at + 1), sub(key, at + 9), clock())
+    return context(prefix, id, clock())
 end
 
 
@@ -289,8 +297,7 @@ local function device(x)
     end
 
     local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
-                   'bridge', 'until', 'turn', 'session', 'prev', 'route',
-                   'last')
+                   'bridge', 'until', 'turn', 'last')
 
     if not v[1] then
         x.device = false
@@ -298,12 +305,26 @@ local function device(x)
     end
 
     x.device = {
-        tenant = v[1], customer = v[2] or '', strategy = v[3],
-        bridge = v[4], till = v[5], turn = v[6], session = v[7],
-        prev = v[8], route = v[9], last = v[10]
+        tenant = v[1], customer = v[2], strategy = v[3], bridge = v[4],
+        till = v[5], turn = v[6], last = v[7]
     }
 
     return x.device
+end
+
+
+-- the same, with what sessions need
+
+local function session_device(x)
+    local d = device(x)
+
+    if d and d.session == nil then
+        local v = call('HMGET', x.key, 'session', 'prev', 'route')
+
+        d.session, d.prev, d.route = v[1], v[2], v[3]
+    end
+
+    return d
 end
 
 
@@ -774,14 +795,14 @@ end
 -- the end of a session: a static route is back then
 
 local function leave(x)
-    local d = device(x)
+    local d = session_device(x)
 
     move_out(x)
 
     call('HDEL', x.key, 'session', 'bridge', 'until')
     call('ZREM', x.due, '@' .. x.id)
 
-    d.session, d.bridge, d.till = nil, nil, nil
+    d.session, d.bridge, d.till = false, false, false
 
     if d.route then
         call('HSET', x.key, 'bridge', d.route, 'until', '-1')
@@ -1097,7 +1118,7 @@ local function find_repeated(x, a, persistent, open)
 end
 
 
-local function next_id(last, now, x, open)
+local function next_id(last, now)
     local id = now % IDS
     local ahead = (id - last) % IDS
 
@@ -1105,21 +1126,11 @@ local function next_id(last, now, x, open)
         id = (last + 1) % IDS
     end
 
-    if id == 0 then
-        id = 1
-    end
-
-    if open > 0 then
-        while call('HEXISTS', x.inflight, id) == 1 do
-            id = id % (IDS - 1) + 1
-        end
-    end
-
-    return id
+    return id == 0 and 1 or id
 end
 
 
-local function create_record(x, c, a, tenant, created, expiry, status)
+local function create_record(x, c, a, tenant, expiry, status)
     local key = x.p .. 'rpc:' .. c.id
     local more = {}
 
@@ -1144,21 +1155,26 @@ local function create_record(x, c, a, tenant, created, expiry, status)
         more[#more + 1] = a[17]
     end
 
-    call('HSET', key, 't', tenant, 'd', x.id, 'c', created, 'e', expiry,
+    call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
          'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid,
          unpack(more))
-    call('ZADD', x.p .. 'index:' .. x.id, created, c.id)
-    call('ZADD', x.p .. 'index:' .. x.id .. ':status',
-         status == 0 and created or dec(status * BAND + x.now), c.id)
+    call('ZADD', x.p .. 'index:' .. x.id, x.time, c.id)
 end
 
 
 -- persistent, and its time was over before it came
 
 local function create_expired(x, c, a, tenant, expiry)
-    local created = dec(x.now)
+    local status = x.p .. 'index:' .. x.id .. ':status'
+    local err = wrong(x.due, 'zset', status, 'zset')
 
-    create_record(x, c, a, tenant, created, dec(expiry), EXPIRED)
+    if err then
+        return err
+    end
+
+    c.rid = 0
+    create_record(x, c, a, tenant, dec(expiry), '5')
+    call('ZADD', status, dec(EXPIRED * BAND + x.now), c.id)
     keep_record(x, c.id)
     event(x, c.id, STATUS[EXPIRED])
 
@@ -1166,11 +1182,10 @@ local function create_expired(x, c, a, tenant, expiry)
 end
 
 
--- device known and caller's?  All keys are read before the first is written.
+-- device known and caller's, call new, and not one too many?
 
 local function create_refused(x, a, persistent, open)
     local d = device(x)
-    local set = config(x)
 
     if not d or (d.tenant ~= a[5] and d.tenant ~= lower(a[5])) then
         return { 'unknown' }
@@ -1187,68 +1202,145 @@ local function create_refused(x, a, persistent, open)
     end
 
     if persistent
-       and call('ZCARD', x.p .. 'index:' .. x.id) >= set.max_records
+       and call('ZCARD', x.p .. 'index:' .. x.id) >= config(x).max_records
     then
         return { 'records' }
     end
 end
 
 
-local function create_write(x, c, a, d, word, rid)
-    local created = dec(x.now)
-    local expiry = dec(c.expiry)
+-- takes back what create_open() has written
+
+local function create_undo(x, c, pushed)
+    call('HDEL', x.inflight, c.rid)
+
+    if pushed then
+        call('RPOP', pushed)
+    end
+end
+
+
+-- The places a call has while it is open.  Their keys are written in an order
+-- that lets each failure be taken back: to ask for their types first would
+-- cost more than all the rest.
+
+local function create_open(x, c, a, word)
+    local rid = next_id(tonumber(x.device.last or 0) or 0, x.now)
+    local queued = word == 'queued'
+    local light = c.kind == 'L'
+    local last = dec(c.expiry)
+    local tail = light and ' ' .. last .. ' ' .. c.worker .. ' ' or ''
+    local front = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
+                  .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
     local head
 
+    repeat
+        c.rid = dec(rid)
+        rid = rid % (IDS - 1) + 1
+
+        if light or queued then
+            head = envelope_head(x, c.rid, c.id, x.device.tenant, a[7], a[8],
+                                 c.oneway, not light, x.time, last,
+                                 a[9] ~= '' and a[9] or nil,
+                                 a[17] ~= '' and a[17] or nil)
+        end
+
+    until call('HSETNX', x.inflight, c.rid, light and front .. head or front)
+          == 1
+
+    local key = queued and queue(x) or x.pending
+    local n = pcall_redis('RPUSH', key,
+                          queued and envelope(head, 1, x.time) or c.rid)
+
+    if type(n) == 'table' then
+        create_undo(x, c)
+        return n
+    end
+
+    if queued and n > config(x).max_queue then
+        create_undo(x, c, key)
+        return nil, 'full'
+    end
+
+    local time = light and c.expiry + GRACE or c.expiry
+
+    if queued and x.now + config(x).ack_timeout < time then
+        time = x.now + config(x).ack_timeout
+    end
+
+    if time ~= c.expiry then
+        last = dec(time)
+    end
+
+    n = pcall_redis('ZADD', x.due, last, light and x.id .. '/' .. c.rid
+                                         or c.id)
+
+    if type(n) ~= 'table' and not light then
+        n = pcall_redis('ZADD', x.p .. 'index:' .. x.id .. ':status', x.time,
+                        c.id)
+
+        if type(n) == 'table' then
+            call('ZREM', x.due, c.id)
+        end
+    end
+
+    if type(n) == 'table' then
+        create_undo(x, c, key)
+        return n
+    end
+end
+
+
+local function create_new(x, c, a, word)
+    local err, full = create_open(x, c, a, word)
+
+    if full then
+
+        -- its bridge does not read: the device counts as offline
+
+        word = 'offline'
+
+        if a[14] == 'reject' and c.kind == 'L' then
+            return { 'rejected' }
+        end
+
+        err = create_open(x, c, a, word)
+    end
+
+    if err then
+        return err
+    end
+
     if c.kind == 'P' then
-        create_record(x, c, a, d.tenant, created, expiry, QUEUED)
-    end
-
-    if c.kind == 'L' or word == 'queued' then
-        head = envelope_head(x, rid, c.id, d.tenant, a[7], a[8], c.oneway,
-                             c.kind == 'P', created, expiry,
-                             a[9] ~= '' and a[9] or nil,
-                             a[17] ~= '' and a[17] or nil)
-    end
-
-    c.rest = c.kind == 'L' and head or ''
-
-    call('HSET', x.key, 'last', rid)
-
-    local last = c.kind == 'L' and c.expiry + GRACE or c.expiry
-
-    if word == 'queued' then
-        c.state = 'q'
-        last = min(last, x.now + config(x).ack_timeout)
-        call('HSET', x.inflight, rid, text_of(c, 1, x.now))
-        call('ZADD', x.due, dec(last), c.due)
-        call('RPUSH', queue(x), envelope(head, 1, created))
-        take_turn(x, rid)
-
-    else
-        c.state = 'p'
-        call('HSET', x.inflight, rid, text_of(c, 0, x.now))
-        call('ZADD', x.due, dec(last), c.due)
-        call('RPUSH', x.pending, rid)
-    end
-
-    if c.kind == 'P' then
+        create_record(x, c, a, x.device.tenant, dec(c.expiry), '0')
         event(x, c.id, STATUS[QUEUED])
     end
+
+    if word == 'queued' and strategy(x) ~= 'burst' then
+        call('HSET', x.key, 'last', c.rid, 'turn', c.rid)
+
+    else
+        call('HSET', x.key, 'last', c.rid)
+    end
+
+    if full then
+        arm(x, x.now + RETRY)
+    end
+
+    return { word, c.id, tonumber(c.rid), c.expiry - x.now, x.now }
 end
 
 
 -- where does a new call go?
 
-local function create_place(x, backlog)
+local function create_place(x)
     if not online(x) then
         return 'offline'
     end
 
-    if room(x) <= 0 then
-        return 'offline', true
-    end
-
-    if backlog > 0 or (strategy(x) ~= 'burst' and turn_taken(x)) then
+    if call('LLEN', x.pending) > 0
+       or (strategy(x) ~= 'burst' and turn_taken(x))
+    then
         return 'turn'
     end
 
@@ -1282,12 +1374,10 @@ local function create(keys, a)
         return reply
     end
 
-    local d = device(x)
-    local expiry = a[11] ~= '' and x.now + int(a[11]) or int(a[12])
-    local hold = int(a[13]) or 0
+    local expiry = a[11] ~= '' and x.now + tonumber(a[11]) or tonumber(a[12])
 
-    if not persistent and hold > 0 and expiry > x.now + hold then
-        expiry = x.now + hold
+    if not persistent and a[13] ~= '' and a[13] ~= '0' then
+        expiry = min(expiry, x.now + tonumber(a[13]))
     end
 
     local c = {
@@ -1295,53 +1385,33 @@ local function create(keys, a)
         expiry = expiry, worker = a[2]
     }
 
-    if expiry > x.now and open >= config(x).max_pending then
+    if config(x).events == 1 then
+        err = wrong(x.p .. 'events', 'stream')
+
+        if err then
+            return err
+        end
+    end
+
+    if expiry <= x.now then
+        if persistent then
+            return create_expired(x, c, a, x.device.tenant, expiry)
+        end
+
+        return { 'expired', c.id, 0, 0, x.now }
+    end
+
+    if open >= config(x).max_pending then
         return { 'pending' }
     end
 
-    local backlog = call('LLEN', x.pending)
-    local word, full = create_place(x, backlog)
+    local word = create_place(x)
 
-    if not persistent then
-        if expiry <= x.now then
-            return { 'expired', c.id, 0, 0, x.now }
-        end
-
-        if word == 'offline' and a[14] == 'reject' then
-            return { 'rejected' }
-        end
+    if word == 'offline' and a[14] == 'reject' and not persistent then
+        return { 'rejected' }
     end
 
-    -- the keys that nothing above has read
-
-    err = wrong(x.due, 'zset')
-          or (persistent and wrong(x.p .. 'index:' .. x.id .. ':status',
-                                   'zset'))
-          or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
-
-    if err then
-        return err
-    end
-
-    local rid = next_id(tonumber(d.last or 0) or 0, x.now, x, open)
-
-    c.rid = rid
-
-    if expiry <= x.now then
-        return create_expired(x, c, a, d.tenant, expiry)
-    end
-
-    rid = dec(rid)
-    c.rid = rid
-    c.due = persistent and c.id or x.id .. '/' .. rid
-
-    create_write(x, c, a, d, word, rid)
-
-    if full then
-        arm(x, x.now + RETRY)
-    end
-
-    return { word, c.id, tonumber(rid), expiry - x.now, x.now }
+    return create_new(x, c, a, word)
 end
 
 
@@ -1689,7 +1759,7 @@ local function attach(keys, a)
         return bad('ttl ' .. shown(a[3]) .. ' is not a number of ms')
     end
 
-    local d = device(x)
+    local d = session_device(x)
 
     if not d then
         return bad('device ' .. x.id .. ' is unknown')
@@ -1744,7 +1814,7 @@ local function detach(keys, a)
         return err
     end
 
-    local d = device(x)
+    local d = session_device(x)
 
     if not d or d.session ~= a[1] then
         return ignored(x, 'detach')
@@ -1818,7 +1888,7 @@ end
 -- a static route holds while no session is attached
 
 local function set_route(x, bridge)
-    local d = device(x)
+    local d = session_device(x)
 
     if bridge == (d.route or '') then
         return
@@ -1830,11 +1900,11 @@ local function set_route(x, bridge)
 
     if bridge == '' then
         call('HDEL', x.key, 'route')
-        d.route = nil
+        d.route = false
 
         if not d.session then
             call('HDEL', x.key, 'bridge', 'until')
-            d.bridge, d.till = nil, nil
+            d.bridge, d.till = false, false
         end
 
         return
@@ -2511,7 +2581,7 @@ end
 
 
 local function tick_session(x)
-    local d = device(x)
+    local d = session_device(x)
 
     call('ZREM', x.due, '@' .. x.id)
 
@@ -2756,10 +2826,6 @@ end
 local function setup()
     call, pcall_redis, error_reply = redis.call, redis.pcall, redis.error_reply
 
-    if fmt then
-        return
-    end
-
     sub, gsub, find, match = string.sub, string.gsub, string.find, string.match
     lower, byte = string.lower, string.byte
     floor, ceil, min, max_of = math.floor, math.ceil, math.min, math.max
@@ -2798,7 +2864,10 @@ local function register(name, callback, flag)
     redis.register_function{
         function_name = 'tb_rpc_' .. name,
         callback = function(keys, args)
-            setup()
+            if not fmt then
+                setup()
+            end
+
             heads = nil
 
             return callback(keys, args)

@@ -4,6 +4,8 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
+use POSIX ();
 use Test::More;
 
 use TB::Env qw(build file_in free_port scratch wait_for);
@@ -21,6 +23,10 @@ plan skip_all => 'nginx has no Nchan here' if !defined $nchan;
 redis();
 device('d1', bridge => 'b1');
 bridge();
+
+# AddressSanitizer's library, for nginx alone
+my @preload = defined $ENV{TEST_NGINX_LD_PRELOAD}
+    ? ('env', "LD_PRELOAD=$ENV{TEST_NGINX_LD_PRELOAD}") : ();
 
 my %order = (before => [$nchan, $ours], after => [$ours, $nchan]);
 
@@ -69,7 +75,7 @@ http {
 }
 _EOC_
 
-    my @command = ($nginx, '-p', $dir, '-c', $conf, '-e', 'error.log');
+    my @command = (@preload, $nginx, '-p', $dir, '-c', $conf, '-e', 'error.log');
 
     is(system("@command -t -q 2> /dev/null"), 0, "Nchan $where: nginx -t");
 
@@ -77,11 +83,8 @@ _EOC_
     die "fork: $!\n" if !defined $pid;
 
     if ($pid == 0) {
-        delete $ENV{LD_PRELOAD};
-        $ENV{LD_PRELOAD} = $ENV{TEST_NGINX_LD_PRELOAD}
-            if defined $ENV{TEST_NGINX_LD_PRELOAD};
-        exec @command;
-        die "exec: $!\n";
+        { exec @command }
+        POSIX::_exit(127);
     }
 
     wait_for { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
