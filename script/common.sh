@@ -83,7 +83,7 @@ other_module() {
 
 source_version() {
     sed -n 's/^#define NGINX_VERSION *"\(.*\)".*/\1/p' \
-        "$1/src/core/nginx.h" 2> /dev/null
+        "$1/src/core/nginx.h" 2> /dev/null || true
 }
 
 

@@ -163,10 +163,10 @@ end
 
 -- x is what the functions below work on: a device in a shard, at a moment
 
-local function context(prefix, id, now, text)
+local function context(prefix, id, now, text, key)
     return {
         p = prefix, id = id, now = now, time = text or dec(now),
-        key = prefix .. 'device:' .. id,
+        key = key or prefix .. 'device:' .. id,
         inflight = prefix .. 'inflight:' .. id,
         pending = prefix .. 'pending:' .. id,
         due = prefix .. 'due'
@@ -188,7 +188,9 @@ local function device_context(keys)
                         .. ' not ' .. shown(keys[1]))
     end
 
-    return context(prefix, id, clock())
+    local now, text = clock()
+
+    return context(prefix, id, now, text, keys[1])
 end
 
 
@@ -494,8 +496,10 @@ local function due_within(x, c, ms)
 end
 
 
-local function envelope_head(x, rid, id, tenant, method, params, oneway,
-    persistent, created, expiry, info, trace)
+-- one concatenation: the server hashes every byte of each string made
+
+local function envelope(x, rid, id, tenant, method, params, oneway,
+    persistent, created, expiry, info, trace, tail)
 
     return '{"requestId":' .. rid .. ',"rpcId":"' .. id .. '","deviceId":"'
            .. x.id .. '","tenantId":"' .. tenant .. '","method":' .. method
@@ -505,12 +509,14 @@ local function envelope_head(x, rid, id, tenant, method, params, oneway,
                           or ',"persistent":false,"createdTime":')
            .. created .. ',"expirationTime":' .. expiry
            .. ',"additionalInfo":' .. (info or 'null')
-           .. (trace and ',"traceparent":"' .. trace .. '",' or ',')
+           .. (trace and ',"traceparent":"' .. trace .. '"' or '') .. tail
 end
 
 
-local function envelope(head, attempt, time)
-    return head .. '"attempt":' .. attempt .. ',"queuedTime":' .. time .. '}'
+-- the end of an envelope, which no two pushes share
+
+local function pushed(attempt, time)
+    return ',"attempt":' .. attempt .. ',"queuedTime":' .. time .. '}'
 end
 
 
@@ -601,14 +607,14 @@ end
 -- queues a call; nothing is done with one that has expired or is broken
 
 local function push(x, c)
-    local head
+    local item
 
     if c.kind == 'L' then
         if c.expiry <= x.now then
             return false
         end
 
-        head = c.rest
+        item = c.rest .. pushed(c.attempt + 1, x.time)
 
     else
         local r = record(x, c.id)
@@ -620,9 +626,9 @@ local function push(x, c)
         c.expiry = tonumber(r.expiry)
         c.rest = ''
 
-        head = envelope_head(x, c.rid, c.id, r.tenant, r.method, r.params,
-                             c.oneway, true, r.created, r.expiry, r.info,
-                             r.trace)
+        item = envelope(x, c.rid, c.id, r.tenant, r.method, r.params,
+                        c.oneway, true, r.created, r.expiry, r.info, r.trace,
+                        pushed(c.attempt + 1, x.time))
     end
 
     local key = queue(x)
@@ -630,7 +636,7 @@ local function push(x, c)
     c.attempt = c.attempt + 1
 
     store(x, c, 'q')
-    call('RPUSH', key, envelope(head, c.attempt, dec(x.now)))
+    call('RPUSH', key, item)
     due_within(x, c, config(x).ack_timeout)
 
     if heads and heads[key] == false then
@@ -1164,7 +1170,7 @@ end
 
 -- persistent, and its time was over before it came
 
-local function create_expired(x, c, a, tenant, expiry)
+local function create_expired(x, c, a, tenant)
     local status = x.p .. 'index:' .. x.id .. ':status'
     local err = wrong(x.due, 'zset', status, 'zset')
 
@@ -1173,7 +1179,7 @@ local function create_expired(x, c, a, tenant, expiry)
     end
 
     c.rid = 0
-    create_record(x, c, a, tenant, dec(expiry), '5')
+    create_record(x, c, a, tenant, c.expiry_text, '5')
     call('ZADD', status, dec(EXPIRED * BAND + x.now), c.id)
     keep_record(x, c.id)
     event(x, c.id, STATUS[EXPIRED])
@@ -1220,6 +1226,37 @@ local function create_undo(x, c, pushed)
 end
 
 
+local function create_index(x, c, light, queued)
+    local time = light and c.expiry + GRACE or c.expiry
+
+    if queued and x.now + config(x).ack_timeout < time then
+        time = x.now + config(x).ack_timeout
+    end
+
+    c.due = light and x.id .. '/' .. c.rid or c.id
+
+    local n = pcall_redis('ZADD', x.due,
+                          time == c.expiry and c.expiry_text or dec(time),
+                          c.due)
+
+    if type(n) == 'table' then
+        return n
+    end
+
+    if light then
+        return
+    end
+
+    n = pcall_redis('ZADD', x.p .. 'index:' .. x.id .. ':status', x.time,
+                    c.id)
+
+    if type(n) == 'table' then
+        call('ZREM', x.due, c.id)
+        return n
+    end
+end
+
+
 -- The places a call has while it is open.  Their keys are written in an order
 -- that lets each failure be taken back: to ask for their types first would
 -- cost more than all the rest.
@@ -1228,29 +1265,36 @@ local function create_open(x, c, a, word)
     local rid = next_id(tonumber(x.device.last or 0) or 0, x.now)
     local queued = word == 'queued'
     local light = c.kind == 'L'
-    local last = dec(c.expiry)
-    local tail = light and ' ' .. last .. ' ' .. c.worker .. ' ' or ''
-    local front = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
-                  .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
-    local head
+    local expiry = c.expiry_text
+    local tail = light and ' ' .. expiry .. ' ' .. c.worker .. ' ' or ''
+    local text = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
+                 .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
+    local end_of_item = pushed(1, x.time)
+    local item
 
     repeat
+        c.number = rid
         c.rid = dec(rid)
         rid = rid % (IDS - 1) + 1
 
         if light or queued then
-            head = envelope_head(x, c.rid, c.id, x.device.tenant, a[7], a[8],
-                                 c.oneway, not light, x.time, last,
-                                 a[9] ~= '' and a[9] or nil,
-                                 a[17] ~= '' and a[17] or nil)
+            item = envelope(x, c.rid, c.id, x.device.tenant, a[7], a[8],
+                            c.oneway, not light, x.time, expiry,
+                            a[9] ~= '' and a[9] or nil,
+                            a[17] ~= '' and a[17] or nil,
+                            light and '' or end_of_item)
         end
 
-    until call('HSETNX', x.inflight, c.rid, light and front .. head or front)
+    until call('HSETNX', x.inflight, c.rid, light and text .. item or text)
           == 1
 
     local key = queued and queue(x) or x.pending
-    local n = pcall_redis('RPUSH', key,
-                          queued and envelope(head, 1, x.time) or c.rid)
+
+    if light then
+        item = item .. end_of_item
+    end
+
+    local n = pcall_redis('RPUSH', key, queued and item or c.rid)
 
     if type(n) == 'table' then
         create_undo(x, c)
@@ -1262,29 +1306,9 @@ local function create_open(x, c, a, word)
         return nil, 'full'
     end
 
-    local time = light and c.expiry + GRACE or c.expiry
+    n = create_index(x, c, light, queued)
 
-    if queued and x.now + config(x).ack_timeout < time then
-        time = x.now + config(x).ack_timeout
-    end
-
-    if time ~= c.expiry then
-        last = dec(time)
-    end
-
-    n = pcall_redis('ZADD', x.due, last, light and x.id .. '/' .. c.rid
-                                         or c.id)
-
-    if type(n) ~= 'table' and not light then
-        n = pcall_redis('ZADD', x.p .. 'index:' .. x.id .. ':status', x.time,
-                        c.id)
-
-        if type(n) == 'table' then
-            call('ZREM', x.due, c.id)
-        end
-    end
-
-    if type(n) == 'table' then
+    if n then
         create_undo(x, c, key)
         return n
     end
@@ -1312,7 +1336,7 @@ local function create_new(x, c, a, word)
     end
 
     if c.kind == 'P' then
-        create_record(x, c, a, x.device.tenant, dec(c.expiry), '0')
+        create_record(x, c, a, x.device.tenant, c.expiry_text, '0')
         event(x, c.id, STATUS[QUEUED])
     end
 
@@ -1327,18 +1351,18 @@ local function create_new(x, c, a, word)
         arm(x, x.now + RETRY)
     end
 
-    return { word, c.id, tonumber(c.rid), c.expiry - x.now, x.now }
+    return { word, c.id, c.number, c.expiry - x.now, x.now }
 end
 
 
 -- where does a new call go?
 
-local function create_place(x)
+local function create_place(x, open)
     if not online(x) then
         return 'offline'
     end
 
-    if call('LLEN', x.pending) > 0
+    if (open > 0 and call('LLEN', x.pending) > 0)
        or (strategy(x) ~= 'burst' and turn_taken(x))
     then
         return 'turn'
@@ -1382,7 +1406,7 @@ local function create(keys, a)
 
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
-        expiry = expiry, worker = a[2]
+        expiry = expiry, expiry_text = dec(expiry), worker = a[2]
     }
 
     if config(x).events == 1 then
@@ -1395,7 +1419,7 @@ local function create(keys, a)
 
     if expiry <= x.now then
         if persistent then
-            return create_expired(x, c, a, x.device.tenant, expiry)
+            return create_expired(x, c, a, x.device.tenant)
         end
 
         return { 'expired', c.id, 0, 0, x.now }
@@ -1405,7 +1429,7 @@ local function create(keys, a)
         return { 'pending' }
     end
 
-    local word = create_place(x)
+    local word = create_place(x, open)
 
     if word == 'offline' and a[14] == 'reject' and not persistent then
         return { 'rejected' }

@@ -44,8 +44,6 @@ nothing
 
 
 === TEST 3: the defaults are enough
---- http_config
-    tb_rpc_max_held  1000;
 --- request
 OPTIONS /api/rpc/oneway/%{uuid:1}
 --- error_code: 204

@@ -42,10 +42,12 @@ error_log  error.log info;
 pid        nginx.pid;
 
 events {
+    worker_connections  10240;
 }
 
 http {
-    access_log  off;
+    access_log               off;
+    variables_hash_max_size  2048;
 
     tb_rpc_redis {
         server    redis://127.0.0.1:%{redis_port};

@@ -105,7 +105,9 @@ my @expanded = qw(config http_config main_config more_config request
                   user_files access_log);
 
 no_long_string();
-worker_connections(1024);
+
+# above the default of tb_rpc_max_held
+worker_connections(10240);
 
 
 add_block_preprocessor(sub {
