@@ -1,9 +1,8 @@
 
 /*
- * A page of a device's records.  A reply of Redis carries at most
- * NGX_HTTP_TB_RPC_LIST_BYTES of records; when the page is larger, the rest
- * is asked for once what was got is sent, so that neither side ever holds
- * the whole page.
+ * A page of a device's records.  A reply carries a bounded number of bytes;
+ * when the page is larger, the rest is asked for once what was got is sent,
+ * so that neither side ever holds the whole page.
  */
 
 
@@ -30,14 +29,16 @@ static ngx_int_t ngx_http_tb_rpc_list_refused(ngx_http_tb_rpc_query_t *q,
     redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q,
     redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_list_chunk(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply, int64_t returned);
 static ngx_int_t ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q,
-    redisReply *reply, int64_t returned, ngx_chain_t ***ll, off_t *len);
-static ngx_buf_t *ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_page_t *page,
-    ngx_chain_t ***ll, u_char *p, size_t len);
-static ngx_int_t ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_page_t *page,
-    ngx_chain_t ***ll, off_t *len);
-static ngx_int_t ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q,
-    ngx_chain_t *out);
+    redisReply *reply, int64_t returned);
+static ngx_int_t ngx_http_tb_rpc_list_record(ngx_http_tb_rpc_query_t *q,
+    ngx_str_t *id, redisReply **fields, ngx_uint_t n);
+static ngx_int_t ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_query_t *q,
+    u_char *p, size_t len);
+static ngx_int_t ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_query_t *q);
+static ngx_int_t ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q);
 static void ngx_http_tb_rpc_list_writer(ngx_http_request_t *r);
 static void ngx_http_tb_rpc_list_block(ngx_http_tb_rpc_query_t *q);
 static void ngx_http_tb_rpc_list_cleanup(void *data);
@@ -211,11 +212,8 @@ ngx_http_tb_rpc_list_refused(ngx_http_tb_rpc_query_t *q, redisReply *reply,
 static ngx_int_t
 ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
 {
-    off_t                    len;
     int64_t                  total, returned;
     ngx_int_t                rc;
-    ngx_uint_t               first;
-    ngx_chain_t             *out, **ll;
     ngx_http_request_t      *r;
     ngx_http_tb_rpc_page_t  *page;
 
@@ -227,40 +225,76 @@ ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2),
                                   &returned)
            != NGX_OK
-        || total < 0 || returned < 0 || returned > page->left)
+        || total < 0 || returned < 0)
     {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "tb_rpc: invalid reply to tb_rpc_list");
+        goto invalid;
+    }
+
+    if (page->total < 0) {
+        page->total = total;
+        page->left = ngx_max(ngx_min(page->left, total - page->offset), 0);
+    }
+
+    if (returned > page->left) {
+        goto invalid;
+    }
+
+    if (ngx_http_tb_rpc_list_chunk(q, reply, returned) != NGX_OK) {
         goto failed;
     }
+
+    if (!r->header_sent) {
+        rc = ngx_http_tb_rpc_send_json_header(r, page->left ? -1 : page->len);
+
+        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+            return rc;
+        }
+    }
+
+    return ngx_http_tb_rpc_list_output(q);
+
+invalid:
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "tb_rpc: invalid reply to tb_rpc_list");
+
+failed:
+
+    return r->header_sent ? NGX_ERROR : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/* what this reply adds to the answer becomes page->out */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_chunk(ngx_http_tb_rpc_query_t *q, redisReply *reply,
+    int64_t returned)
+{
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_page_t  *page;
+
+    r = q->request;
+    page = q->data;
 
     page->chunk = ngx_create_pool(NGX_DEFAULT_POOL_SIZE, r->connection->log);
     if (page->chunk == NULL) {
-        goto failed;
+        return NGX_ERROR;
     }
 
-    first = (page->total < 0);
-    ll = &out;
-    len = 0;
+    page->out = NULL;
+    page->last_out = &page->out;
+    page->len = 0;
 
-    if (first) {
-        page->total = total;
-        page->left = ngx_max(ngx_min(page->left, total - page->offset), 0);
-
-        if (ngx_http_tb_rpc_list_buf(page, &ll, (u_char *) "{\"data\":[",
-                                     sizeof("{\"data\":[") - 1)
-            == NULL)
-        {
-            goto failed;
-        }
-
-        len += sizeof("{\"data\":[") - 1;
-    }
-
-    if (ngx_http_tb_rpc_list_records(q, reply, returned, &ll, &len)
-        != NGX_OK)
+    if (!r->header_sent
+        && ngx_http_tb_rpc_list_buf(q, (u_char *) "{\"data\":[",
+                                    sizeof("{\"data\":[") - 1)
+           != NGX_OK)
     {
-        goto failed;
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_tb_rpc_list_records(q, reply, returned) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     page->offset += returned;
@@ -273,27 +307,7 @@ ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
         page->left = 0;
     }
 
-    if (page->left == 0
-        && ngx_http_tb_rpc_list_tail(page, &ll, &len) != NGX_OK)
-    {
-        goto failed;
-    }
-
-    *ll = NULL;
-
-    if (first) {
-        rc = ngx_http_tb_rpc_send_json_header(r, page->left ? -1 : len);
-
-        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-            return rc;
-        }
-    }
-
-    return ngx_http_tb_rpc_list_output(q, out);
-
-failed:
-
-    return page->total < 0 ? NGX_HTTP_INTERNAL_SERVER_ERROR : NGX_ERROR;
+    return page->left ? NGX_OK : ngx_http_tb_rpc_list_tail(q);
 }
 
 
@@ -301,16 +315,11 @@ failed:
 
 static ngx_int_t
 ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q, redisReply *reply,
-    int64_t returned, ngx_chain_t ***ll, off_t *len)
+    int64_t returned)
 {
-    u_char                   dst[NGX_HTTP_TB_RPC_UUID_LEN];
-    size_t                   i;
-    int64_t                  n;
-    ngx_int_t                rc;
-    ngx_str_t                id, json;
-    ngx_http_tb_rpc_page_t  *page;
-
-    page = q->data;
+    size_t     i;
+    int64_t    n;
+    ngx_str_t  id;
 
     for (i = 3; returned; returned--, i += n) {
 
@@ -319,7 +328,7 @@ ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q, redisReply *reply,
             || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, i + 1),
                                       &id)
                != NGX_OK
-            || n < 0 || (size_t) n > reply->elements - (i + 2))
+            || n < 0 || (uint64_t) n > reply->elements - (i + 2))
         {
             ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
                           "tb_rpc: invalid record in a reply to tb_rpc_list");
@@ -328,63 +337,79 @@ ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q, redisReply *reply,
 
         i += 2;
 
-        rc = ngx_http_tb_rpc_parse_uuid(dst, &id);
-
-        if (rc == NGX_OK) {
-            rc = ngx_http_tb_rpc_record_json(page->chunk, &id,
-                                             reply->element + i, n, &json);
-        }
-
-        if (rc == NGX_ERROR) {
+        if (ngx_http_tb_rpc_list_record(q, &id, reply->element + i, n)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
-
-        if (rc != NGX_OK) {
-            ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
-                          "tb_rpc: a record of device %V is broken in Redis "
-                          "and left out", &q->ctx->device_id);
-            continue;
-        }
-
-        if (page->begun) {
-            if (ngx_http_tb_rpc_list_buf(page, ll, (u_char *) ",", 1)
-                == NULL)
-            {
-                return NGX_ERROR;
-            }
-
-            *len += 1;
-        }
-
-        page->begun = 1;
-
-        if (ngx_http_tb_rpc_list_buf(page, ll, json.data, json.len) == NULL) {
-            return NGX_ERROR;
-        }
-
-        *len += json.len;
     }
 
     return NGX_OK;
 }
 
 
-static ngx_buf_t *
-ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_page_t *page, ngx_chain_t ***ll,
-    u_char *p, size_t len)
+static ngx_int_t
+ngx_http_tb_rpc_list_record(ngx_http_tb_rpc_query_t *q, ngx_str_t *id,
+    redisReply **fields, ngx_uint_t n)
 {
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    u_char                   dst[NGX_HTTP_TB_RPC_UUID_LEN];
+    ngx_int_t                rc;
+    ngx_str_t                json;
+    ngx_http_tb_rpc_page_t  *page;
 
-    b = ngx_calloc_buf(page->chunk);
-    if (b == NULL) {
-        return NULL;
+    page = q->data;
+
+    rc = ngx_http_tb_rpc_parse_uuid(dst, id);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_tb_rpc_record_json(page->chunk, id, fields, n, &json);
     }
 
-    cl = ngx_alloc_chain_link(page->chunk);
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
+                      "tb_rpc: a record of device %V is broken in Redis "
+                      "and left out", &q->ctx->device_id);
+        return NGX_OK;
+    }
+
+    if (page->begun
+        && ngx_http_tb_rpc_list_buf(q, (u_char *) ",", 1) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    page->begun = 1;
+
+    return ngx_http_tb_rpc_list_buf(q, json.data, json.len);
+}
+
+
+/*
+ * The text is of the chunk, which goes when it is sent; the buffer is not:
+ * filters may keep pointers to buffers that they are done with.
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_query_t *q, u_char *p, size_t len)
+{
+    ngx_buf_t               *b;
+    ngx_chain_t             *cl;
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    cl = ngx_chain_get_free_buf(q->request->pool, &page->free);
     if (cl == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
+
+    b = cl->buf;
+
+    ngx_memzero(b, sizeof(ngx_buf_t));
 
     b->start = p;
     b->pos = p;
@@ -393,21 +418,23 @@ ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_page_t *page, ngx_chain_t ***ll,
     b->memory = 1;
     b->tag = (ngx_buf_tag_t) &ngx_http_tb_rpc_module;
 
-    cl->buf = b;
-    **ll = cl;
-    *ll = &cl->next;
+    *page->last_out = cl;
+    page->last_out = &cl->next;
+    page->last = b;
+    page->len += len;
 
-    return b;
+    return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_page_t *page, ngx_chain_t ***ll,
-    off_t *len)
+ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_query_t *q)
 {
-    u_char     *p, *last;
-    int64_t     pages;
-    ngx_buf_t  *b;
+    u_char                  *p, *last;
+    int64_t                  pages;
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
 
     p = ngx_pnalloc(page->chunk, NGX_HTTP_TB_RPC_LIST_TAIL);
     if (p == NULL) {
@@ -421,45 +448,48 @@ ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_page_t *page, ngx_chain_t ***ll,
                        pages, page->total,
                        page->page + 1 < pages ? "true" : "false");
 
-    b = ngx_http_tb_rpc_list_buf(page, ll, p, last - p);
-    if (b == NULL) {
+    if (ngx_http_tb_rpc_list_buf(q, p, last - p) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    b->last_in_chain = 1;
-
-    *len += last - p;
+    page->last->last_buf = (q->request == q->request->main) ? 1 : 0;
+    page->last->last_in_chain = 1;
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q, ngx_chain_t *out)
+ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q)
 {
-    ngx_chain_t             *cl;
+    ngx_int_t                rc;
     ngx_http_request_t      *r;
     ngx_http_tb_rpc_page_t  *page;
 
     r = q->request;
     page = q->data;
 
-    for (cl = out; cl->next; cl = cl->next) { /* void */ }
-
     if (page->left == 0) {
-        cl->buf->last_buf = (r == r->main);
 
-        return ngx_http_output_filter(r, out);
+        /* what stays buffered is the business of finalize_request() */
+
+        rc = ngx_http_output_filter(r, page->out);
+
+        return (rc == NGX_AGAIN) ? NGX_OK : rc;
     }
 
-    cl->buf->flush = 1;
+    /* nothing is there if all records were left out */
 
-    if (ngx_http_output_filter(r, out) == NGX_ERROR) {
-        return NGX_ERROR;
+    if (page->out) {
+        page->last->flush = 1;
+
+        if (ngx_http_output_filter(r, page->out) == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        ngx_chain_update_chains(r->pool, &page->free, &page->busy, &page->out,
+                                (ngx_buf_tag_t) &ngx_http_tb_rpc_module);
     }
-
-    ngx_chain_update_chains(r->pool, &page->free, &page->busy, &out,
-                            (ngx_buf_tag_t) &ngx_http_tb_rpc_module);
 
     q->ctx->query = q;
 
@@ -496,7 +526,9 @@ ngx_http_tb_rpc_list_writer(ngx_http_request_t *r)
         return;
     }
 
-    if (page->busy) {
+    /* gzip has taken all that is ours long before the client has */
+
+    if (page->busy || r->buffered || c->buffered) {
 
         if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
             ngx_http_tb_rpc_query_finish(q, NGX_ERROR);
@@ -509,7 +541,9 @@ ngx_http_tb_rpc_list_writer(ngx_http_request_t *r)
                                 (ngx_buf_tag_t) &ngx_http_tb_rpc_module);
     }
 
-    if (page->busy || r->buffered || r->postponed
+    /* the timer of a delayed event is that of limit_rate */
+
+    if (page->busy || wev->delayed || r->buffered || r->postponed
         || (r == r->main && c->buffered))
     {
         ngx_http_tb_rpc_list_block(q);
@@ -565,7 +599,5 @@ ngx_http_tb_rpc_list_cleanup(void *data)
     if (page->chunk) {
         ngx_destroy_pool(page->chunk);
         page->chunk = NULL;
-        page->free = NULL;
-        page->busy = NULL;
     }
 }

@@ -25,6 +25,10 @@ typedef struct {
 
     ngx_str_t                    key;          /* of the device */
     ngx_pool_t                  *chunk;        /* of what is being sent */
+    ngx_chain_t                 *out;
+    ngx_chain_t                **last_out;
+    ngx_buf_t                   *last;         /* of out */
+    off_t                        len;          /* of out */
     ngx_chain_t                 *free;
     ngx_chain_t                 *busy;
 

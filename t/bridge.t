@@ -19,7 +19,7 @@ use Time::HiRes qw(time sleep);
 
 use TB::Bridge;
 use TB::Env qw(root build scratch file_in free_port wait_for scaled);
-use TB::Redis;
+use TB::RedisServer;
 
 my $TENANT = '7e000000-0000-11ee-8000-00000000000a';
 my $bin = build() . '/tb-rpc-mqtt-bridge';
@@ -138,7 +138,7 @@ sub publish {
 
 # --- calls ------------------------------------------------------------------
 
-my $redis = TB::Redis->start();
+my $redis = TB::RedisServer->start();
 my $serial = 0;
 
 $redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
@@ -147,7 +147,7 @@ $redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
 sub device_put {
     my ($id, @fields) = @_;
 
-    $redis->fcall('tb_rpc_device_put', TB::Redis->device_key($id), $TENANT,
+    $redis->fcall('tb_rpc_device_put', TB::RedisServer->device_key($id), $TENANT,
                   '', @fields);
 
     return $id;
@@ -200,7 +200,7 @@ sub attached {
 
 # --- the bridge -------------------------------------------------------------
 
-my $password = file_in('bridge.password', "$TB::Redis::PASSWORD{bridge}\n");
+my $password = file_in('bridge.password', "$TB::RedisServer::PASSWORD{bridge}\n");
 
 
 sub bridge_start {
@@ -672,7 +672,7 @@ $redis->go();
 
 # --- tb-rpc-admin -----------------------------------------------------------
 
-$ENV{REDISCLI_AUTH} = $TB::Redis::PASSWORD{admin};
+$ENV{REDISCLI_AUTH} = $TB::RedisServer::PASSWORD{admin};
 my @admin = ($admin, '--redis', "redis://127.0.0.1:$redis->{port}");
 
 for my $d (new_id(), 'DEADBEEF-0000-11EE-8000-00000000000A') {

@@ -57,7 +57,7 @@ use warnings;
 # first nginx stops, then Redis.
 
 use TB::Env qw(root build scratch free_port file_in scaled wait_for);
-use TB::Redis;
+use TB::RedisServer;
 use TB::Token qw(jwt jwt_with key_text);
 
 BEGIN {

@@ -3,7 +3,7 @@ package TB::Fixture;
 # What a test needs to be in Redis and behind it, and the names %{...} that
 # its blocks use.  Exported by TB.
 #
-#     redis()                         the file's TB::Redis, started on demand
+#     redis()                         the file's TB::RedisServer, started on demand
 #     device('d1')                    a device of the default tenant, offline;
 #                                     %{d1} is its id, which is returned
 #     device('d2', bridge => 'b1')    always online behind that bridge
@@ -28,7 +28,7 @@ use IO::Socket::INET;
 
 use TB::Bridge;
 use TB::Env qw(scratch file_in scaled);
-use TB::Redis;
+use TB::RedisServer;
 use TB::Token qw(jwt key_text $TENANT $OTHER_TENANT $CUSTOMER $OTHER_CUSTOMER
                  $USER);
 
@@ -52,7 +52,7 @@ my %claims = (
 
 sub redis {
     if (!$redis) {
-        $redis = TB::Redis->start(@_);
+        $redis = TB::RedisServer->start(@_);
         $macros{redis_port} = $redis->{port};
         $macros{redis_socket} = $redis->{path};
     }

@@ -1,268 +1,236 @@
 package TB::Redis;
 
-# A private redis-server with the users that docs/redis-schema.md gives to
-# nginx, bridges and operators.
+# A small RESP2 client for the tests: no dependency beyond core perl.
 #
-#     my $redis = TB::Redis->start();         # with the library loaded
-#     my $redis = TB::Redis->start(library => 0, args => ['--save', '']);
-#
-#     $redis->call('HGETALL', $key)           # as administrator; dies on error
-#     $redis->command(...)                    # an error reply is returned
-#     $redis->fcall('tb_rpc_attach', $key, 'b1', 's1', 60000)
-#
-#     $redis->stop();  $redis->go();          # data is kept (append-only file)
-#     $redis->stop();  $redis->wipe();  $redis->go();     # comes back empty
-#     $redis->pause(); $redis->resume();      # SIGSTOP, SIGCONT
-#
-# All sockets are of this process: after a fork the child must connect anew
-# ($redis->connect('bridge')).
+#   my $r = TB::Redis->connect(port => 6379, user => 'u', password => 'p');
+#   $r->cmd('GET', 'key')         scalar, undef, array reference, or an
+#                                 TB::Redis::Error; never dies on "-ERR"
+#   $r->pipeline([...], [...])    the replies, in order
+#   $r->ssubscribe('channel')
+#   $r->message($seconds)         (channel, payload), or () after the time
+#   $r->read($seconds)            any one reply
 
 use strict;
 use warnings;
 
-use File::Path qw(make_path remove_tree);
-use POSIX ();
-
-use TB::Bridge;
-use TB::Env qw(root build scratch free_port wait_for);
-use TB::Resp;
-
-our %PASSWORD = (nginx => 'nginx-secret', bridge => 'bridge-secret',
-                 operator => 'operator-secret', admin => 'admin-secret');
-
-# Used while the documentation has no "ACL SETUSER" lines.
-
-my $inner = '+time +type +exists +del +unlink +expire +pexpire +pexpireat +pttl'
-            . ' +set +get +setnx +incr'
-            . ' +hset +hsetnx +hget +hmget +hgetall +hdel +hexists +hlen'
-            . ' +hincrby +hscan +hkeys'
-            . ' +zadd +zrem +zscore +zcard +zcount +zrange +zrevrange'
-            . ' +zrangebyscore +rpush +lpop +lrem +lindex +llen +lrange'
-            . ' +spublish +xadd +fcall +fcall_ro +ping +auth +hello'
-            . ' +select +client|setname';
-
-my %default = (
-    nginx => "~tb:* &tb:* -\@all $inner +info +function|load"
-             . ' +ssubscribe +sunsubscribe',
-    bridge => "~tb:* &tb:* -\@all $inner +blmpop +lmpop",
-    operator => "~tb:* &tb:* -\@all $inner +function|load +function|list"
-                . ' +info +keys +scan',
-);
-
-my %running;
-my $started = 0;
+use IO::Select;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use Time::HiRes qw(time);
 
 
-sub server_binary {
-    return $ENV{TB_REDIS_SERVER} if $ENV{TB_REDIS_SERVER};
-
-    for my $dir (split(/:/, $ENV{PATH}), build() . '/bin') {
-        return "$dir/redis-server" if -x "$dir/redis-server";
-    }
-
-    # Debian's redis-tools has the server under this name
-    for my $dir (split /:/, $ENV{PATH}) {
-        if (-x "$dir/redis-check-rdb") {
-            symlink "$dir/redis-check-rdb", scratch() . '/redis-server';
-            return scratch() . '/redis-server';
-        }
-    }
-
-    die "there is no redis-server (script/bootstrap)\n";
-}
-
-
-# "ACL SETUSER name rules" of the documentation, continued with "\"
-
-sub documented {
-    my %rules;
-
-    open my $fh, '<', root() . '/docs/redis-schema.md' or return %default;
-    my $text = do { local $/; <$fh> };
-
-    $text =~ s/\\\n\s*/ /g;
-
-    while ($text =~ /^\s*ACL SETUSER ["']?(\S*?)["']? (.*?)\s*$/mg) {
-        my ($user, $rule) = ($1, $2);
-
-        for (keys %default) {
-            next if index(lc $user, $_) < 0
-                    && !($_ eq 'operator' && lc $user =~ /admin/);
-            $rules{$_} = join ' ', grep { !/^(?:on|off|reset|nopass|["']?>.*)$/ }
-                                   split ' ', $rule;
-            $rules{$_} =~ s/['"]//g;
-        }
-    }
-
-    return (%default, %rules);
-}
-
-
-sub start {
+sub connect {
     my ($class, %opt) = @_;
 
-    my $dir = scratch() . '/redis' . $started++;
+    my $sock = $opt{unix}
+        ? IO::Socket::UNIX->new(Peer => $opt{unix})
+        : IO::Socket::INET->new(PeerAddr => $opt{host} // '127.0.0.1',
+                                PeerPort => $opt{port}, Proto => 'tcp');
 
-    make_path($dir);
-    chmod 0755, $dir;
+    die "can't connect to redis: $!\n" unless $sock;
 
-    my $self = bless { port => free_port(), dir => $dir, library => 1,
-                       path => "$dir/redis.sock", args => [], owner => $$,
-                       %opt }, $class;
+    binmode $sock;
+    $sock->autoflush(1);
 
-    $self->go();
+    my $self = bless { sock => $sock, buf => '',
+                       timeout => $opt{timeout} // 10 }, $class;
+
+    if (defined $opt{user}) {
+        my $reply = $self->cmd('AUTH', $opt{user}, $opt{password} // '');
+        die "AUTH: $reply\n" if ref $reply;
+    }
 
     return $self;
 }
 
 
-sub go {
-    my ($self) = @_;
+sub encode {
+    my (@args) = @_;
 
-    my %rules = documented();
-    my $acl = "user default on >$PASSWORD{admin} ~* &* +\@all\n";
+    my $out = '*' . @args . "\r\n";
 
-    for my $user (sort keys %rules) {
-        $acl .= "user $user on >$PASSWORD{$user} $rules{$user}\n";
+    for my $arg (@args) {
+        my $bytes = "$arg";
+        utf8::encode($bytes) if utf8::is_utf8($bytes);
+        $out .= '$' . length($bytes) . "\r\n$bytes\r\n";
     }
 
-    open my $fh, '>', "$self->{dir}/users.acl" or die "users.acl: $!\n";
-    print $fh $acl;
-    close $fh;
+    return $out;
+}
 
-    my $pid = fork();
-    die "fork: $!\n" if !defined $pid;
 
-    if ($pid == 0) {
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>>', "$self->{dir}/redis.log";
-        open STDERR, '>&', \*STDOUT;
-        chdir $self->{dir};
-        # no terminal's Ctrl-C before nginx has gone
-        setpgrp;
-        { exec server_binary(), '--port', $self->{port}, '--bind', '127.0.0.1',
-               '--unixsocket', $self->{path}, '--unixsocketperm', '777',
-               '--dir', $self->{dir}, '--aclfile', "$self->{dir}/users.acl",
-               '--save', '', '--appendonly', 'yes', '--appendfsync', 'no',
-               '--maxmemory-policy', 'noeviction', '--daemonize', 'no',
-               @{ $self->{args} } }
-        POSIX::_exit(127);
+sub send_cmd {
+    my ($self, @args) = @_;
+
+    my $out = encode(@args);
+
+    while (length $out) {
+        my $n = syswrite $self->{sock}, $out;
+        die "write to redis: $!\n" unless defined $n;
+        substr $out, 0, $n, '';
+    }
+}
+
+
+sub cmd {
+    my ($self, @args) = @_;
+
+    $self->send_cmd(@args);
+
+    return $self->read;
+}
+
+
+sub pipeline {
+    my ($self, @commands) = @_;
+
+    my @replies;
+
+    # in parts that fit into socket buffers both ways
+
+    while (my @part = splice @commands, 0, 100) {
+        $self->send_cmd(@$_) for @part;
+        push @replies, map { $self->read } @part;
     }
 
-    $self->{pid} = $pid;
-    $running{$pid} = $self;
-    undef $self->{client};
-
-    wait_for {
-        my $client = eval { $self->connect('admin') } or return 0;
-        my $pong = $client->command('PING');
-        return !TB::Resp::is_error($pong);
-    } 10 or die "redis-server did not start:\n" . $self->log();
-
-    $self->load_library() if $self->{library};
+    return @replies;
 }
-
-
-sub log {
-    my ($self) = @_;
-
-    open my $fh, '<', "$self->{dir}/redis.log" or return '';
-    local $/;
-
-    return <$fh>;
-}
-
-
-sub load_library {
-    my ($self) = @_;
-
-    open my $fh, '<:raw', root() . '/src/tb_rpc.lua' or die "tb_rpc.lua: $!\n";
-    local $/;
-
-    $self->call('FUNCTION', 'LOAD', 'REPLACE', <$fh>);
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'CONT', $pid;
-    kill 'TERM', $pid;
-
-    my $gone = wait_for { waitpid($pid, POSIX::WNOHANG()) != 0 } 10;
-
-    if (!$gone) {
-        kill 'KILL', $pid;
-        waitpid $pid, 0;
-    }
-
-    undef $self->{client};
-}
-
-
-sub wipe {
-    my ($self) = @_;
-
-    remove_tree("$self->{dir}/appendonlydir");
-    unlink "$self->{dir}/appendonly.aof", "$self->{dir}/dump.rdb";
-}
-
-
-sub pause { kill 'STOP', $_[0]{pid} }
-sub resume { kill 'CONT', $_[0]{pid} }
-
-
-sub connect {
-    my ($self, $user) = @_;
-
-    return TB::Resp->connect($self->access($user));
-}
-
-
-# for TB::Resp->connect() and TB::Bridge->start(connect => ...)
-
-sub access {
-    my ($self, $user) = @_;
-
-    return (port => $self->{port},
-            user => $user eq 'admin' ? 'default' : $user,
-            password => $PASSWORD{$user});
-}
-
-
-sub client {
-    my ($self) = @_;
-
-    return $self->{client} ||= $self->connect('admin')
-                               || die "no connection to Redis\n";
-}
-
-
-sub command { my $self = shift; return $self->client()->command(@_) }
-sub call { my $self = shift; return $self->client()->call(@_) }
 
 
 sub fcall {
-    my ($self, $function, $key, @args) = @_;
+    my ($self, $name, $key, @args) = @_;
 
-    return $self->call('FCALL', $function, 1, $key, @args);
+    return $self->cmd('FCALL', "tb_rpc_$name", 1, $key, @args);
 }
 
 
-# tb:{s<n>}:device:<id>
+sub ssubscribe {
+    my ($self, @channels) = @_;
 
-sub device_key { return TB::Bridge::key('device', $_[1]) }
+    for my $channel (@channels) {
+        my $reply = $self->cmd('SSUBSCRIBE', $channel);
+        die "SSUBSCRIBE: $reply\n" if ref $reply ne 'ARRAY';
+    }
+}
 
 
-END {
-    local $?;
+sub message {
+    my ($self, $timeout) = @_;
 
-    $_->stop() for values %running;
+    my $end = time + $timeout;
+
+    while ((my $left = $end - time) > 0) {
+        my $reply = eval { $self->read($left) };
+
+        return if $@ =~ /^timeout/;
+        die $@ if $@;
+
+        next unless ref $reply eq 'ARRAY' && $reply->[0] =~ /^s?message$/;
+
+        return @$reply[1, 2];
+    }
+
+    return;
+}
+
+
+sub fill {
+    my ($self) = @_;
+
+    my $left = $self->{end} - time;
+    my $ready = IO::Select->new($self->{sock})->can_read($left > 0 ? $left
+                                                                   : 0);
+
+    die "timeout\n" unless $ready;
+
+    my $n = sysread $self->{sock}, $self->{buf}, 65536, length $self->{buf};
+
+    die "read from redis: $!\n" unless defined $n;
+    die "redis closed the connection\n" unless $n;
+}
+
+
+# what comes before the end of a reply stays in the buffer when the time is
+# over, so that the next read begins at a reply again
+
+sub read {
+    my ($self, $timeout) = @_;
+
+    $self->{end} = time + ($timeout // $self->{timeout});
+
+    my ($reply, $pos);
+
+    until (($reply, $pos) = $self->parse(0)) {
+        $self->fill;
+    }
+
+    substr $self->{buf}, 0, $pos, '';
+
+    return $reply;
+}
+
+
+# () when the reply is not there to its end
+
+sub parse {
+    my ($self, $pos) = @_;
+
+    my $nl = index $self->{buf}, "\r\n", $pos;
+
+    return if $nl < 0;
+
+    my $type = substr $self->{buf}, $pos, 1;
+    my $line = substr $self->{buf}, $pos + 1, $nl - $pos - 1;
+
+    $pos = $nl + 2;
+
+    return ($line, $pos) if $type eq '+' || $type eq ':';
+    return (TB::Redis::Error->new($line), $pos) if $type eq '-';
+
+    if ($type eq '$') {
+        return (undef, $pos) if $line < 0;
+        return if length($self->{buf}) < $pos + $line + 2;
+        return (substr($self->{buf}, $pos, $line), $pos + $line + 2);
+    }
+
+    die "not a reply of redis: $type$line\n" unless $type eq '*';
+
+    return (undef, $pos) if $line < 0;
+
+    my @list;
+
+    for (1 .. $line) {
+        my @one = $self->parse($pos);
+
+        return unless @one;
+
+        push @list, $one[0];
+        $pos = $one[1];
+    }
+
+    return (\@list, $pos);
+}
+
+
+sub close {
+    my ($self) = @_;
+
+    close delete $self->{sock} if $self->{sock};
+}
+
+
+package TB::Redis::Error;
+
+use strict;
+use warnings;
+
+use overload '""' => sub { $_[0]{message} }, fallback => 1;
+
+
+sub new {
+    my ($class, $message) = @_;
+
+    return bless { message => $message }, $class;
 }
 
 

@@ -1,0 +1,257 @@
+package TB::Functions;
+
+# The function library as nginx, a bridge and an operator use it, each under
+# its documented user.
+
+use strict;
+use warnings;
+
+use JSON::PP ();
+use Time::HiRes qw(sleep time);
+
+use TB::Server qw(start_redis);
+
+our $TENANT = '11111111-2222-3333-4444-555555555555';
+our $OTHER  = '99999999-2222-3333-4444-555555555555';
+
+my $uuids = 0;
+my @crc = map {
+    my $c = $_;
+    $c = $c & 1 ? ($c >> 1) ^ 0xEDB88320 : $c >> 1 for 1 .. 8;
+    $c;
+} 0 .. 255;
+
+
+sub new {
+    my ($class, %opt) = @_;
+
+    my $server = start_redis(acl => 1, %opt);
+    my $self = bless { server => $server, stamp => 0 }, $class;
+
+    $server->load_library(user => 'tb-nginx');
+    $self->connect;
+
+    return $self;
+}
+
+
+sub connect {
+    my ($self) = @_;
+
+    $self->{$_} = $self->{server}->client(user => "tb-$_")
+        for qw(nginx bridge admin);
+    $self->{root} = $self->{server}->client;
+}
+
+
+sub server { $_[0]{server} }
+sub root   { $_[0]{root} }
+
+
+sub uuid {
+    return sprintf '%08x-0000-1000-8000-%012x', ++$uuids, $$;
+}
+
+
+sub shard {
+    my ($id) = @_;
+
+    my $c = 0xFFFFFFFF;
+
+    $c = ($c >> 8) ^ $crc[($c ^ $_) & 255] for unpack 'C*', $id;
+
+    return ($c ^ 0xFFFFFFFF) % 16;
+}
+
+
+sub prefix { return 'tb:{s' . shard($_[1]) . '}:' }
+
+
+sub key {
+    my ($self, $device, $kind, @more) = @_;
+
+    return $self->prefix($device) . join ':', $kind, @more;
+}
+
+
+sub dkey { return $_[0]->key($_[1], 'device', $_[1]) }
+
+
+# settings of all shards
+
+sub config {
+    my ($self, %set) = @_;
+
+    $self->{stamp}++;
+
+    for my $n (0 .. 15) {
+        my $reply = $self->{nginx}->fcall('config', "tb:{s$n}:config",
+                                          $self->{stamp}, shards => 16, %set);
+        die "config: $reply" if ref $reply ne 'ARRAY' || $reply->[0] != 1;
+    }
+}
+
+
+sub device {
+    my ($self, %field) = @_;
+
+    my $id = delete $field{id} // uuid();
+    my $tenant = delete $field{tenant} // $TENANT;
+    my $customer = delete $field{customer} // '';
+    my $reply = $self->{admin}->fcall('device_put', $self->dkey($id), $tenant,
+                                      $customer, %field);
+
+    die "device_put: $reply" if ref $reply;
+
+    return $id;
+}
+
+
+sub create {
+    my ($self, $device, %o) = @_;
+
+    my $persistent = $o{persistent} // 1;
+
+    return $self->{nginx}->fcall('create', $self->dkey($device),
+        $o{id} // uuid(), $o{worker} // ($persistent ? '' : 'w1'),
+        $o{oneway} // 0, $persistent, $o{tenant} // $TENANT,
+        $o{customer} // '*', $o{method} // '"setGpio"',
+        $o{params} // '{"pin":7,"value":1}', $o{info} // '',
+        $o{retries} // '',
+        $o{timeout} // (defined $o{expiration} ? '' : 60000),
+        $o{expiration} // '', $o{hold} // '', $o{offline} // 'wait',
+        $o{uuid} // '', $o{hash} // '', $o{trace} // '');
+}
+
+
+sub report {
+    my ($self, $name, $device, @args) = @_;
+
+    return $self->{bridge}->fcall($name, $self->dkey($device), @args);
+}
+
+
+# all that waits in the queue, decoded
+
+sub pop_all {
+    my ($self, $device, $bridge) = @_;
+
+    my @items;
+
+    while (defined(my $item = $self->{bridge}->cmd('LPOP',
+                       $self->key($device, 'queue', $bridge))))
+    {
+        my $e = JSON::PP->new->utf8->decode($item);
+        $e->{raw} = $item;
+        push @items, $e;
+    }
+
+    return @items;
+}
+
+
+sub pop_one {
+    my ($self, $device, $bridge) = @_;
+
+    my $item = $self->{bridge}->cmd('LPOP',
+                                    $self->key($device, 'queue', $bridge));
+
+    return unless defined $item;
+
+    return JSON::PP->new->utf8->decode($item);
+}
+
+
+sub tick {
+    my ($self, $device, $max) = @_;
+
+    return $self->{nginx}->fcall('tick', $self->key($device, 'due'),
+                                 $max // 100);
+}
+
+
+# ticks until the time is over, as a worker does
+
+sub ticks {
+    my ($self, $device, $ms) = @_;
+
+    my $end = time + $ms / 1000;
+
+    while (time < $end) {
+        my $reply = $self->tick($device);
+        die "tick: $reply" if ref $reply ne 'ARRAY';
+        sleep 0.01;
+    }
+}
+
+
+sub record {
+    my ($self, $device, $id) = @_;
+
+    my $reply = $self->{nginx}->fcall('get', $self->key($device, 'rpc', $id),
+                                      $TENANT, '*');
+
+    return if ref $reply ne 'ARRAY' || shift @$reply ne 'ok';
+
+    return { @$reply };
+}
+
+
+sub status {
+    my ($self, $device, $id) = @_;
+
+    my $r = $self->record($device, $id) or return 'GONE';
+
+    return (qw(QUEUED SENT DELIVERED SUCCESSFUL TIMEOUT EXPIRED FAILED))
+        [$r->{s}];
+}
+
+
+# what there is of a device besides itself: nothing, once its records are gone
+
+sub left {
+    my ($self, $device) = @_;
+
+    my $r = $self->{root};
+    my $p = $self->prefix($device);
+    my @left;
+
+    for my $key (@{ $r->cmd('KEYS', "$p*") }) {
+        my $name = substr $key, length $p;
+
+        next if $name eq "device:$device";
+
+        if ($name =~ /\Q$device\E/) {
+            push @left, $name;
+
+        } elsif ($name =~ /^rpc:/) {
+            push @left, $name if $r->cmd('HGET', $key, 'd') eq $device;
+
+        } elsif ($name =~ /^uuid:/) {
+            push @left, $name if $r->cmd('GET', $key) =~ /\Q$device\E/;
+
+        } elsif ($name =~ /^queue:/) {
+            push @left, map { "$name=$_" } grep { /\Q$device\E/ }
+                @{ $r->cmd('LRANGE', $key, 0, -1) };
+
+        } elsif ($name eq 'due') {
+            push @left, map { "due=$_" } grep {
+                /\Q$device\E/ || (/^[0-9a-f]/ && !m{/}
+                                  && !$r->cmd('EXISTS', "${p}rpc:$_"))
+            } @{ $r->cmd('ZRANGE', $key, 0, -1) };
+        }
+    }
+
+    return join ' ', sort @left;
+}
+
+
+sub stats {
+    my ($self, $device, $name) = @_;
+
+    return $self->{root}->cmd('HGET', $self->key($device, 'stats'), $name)
+        // 0;
+}
+
+
+1;
