@@ -502,6 +502,8 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_event_t                   tick;
     ngx_uint_t                    ticking;      /* replies awaited */
     ngx_msec_t                    next_tick;
+    unsigned                      tick_failed:1;  /* in this round */
+    unsigned                      told_tick:1;    /* in the one before */
     ngx_connection_t              dummy;        /* data of our timers */
 
     void                         *library;      /* handshake state */
@@ -529,11 +531,14 @@ ngx_int_t ngx_http_tb_rpc_key(ngx_pool_t *pool,
     ngx_str_t *id, ngx_str_t *key);
 
 
-/* ngx_http_tb_rpc_wait.c: the worker's table of held requests */
+/* ngx_http_tb_rpc_answer.c: what comes on the reply channels */
 
 void ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p,
     size_t len);
 void ngx_http_tb_rpc_subscribed(void *data);
+
+
+/* ngx_http_tb_rpc_wait.c: the worker's table of held requests */
 
 /* a request that waits is told when its client leaves, unless ignored */
 ngx_int_t ngx_http_tb_rpc_watch_client(ngx_http_request_t *r);

@@ -372,6 +372,8 @@ ngx_http_tb_rpc_create_lost(ngx_http_tb_rpc_held_t *held, ngx_uint_t status)
 static ngx_int_t
 ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 {
+    u_char      text[NGX_TB_REDIS_TEXT];
+    ngx_str_t   error;
     ngx_uint_t  i;
 
     static const char  *refused[] = {
@@ -380,9 +382,11 @@ ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
         "NOAUTH", "ERR Function not found", NULL
     };
 
+    ngx_tb_redis_reply_text(reply, text, &error);
+
     ngx_log_error(NGX_LOG_ERR, held->request->connection->log, 0,
-                  "tb_rpc: call %V was refused by Redis: \"%*s\"",
-                  &held->ctx->rpc_id, ngx_min(reply->len, 256), reply->str);
+                  "tb_rpc: call %V was refused by Redis: \"%V\"",
+                  &held->ctx->rpc_id, &error);
 
     for (i = 0; refused[i]; i++) {
         if (ngx_tb_redis_reply_is_error(reply, refused[i])) {
@@ -403,8 +407,9 @@ ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 static ngx_int_t
 ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 {
-    int64_t    value;
-    ngx_str_t  word, id;
+    int64_t                      value;
+    ngx_str_t                    word, id;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
         != NGX_OK)
@@ -447,7 +452,11 @@ ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
         goto invalid;
     }
 
-    ngx_http_tb_rpc_wait(held, value);
+    /* maxHold was part of the command; a timer does not rely on that */
+
+    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
+
+    ngx_http_tb_rpc_wait(held, ngx_min(value, (int64_t) lcf->max_timeout));
 
     return NGX_AGAIN;
 

@@ -38,6 +38,7 @@ struct ngx_http_tb_rpc_held_s {
     unsigned                     listed:1;    /* in the worker's table */
     unsigned                     withdrawn:1; /* cancel was sent */
     unsigned                     lost:1;      /* no reply to create */
+    unsigned                     refetch:1;   /* GET may have been too early */
 };
 
 
@@ -68,6 +69,17 @@ void ngx_http_tb_rpc_release(ngx_http_tb_rpc_held_t *held);
 
 /* releases, finalizes with rc and runs posted requests */
 void ngx_http_tb_rpc_finish(ngx_http_tb_rpc_held_t *held, ngx_int_t rc);
+
+
+/* ngx_http_tb_rpc_answer.c */
+
+/* kind and payload; NGX_AGAIN: this does not end the request */
+ngx_int_t ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held, u_char *p,
+    size_t len);
+
+/* word: where the call was when it ended without an answer */
+ngx_int_t ngx_http_tb_rpc_ended(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *word);
 
 
 #endif /* _NGX_HTTP_TB_RPC_HELD_H_INCLUDED_ */

@@ -26,9 +26,13 @@ typedef struct {
     ngx_uint_t   loads;         /* in this handshake */
     ngx_uint_t   configs;       /* replies awaited */
 
+    ngx_str_t    error;         /* why "tb:meta" could not be written */
+    u_char       text[NGX_TB_REDIS_TEXT];
+
     /* said once, until it changes */
     unsigned     told_version:1;
     unsigned     told_meta:1;
+    unsigned     told_write:1;
     unsigned     told_info:1;
     unsigned     told_config:1;
 } ngx_http_tb_rpc_library_t;
@@ -53,8 +57,12 @@ static void ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_meta_written(void *data,
+    ngx_uint_t status, redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
+    int64_t shards, int64_t schema);
 static void ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -191,6 +199,9 @@ static ngx_int_t
 ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
     redisReply *reply, const char *what)
 {
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  error;
+
     if (status != NGX_TB_REDIS_REPLY) {
 
         /* the client has told why */
@@ -203,11 +214,12 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
         return NGX_DECLINED;
     }
 
+    ngx_tb_redis_reply_text(reply, text, &error);
+
     ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                  "tb_rpc: %s failed in %V: \"%*s\"", what,
+                  "tb_rpc: %s failed in %V: \"%V\"", what,
                   &((ngx_tb_redis_server_t *)
-                        w->conf->redis->servers->elts)[0].url,
-                  ngx_min(reply->len, 256), reply->str);
+                        w->conf->redis->servers->elts)[0].url, &error);
 
     ngx_tb_redis_client_refuse(&w->redis);
 
@@ -301,6 +313,8 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
 {
     ngx_http_tb_rpc_worker_t *w = data;
 
+    u_char                      text[NGX_TB_REDIS_TEXT];
+    ngx_str_t                   error;
     ngx_http_tb_rpc_library_t  *lib;
 
     lib = w->library;
@@ -310,12 +324,14 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
         if (!lib->told_version) {
             lib->told_version = 1;
 
+            ngx_tb_redis_reply_text(reply, text, &error);
+
             ngx_log_error(NGX_LOG_ERR, w->log, 0,
                           "tb_rpc: the function library is missing or older "
-                          "than %L and can't be loaded: \"%*s\"; allow "
+                          "than %L and can't be loaded: \"%V\"; allow "
                           "+function|load to this user, or load "
                           "src/tb_rpc.lua by tb-rpc-admin",
-                          lib->version, ngx_min(reply->len, 256), reply->str);
+                          lib->version, &error);
         }
 
         ngx_tb_redis_client_refuse(&w->redis);
@@ -341,8 +357,12 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
 static void
 ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
 {
-    u_char     *p, key[64], shards[NGX_INT_T_LEN];
-    ngx_str_t   argv[4];
+    u_char                     *p, key[64], shards[NGX_INT_T_LEN];
+    ngx_str_t                   argv[4];
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+    lib->error.len = 0;
 
     p = ngx_snprintf(key, sizeof(key), "%Vmeta", &w->conf->prefix);
 
@@ -354,12 +374,14 @@ ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
     argv[3].data = shards;
     argv[3].len = ngx_sprintf(shards, "%ui", w->conf->shards) - shards;
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4, NULL);
+    ngx_http_tb_rpc_setup_command(w, argv, 4,
+                                  ngx_http_tb_rpc_setup_meta_written);
 
     ngx_str_set(&argv[2], "schema");
     ngx_str_set(&argv[3], NGX_HTTP_TB_RPC_SCHEMA);
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4, NULL);
+    ngx_http_tb_rpc_setup_command(w, argv, 4,
+                                  ngx_http_tb_rpc_setup_meta_written);
 
     ngx_str_set(&argv[0], "HMGET");
     ngx_str_set(&argv[2], "shards");
@@ -367,6 +389,26 @@ ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
 
     ngx_http_tb_rpc_setup_command(w, argv, 4,
                                   ngx_http_tb_rpc_setup_meta_done);
+}
+
+
+/* a full Redis refuses HSETNX also where there is nothing to write */
+
+static void
+ngx_http_tb_rpc_setup_meta_written(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    ngx_http_tb_rpc_library_t  *lib;
+
+    if (status != NGX_TB_REDIS_REPLY || reply->type != REDIS_REPLY_ERROR) {
+        return;
+    }
+
+    lib = w->library;
+
+    ngx_tb_redis_reply_text(reply, lib->text, &lib->error);
 }
 
 
@@ -400,11 +442,35 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
                               sizeof(NGX_HTTP_TB_RPC_SCHEMA) - 1))
     {
         lib->told_meta = 0;
+        lib->told_write = 0;
         ngx_http_tb_rpc_setup_info(w);
         return;
     }
 
-    if (!lib->told_meta) {
+    ngx_http_tb_rpc_setup_meta_refused(w, shards, schema);
+}
+
+
+static void
+ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
+    int64_t shards, int64_t schema)
+{
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+
+    if (shards == 0 && lib->error.len) {
+
+        if (!lib->told_write) {
+            lib->told_write = 1;
+
+            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                          "tb_rpc: \"%Vmeta\" is missing and can't be "
+                          "written: \"%V\"; no call is taken until then",
+                          &w->conf->prefix, &lib->error);
+        }
+
+    } else if (!lib->told_meta) {
         lib->told_meta = 1;
 
         ngx_log_error(NGX_LOG_CRIT, w->log, 0,

@@ -133,8 +133,6 @@ ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q)
 
     ngx_str_set(&argv[11], NGX_HTTP_TB_RPC_LIST_BYTES);
 
-    q->ncommands = 0;
-
     return ngx_http_tb_rpc_query_send(q, argv, 12, ngx_http_tb_rpc_list_done);
 }
 
@@ -142,16 +140,13 @@ ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q)
 static void
 ngx_http_tb_rpc_list_done(void *data, ngx_uint_t status, redisReply *reply)
 {
-    ngx_http_tb_rpc_query_t *q = data;
+    ngx_int_t                 rc;
+    ngx_str_t                 word;
+    ngx_http_tb_rpc_page_t   *page;
+    ngx_http_tb_rpc_query_t  *q;
 
-    ngx_int_t                rc;
-    ngx_str_t                word;
-    ngx_http_tb_rpc_page_t  *page;
-
+    q = ngx_http_tb_rpc_query_done(data);
     page = q->data;
-
-    q->ncommands = 0;
-    q->waiting = 0;
 
     if (page->total >= 0) {
 

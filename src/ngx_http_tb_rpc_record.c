@@ -63,6 +63,10 @@ ngx_http_tb_rpc_record(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
         return NGX_DONE;
     }
 
+    /* of several commands some may be on their way */
+
+    ngx_http_tb_rpc_query_cleanup(q);
+
     r->main->count--;
 
     return rc == NGX_DECLINED ? ngx_http_tb_rpc_unavailable(q)
@@ -85,8 +89,8 @@ ngx_http_tb_rpc_query(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
         return NULL;
     }
 
-    q->commands = ngx_pcalloc(r->pool,
-                              commands * sizeof(ngx_tb_redis_command_t *));
+    q->commands = ngx_palloc(r->pool,
+                          commands * sizeof(ngx_http_tb_rpc_query_command_t));
     if (q->commands == NULL) {
         return NULL;
     }
@@ -129,9 +133,9 @@ ngx_http_tb_rpc_query_cleanup(void *data)
     ngx_uint_t  i;
 
     for (i = 0; i < q->ncommands; i++) {
-        if (q->commands[i]) {
-            (void) ngx_tb_redis_detach(q->commands[i]);
-            q->commands[i] = NULL;
+        if (q->commands[i].command) {
+            (void) ngx_tb_redis_detach(q->commands[i].command);
+            q->commands[i].command = NULL;
         }
     }
 }
@@ -141,19 +145,41 @@ ngx_int_t
 ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
     ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
 {
-    ngx_tb_redis_command_t  *cmd;
+    ngx_http_tb_rpc_query_command_t  *qc;
 
-    cmd = ngx_tb_redis_command(&q->worker->redis, argv, argc,
-                               q->worker->conf->redis->command_timeout,
-                               NGX_TB_REDIS_REPEAT, handler, q);
-    if (cmd == NULL) {
+    qc = &q->commands[q->ncommands];
+
+    qc->query = q;
+    qc->command = ngx_tb_redis_command(&q->worker->redis, argv, argc,
+                                     q->worker->conf->redis->command_timeout,
+                                       NGX_TB_REDIS_REPEAT, handler, qc);
+    if (qc->command == NULL) {
         return NGX_DECLINED;
     }
 
-    q->commands[q->ncommands++] = cmd;
+    q->ncommands++;
     q->waiting++;
 
     return NGX_OK;
+}
+
+
+ngx_http_tb_rpc_query_t *
+ngx_http_tb_rpc_query_done(void *data)
+{
+    ngx_http_tb_rpc_query_command_t *qc = data;
+
+    ngx_http_tb_rpc_query_t  *q;
+
+    qc->command = NULL;
+
+    q = qc->query;
+
+    if (--q->waiting == 0) {
+        q->ncommands = 0;
+    }
+
+    return q;
 }
 
 
@@ -176,6 +202,8 @@ ngx_int_t
 ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q, ngx_uint_t status,
     redisReply *reply, ngx_str_t *word, ngx_int_t *rc)
 {
+    u_char             text[NGX_TB_REDIS_TEXT];
+    ngx_str_t          error;
     ngx_connection_t  *c;
 
     c = q->request->connection;
@@ -190,9 +218,10 @@ ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q, ngx_uint_t status,
     }
 
     if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_reply_text(reply, text, &error);
+
         ngx_log_error(NGX_LOG_ERR, c->log, 0,
-                      "tb_rpc: records can't be read: \"%*s\"",
-                      ngx_min(reply->len, 256), reply->str);
+                      "tb_rpc: records can't be read: \"%V\"", &error);
         *rc = ngx_http_tb_rpc_unavailable(q);
         return NGX_DECLINED;
     }
@@ -284,14 +313,12 @@ ngx_http_tb_rpc_record_send(ngx_http_tb_rpc_query_t *q, ngx_uint_t shard)
 static void
 ngx_http_tb_rpc_get_done(void *data, ngx_uint_t status, redisReply *reply)
 {
-    ngx_http_tb_rpc_query_t *q = data;
+    ngx_int_t                 rc;
+    ngx_str_t                 word, json;
+    ngx_http_request_t       *r;
+    ngx_http_tb_rpc_query_t  *q;
 
-    ngx_int_t            rc;
-    ngx_str_t            word, json;
-    ngx_http_request_t  *r;
-
-    q->ncommands = 0;
-
+    q = ngx_http_tb_rpc_query_done(data);
     r = q->request;
 
     if (ngx_http_tb_rpc_query_word(q, status, reply, &word, &rc) == NGX_OK) {
@@ -321,12 +348,11 @@ ngx_http_tb_rpc_get_done(void *data, ngx_uint_t status, redisReply *reply)
 static void
 ngx_http_tb_rpc_delete_done(void *data, ngx_uint_t status, redisReply *reply)
 {
-    ngx_http_tb_rpc_query_t *q = data;
+    ngx_int_t                 rc;
+    ngx_str_t                 word;
+    ngx_http_tb_rpc_query_t  *q;
 
-    ngx_int_t  rc;
-    ngx_str_t  word;
-
-    q->ncommands = 0;
+    q = ngx_http_tb_rpc_query_done(data);
 
     if (ngx_http_tb_rpc_query_word(q, status, reply, &word, &rc) == NGX_OK) {
 
@@ -398,23 +424,17 @@ ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q)
 }
 
 
-/* replies come in the order of the commands, whose place in q->commands is
- * cleared so that the cleanup leaves it alone */
-
 static void
 ngx_http_tb_rpc_find_uuid_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_query_t *q = data;
+    ngx_int_t                 rc;
+    ngx_str_t                 word, id;
+    ngx_connection_t         *c;
+    ngx_http_tb_rpc_query_t  *q;
 
-    ngx_int_t           rc;
-    ngx_str_t           word, id;
-    ngx_connection_t   *c;
-
+    q = ngx_http_tb_rpc_query_done(data);
     c = q->request->connection;
-
-    q->commands[q->ncommands - q->waiting] = NULL;
-    q->waiting--;
 
     if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
         q->failed = 1;
@@ -439,8 +459,6 @@ ngx_http_tb_rpc_find_uuid_done(void *data, ngx_uint_t status,
     }
 
     ngx_http_set_log_request(c->log, q->request);
-
-    q->ncommands = 0;
 
     if (q->data) {
         id.data = q->data;

@@ -13,33 +13,47 @@
 #include "ngx_http_tb_rpc_held.h"
 
 
+typedef struct ngx_http_tb_rpc_query_s  ngx_http_tb_rpc_query_t;
+
+
+typedef struct {
+    ngx_http_tb_rpc_query_t     *query;
+    ngx_tb_redis_command_t      *command;    /* NULL: done */
+} ngx_http_tb_rpc_query_command_t;
+
+
 /*
  * A request that reads or deletes.  Lives in the request's pool; its
  * commands are detached when the request goes away.
  */
 
-typedef struct {
-    ngx_http_request_t          *request;
-    ngx_http_tb_rpc_ctx_t       *ctx;
-    ngx_http_tb_rpc_worker_t    *worker;
+struct ngx_http_tb_rpc_query_s {
+    ngx_http_request_t               *request;
+    ngx_http_tb_rpc_ctx_t            *ctx;
+    ngx_http_tb_rpc_worker_t         *worker;
 
-    ngx_tb_redis_command_t     **commands;   /* ncommands, NULL: not sent
-                                                or done */
-    ngx_uint_t                   ncommands;
-    ngx_uint_t                   waiting;    /* replies awaited */
-    ngx_str_t                    id;         /* of the record in Redis */
-    unsigned                     failed:1;
-    void                        *data;
-} ngx_http_tb_rpc_query_t;
+    ngx_http_tb_rpc_query_command_t  *commands;
+    ngx_uint_t                        ncommands;
+    ngx_uint_t                        waiting;  /* replies awaited */
+    ngx_str_t                         id;       /* of the record in Redis */
+    unsigned                          failed:1;
+    void                             *data;
+};
 
 
 /* NULL without memory; takes a reference to the request */
 ngx_http_tb_rpc_query_t *ngx_http_tb_rpc_query(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t commands);
 
-/* NGX_OK, or NGX_DECLINED: not taken by the client */
+/*
+ * NGX_OK, or NGX_DECLINED: not taken by the client.  What the handler gets
+ * is for ngx_http_tb_rpc_query_done().
+ */
 ngx_int_t ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
+
+/* the command is done; its query */
+ngx_http_tb_rpc_query_t *ngx_http_tb_rpc_query_done(void *data);
 
 void ngx_http_tb_rpc_query_finish(ngx_http_tb_rpc_query_t *q, ngx_int_t rc);
 

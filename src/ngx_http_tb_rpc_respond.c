@@ -116,7 +116,14 @@ ngx_http_tb_rpc_prepare(ngx_http_request_t *r, ngx_uint_t status,
 {
     static ngx_str_t  no_store = ngx_string("no-store");
 
-    /* the rest of a body is not asked for, but what comes is read away */
+    /*
+     * the rest of a body is not asked for, but what comes is read away; who
+     * waits to be asked may not send it at all
+     */
+
+    if (r->headers_in.expect && !r->expect_tested) {
+        r->keepalive = 0;
+    }
 
     r->expect_tested = 1;
 

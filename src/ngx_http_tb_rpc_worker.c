@@ -121,11 +121,13 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
         return;
     }
 
+    ngx_tb_redis_client_close(&w->redis);
+
+    /* the replies that are lost by this may have set it */
+
     if (w->tick.timer_set) {
         ngx_del_timer(&w->tick);
     }
-
-    ngx_tb_redis_client_close(&w->redis);
 
     mcf->worker = NULL;
 
@@ -250,6 +252,9 @@ ngx_http_tb_rpc_tick_handler(ngx_event_t *ev)
 
     w->next_tick = NGX_HTTP_TB_RPC_TICK_MAX;
 
+    w->told_tick = w->tick_failed;
+    w->tick_failed = 0;
+
     if (ngx_tb_redis_client_is_ready(&w->redis, 0)) {
 
         /* our own count keeps the timer from being set below us */
@@ -299,7 +304,9 @@ ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_worker_t *w, ngx_uint_t shard)
 static void
 ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
 {
+    u_char                     text[NGX_TB_REDIS_TEXT];
     int64_t                    next;
+    ngx_str_t                  error;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = data;
@@ -307,9 +314,18 @@ ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
     if (status == NGX_TB_REDIS_REPLY) {
 
         if (reply->type == REDIS_REPLY_ERROR) {
-            ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                          "tb_rpc: tb_rpc_tick failed: \"%*s\"",
-                          ngx_min(reply->len, 256), reply->str);
+
+            /* for all shards once, and not each second */
+
+            if (!w->tick_failed && !w->told_tick) {
+                ngx_tb_redis_reply_text(reply, text, &error);
+
+                ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                              "tb_rpc: tb_rpc_tick failed: \"%V\"; it is "
+                              "tried again until it succeeds", &error);
+            }
+
+            w->tick_failed = 1;
 
         } else if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
                                           &next)
@@ -329,13 +345,6 @@ ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
 static void
 ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w)
 {
-    if (w->conf->worker != w) {
-
-        /* the client is being closed */
-
-        return;
-    }
-
     ngx_add_timer(&w->tick,
                   ngx_max(w->next_tick, NGX_HTTP_TB_RPC_TICK_MIN));
 }

@@ -40,6 +40,9 @@
 #define NGX_TB_REDIS_UNBOUNDED   0x10  /* not refused by a full queue */
 
 
+#define NGX_TB_REDIS_TEXT        200   /* of an error reply, for logs */
+
+
 typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
 typedef struct ngx_tb_redis_command_s  ngx_tb_redis_command_t;
 
@@ -163,6 +166,13 @@ redisReply *ngx_tb_redis_reply_element(redisReply *reply, ngx_uint_t n);
 
 /* 1 if the reply is an error that starts with prefix */
 ngx_uint_t ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix);
+
+/*
+ * For logs: printable bytes only, bounded, without arguments of commands;
+ * text has NGX_TB_REDIS_TEXT bytes.
+ */
+void ngx_tb_redis_reply_text(redisReply *reply, u_char *text,
+    ngx_str_t *value);
 
 /*
  * NGX_OK if the hiredis that is linked decodes as its header says; checked

@@ -46,7 +46,6 @@
 #define NGX_TB_REDIS_RESUBSCRIBE    50
 
 #define NGX_TB_REDIS_REASONS        4
-#define NGX_TB_REDIS_TEXT           200         /* of an error reply */
 
 
 typedef enum {
@@ -318,10 +317,5 @@ ngx_int_t ngx_tb_redis_addr_next(ngx_tb_redis_state_t *state);
 
 ngx_int_t ngx_tb_redis_scan(ngx_tb_redis_scan_t *scan, u_char *p,
     u_char *last);
-
-/* printable bytes only, bounded; text has NGX_TB_REDIS_TEXT bytes */
-void ngx_tb_redis_reply_text(redisReply *reply, u_char *text,
-    ngx_str_t *value);
-
 
 #endif /* _NGX_TB_REDIS_INT_H_INCLUDED_ */

@@ -138,8 +138,8 @@ ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix)
 void
 ngx_tb_redis_reply_text(redisReply *reply, u_char *text, ngx_str_t *value)
 {
-    u_char  ch;
-    size_t  i, len;
+    u_char   ch, *p;
+    size_t   i, len;
 
     value->data = text;
     value->len = 0;
@@ -153,6 +153,14 @@ ngx_tb_redis_reply_text(redisReply *reply, u_char *text, ngx_str_t *value)
     }
 
     len = ngx_min((size_t) reply->len, NGX_TB_REDIS_TEXT);
+
+    /* a command that is not known is quoted: AUTH with its password */
+
+    p = ngx_strnstr((u_char *) reply->str, ", with args", len);
+
+    if (p) {
+        len = p - (u_char *) reply->str;
+    }
 
     for (i = 0; i < len; i++) {
         ch = (u_char) reply->str[i];

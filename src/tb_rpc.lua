@@ -76,7 +76,7 @@ local fmt, sub, gsub, find, match, lower, byte, floor, ceil, min, max_of
 local concat, insert, remove, sort
 local band, bxor, bnot, rshift
 local tonumber, type, select, unpack, pairs, ipairs, pcall
-local UUID, CRC, HEX, BYTES
+local CRC, HEX, BYTES
 
 local STRATEGY = {
     burst = 'burst',
@@ -126,13 +126,17 @@ local function int(s, max)
 end
 
 
+-- tostring() and ".." print 14 digits
+
 local function dec(n)
-    return fmt('%.0f', n)
+    return fmt('%d', n)
 end
 
 
 local function is_uuid(s)
-    return s and #s == 36 and find(s, UUID)
+    return s and #s == 36 and byte(s, 9) == 45 and byte(s, 14) == 45
+           and byte(s, 19) == 45 and byte(s, 24) == 45
+           and find(s, '^%x+%-%x+%-%x+%-%x+%-%x+$')
 end
 
 
@@ -161,7 +165,11 @@ local function clock()
 end
 
 
--- x is what the functions below work on: a device in a shard, at a moment
+-- x is what the functions below work on: a device in a shard, at a moment;
+-- a table that has its fields from the start does not grow
+
+local UNREAD = 0
+
 
 local function context(prefix, id, now, text, key)
     return {
@@ -169,7 +177,8 @@ local function context(prefix, id, now, text, key)
         key = key or prefix .. 'device:' .. id,
         inflight = prefix .. 'inflight:' .. id,
         pending = prefix .. 'pending:' .. id,
-        due = prefix .. 'due'
+        due = prefix .. 'due',
+        config = false, device = UNREAD
     }
 end
 
@@ -180,10 +189,10 @@ local function device_context(keys)
     local prefix, id
 
     if #keys == 1 then
-        prefix, id = match(keys[1], '^([^{}]*{s%d+}:)device:([%x%-]+)$')
+        prefix, id = match(keys[1], '^([^{}]*{s%d+}:)device:(.+)$')
     end
 
-    if not id or #id ~= 36 then
+    if not is_uuid(id) then
         return nil, bad('1 key is needed, <prefix>{s<n>}:device:<deviceId>,'
                         .. ' not ' .. shown(keys[1]))
     end
@@ -294,12 +303,12 @@ end
 -- devices -------------------------------------------------------------------
 
 local function device(x)
-    if x.device ~= nil then
+    if x.device ~= UNREAD then
         return x.device
     end
 
     local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
-                   'bridge', 'until', 'turn', 'last')
+                   'bridge', 'until', 'turn', 'last', 'wait')
 
     if not v[1] then
         x.device = false
@@ -308,7 +317,7 @@ local function device(x)
 
     x.device = {
         tenant = v[1], customer = v[2], strategy = v[3], bridge = v[4],
-        till = v[5], turn = v[6], last = v[7]
+        till = v[5], turn = v[6], last = v[7], wait = v[8]
     }
 
     return x.device
@@ -1136,8 +1145,9 @@ local function next_id(last, now)
 end
 
 
-local function create_record(x, c, a, tenant, expiry, status)
-    local key = x.p .. 'rpc:' .. c.id
+-- what only some records have
+
+local function create_more(x, c, a)
     local more = {}
 
     if a[9] ~= '' then
@@ -1161,9 +1171,23 @@ local function create_record(x, c, a, tenant, expiry, status)
         more[#more + 1] = a[17]
     end
 
-    call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
-         'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid,
-         unpack(more))
+    return unpack(more)
+end
+
+
+local function create_record(x, c, a, tenant, expiry, status)
+    local key = x.p .. 'rpc:' .. c.id
+
+    if a[9] == '' and a[10] == '' and a[15] == '' and a[17] == '' then
+        call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
+             'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid)
+
+    else
+        call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
+             'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid,
+             create_more(x, c, a))
+    end
+
     call('ZADD', x.p .. 'index:' .. x.id, x.time, c.id)
 end
 
@@ -2010,7 +2034,7 @@ local function device_put(keys, a)
         end
     end
 
-    x.device = nil
+    x.device = UNREAD
 
     if fields.bridge then
         set_route(x, fields.bridge)
@@ -2858,9 +2882,6 @@ local function setup()
     band, bxor, bnot, rshift = bit.band, bit.bxor, bit.bnot, bit.rshift
     tonumber, type, select, unpack = _G.tonumber, _G.type, _G.select, _G.unpack
     pairs, ipairs, pcall = _G.pairs, _G.ipairs, _G.pcall
-
-    UUID = '^' .. string.rep('%x', 8) .. string.rep('%-%x%x%x%x', 4)
-           .. string.rep('%x', 8) .. '$'
 
     CRC, HEX = {}, {}
 

@@ -147,8 +147,8 @@ $redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
 sub device_put {
     my ($id, @fields) = @_;
 
-    $redis->fcall('tb_rpc_device_put', TB::RedisServer->device_key($id), $TENANT,
-                  '', @fields);
+    $redis->fcall('tb_rpc_device_put', TB::RedisServer->device_key($id),
+                  $TENANT, '', @fields);
 
     return $id;
 }
@@ -200,7 +200,8 @@ sub attached {
 
 # --- the bridge -------------------------------------------------------------
 
-my $password = file_in('bridge.password', "$TB::RedisServer::PASSWORD{bridge}\n");
+my $password = file_in('bridge.password',
+                       "$TB::RedisServer::PASSWORD{bridge}\n");
 
 
 sub bridge_start {

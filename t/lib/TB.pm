@@ -43,6 +43,8 @@ package TB;
 #                      customer, other_customer, other_tenant, sys
 #   --- no_redis       no tb_rpc_redis block
 #   --- more_config    lines put after the default config
+#   --- bodies, credentials, requests, answer
+#                      tables of requests with their answers: see TB::Rows
 #
 # In request, more_headers, config, http_config, response_body and the like
 # %{NAME} becomes what was defined under that name: tokens %{token:NAME} as
@@ -72,6 +74,7 @@ BEGIN {
 use Test::Nginx::Socket -base;
 
 use TB::Fixture;
+use TB::Rows;
 
 our @EXPORT = (qw(redis bridge device api_key set_macro macro expand uuid_of
                   with_module jwt jwt_with free_port file_in scratch wait_for
@@ -112,6 +115,8 @@ worker_connections(10240);
 
 add_block_preprocessor(sub {
     my ($block) = @_;
+
+    TB::Rows::convert($block);
 
     if (!defined $block->no_redis) {
         my $http = $block->http_config;

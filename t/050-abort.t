@@ -1,0 +1,234 @@
+# A caller that leaves takes its call along, wherever the call is just then.
+
+use strict;
+use warnings;
+
+use Test::More;
+
+use TB::Env qw(free_port);
+use TB::FastBridge;
+use TB::Fixture;
+use TB::Nginx;
+use TB::Proxy;
+
+redis();
+device('d1', bridge => 'b1');
+device('d2');
+
+my $key = redis()->device_key(macro('d1'));
+my ($shard) = $key =~ /^(tb:\{s\d+\}:)/;
+my $proxy = TB::Proxy->start(to => redis()->{port});
+my $bridge = TB::FastBridge->new(connect => { redis()->access('bridge') });
+
+my $h2 = free_port();
+my $nginx = TB::Nginx->start(
+    redis_port => $proxy->{port},
+    http => 'log_format short "$status $tb_rpc_result";'
+            . 'access_log short.log short;',
+    server => "listen 127.0.0.1:$h2 http2;",
+    config => 'location /api/rpc/ { tb_rpc v2; }'
+              . ' location /keep/rpc/ { tb_rpc v2;'
+              . ' tb_rpc_ignore_client_abort on; }');
+
+
+sub open_calls {
+    my ($device) = @_;
+
+    my $at = redis()->device_key(macro($device || 'd1'));
+
+    $at =~ s/:device:/:inflight:/;
+
+    return redis()->call('HLEN', $at);
+}
+
+
+sub status_lines {
+    return split /\n/, $nginx->file_text('short.log');
+}
+
+
+# what a call that was withdrawn leaves in Redis
+
+sub nothing_left {
+    my ($what) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    soon { !open_calls() } "$what: no open call";
+    redis()->fcall('tb_rpc_tick', "${shard}due", 64);
+    is(redis()->call('LLEN', "${shard}queue:b1"), 0, "$what: empty queue");
+    is(redis()->call('ZCARD', "${shard}due"), 0, "$what: nothing is due");
+}
+
+
+sub one_499 {
+    my ($what, $before) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    soon { status_lines() > $before } "$what: logged";
+    like((status_lines())[-1], qr/^499\b/, "$what: 499");
+}
+
+
+is($nginx->call('d1', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
+   'the first call: nginx is connected');
+
+for my $how ('close', 'reset') {
+    my $lines = status_lines();
+    my $client = $nginx->open('d1', 'x', '1');
+
+    soon { open_calls() } "before the claim, $how: open";
+    my ($call) = $bridge->take(1);
+    ok($call, "before the claim, $how: popped");
+
+    $client->leave($how);
+    nothing_left("before the claim, $how");
+    one_499("before the claim, $how", $lines);
+    is(scalar $bridge->claim($call), 0, "before the claim, $how: refused");
+    is(($bridge->answer($call))[0], 0, "before the claim, $how: no answer");
+}
+
+{
+    my $client = $nginx->open('d1', 'x', '1');
+
+    soon { redis()->call('LLEN', "${shard}queue:b1") } 'in the queue: it is there';
+    $client->leave();
+    nothing_left('in the queue');
+}
+
+{
+    my $lines = status_lines();
+    my $client = $nginx->open('d1', 'x', '1');
+    my ($call) = $bridge->claim($bridge->take(1));
+
+    ok($call, 'after the claim: claimed');
+    $client->leave();
+    nothing_left('after the claim');
+    one_499('after the claim', $lines);
+    is(($bridge->answer($call))[0], 0, 'after the claim: answered in vain');
+}
+
+{
+    my $client = $nginx->open('d2', 'x', '1');
+
+    soon { open_calls('d2') } 'offline: waits';
+    $client->leave();
+    soon { !open_calls('d2') } 'offline: no open call';
+
+    my $pending = redis()->device_key(macro('d2'));
+
+    $pending =~ s/:device:/:pending:/;
+    is(redis()->call('LLEN', $pending), 0, 'offline: nothing pending');
+}
+
+# create was written, its reply is not there
+
+{
+    my $lines = status_lines();
+    my $before = $proxy->tell('count', 'tb_rpc_create');
+    my $cancels = $proxy->tell('count', 'tb_rpc_cancel');
+
+    $proxy->tell('mute', 'cmd');
+    my $client = $nginx->open('d1', 'x', '1');
+
+    soon { $proxy->tell('count', 'tb_rpc_create') > $before } 'under way: create is written';
+    $client->leave();
+    soon { $proxy->tell('count', 'tb_rpc_cancel') > $cancels } 'under way: and cancel';
+    $proxy->tell('mute', 'none');
+    nothing_left('under way');
+    one_499('under way', $lines);
+}
+
+# create waits for a connection
+
+{
+    my $lines = status_lines();
+    my $before = $proxy->tell('count', 'tb_rpc_create');
+
+    $proxy->tell('refuse', 'all');
+    $proxy->tell('cut', 'all');
+    ok($nginx->wait_log(qr/command connection to \S+ failed/),
+       'not written: disconnected');
+    my $client = $nginx->open('d1', 'x', '1');
+
+    # not before nginx has read it, which nothing else shows
+    select undef, undef, undef, 0.1;
+    $client->leave();
+    one_499('not written', $lines);
+    $proxy->tell('refuse', 'none');
+    is($nginx->call('d1', 'x', '1', timeout => 100)->{what},
+       '504 NOT_CLAIMED', 'not written: connected again');
+    is($proxy->tell('count', 'tb_rpc_create'), $before + 1,
+       'not written: and never after');
+    nothing_left('not written');
+}
+
+# a second request of a keep-alive connection, with a third one behind it
+
+{
+    my $lines = status_lines();
+    my $text = $nginx->text('d1', 'x', '1');
+    my $client = $nginx->open('d1', 'x', '1', timeout => 100);
+
+    is($client->answer()->{what}, '504 NOT_CLAIMED', 'keep-alive: first');
+    nothing_left('keep-alive, first');
+    $client->send($text . $text);
+    soon { open_calls() } 'keep-alive: second is open';
+    $client->leave();
+    nothing_left('keep-alive');
+    soon { status_lines() > $lines + 1 } 'keep-alive: logged';
+    like((status_lines())[$lines + 1], qr/^499\b/, 'keep-alive: 499');
+}
+
+# tb_rpc_ignore_client_abort on
+
+{
+    my $text = $nginx->text('d1', 'x', '{"kept":1}');
+
+    $text =~ s{POST /api}{POST /keep};
+    my $client = TB::Client->new($nginx->{port}, $text);
+    my ($call) = $bridge->take(1);
+
+    ok($call, 'kept: popped');
+    $client->leave();
+    is($nginx->call('d2', 'x', '1', timeout => 200)->{what},
+       '504 NO_ACTIVE_CONNECTION', 'kept: nginx has done something since');
+    is(scalar(my @claimed = $bridge->claim($call)), 1, 'kept: claimed');
+    is(($bridge->answer($call))[0], 1, 'kept: answered');
+    soon { (status_lines())[-1] =~ /^200/ } 'kept: 200';
+    nothing_left('kept');
+}
+
+# HTTP/2: the connection goes, and one of two streams
+
+SKIP: {
+    skip 'no curl with HTTP/2', 6 if `curl --version 2>&1` !~ /\bHTTP2\b/;
+
+    my $lines = status_lines();
+    my $pid = fork();
+
+    if ($pid == 0) {
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>', '/dev/null';
+        { exec 'curl', '-s', '--http2-prior-knowledge', '-d',
+               '{"method":"x","params":2}', '-H',
+               'X-Authorization: Bearer ' . macro('token:tenant'),
+               "http://127.0.0.1:$h2" . $nginx->path('d1', {}) }
+        POSIX::_exit(127);
+    }
+
+    my ($call) = $bridge->claim($bridge->take(1));
+
+    ok($call, 'HTTP/2: claimed');
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    nothing_left('HTTP/2');
+    one_499('HTTP/2', $lines);
+}
+
+is($nginx->call('d1', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
+   'the last call is as the first');
+$nginx->clean();
+
+done_testing();

@@ -1,0 +1,65 @@
+# Several workers on one Redis: each gets the answers of its own callers.
+
+use strict;
+use warnings;
+
+use Test::More;
+
+use TB::Env qw(scaled);
+use TB::FastBridge;
+use TB::Fixture;
+use TB::Load;
+use TB::Nginx;
+
+redis();
+device("d$_", bridge => 'b1') for 1 .. 20;
+TB::FastBridge->start(connect => { redis()->access('bridge') });
+
+# a worker accepts where it can only if it alone is woken up
+my $nginx = TB::Nginx->start(workers => 3, http => <<'_EOC_');
+    add_header  X-Worker  $pid  always;
+_EOC_
+my @workers = $nginx->workers();
+
+is(scalar @workers, 3, 'three workers');
+
+my @requests = map { $nginx->text('d' . ($_ % 20 + 1), 'echo', "{\"n\":$_}") }
+                   1 .. 500;
+my @answers = TB::Load::run(port => $nginx->{port}, requests => \@requests,
+                            parallel => 60, timeout => scaled(30));
+my (%by, @wrong);
+
+for my $i (0 .. $#answers) {
+    my $answer = $answers[$i];
+
+    if (($answer->{status} || 0) != 200
+        || $answer->{body} ne '{"n":' . ($i + 1) . '}')
+    {
+        push @wrong, $i + 1 . ': ' . ($answer->{status} || $answer->{error})
+                     . " $answer->{body}";
+    }
+
+    $by{$answer->{headers}{'x-worker'} || 'none'}++;
+}
+
+is(join("\n", @wrong), '', '500 calls, each with its own answer');
+cmp_ok(scalar keys %by, '>=', 2, 'spread over the workers')
+    or diag(explain(\%by));
+is(join(' ', $nginx->workers()), "@workers", 'the same workers as before');
+
+my @channels = @{ redis()->call('PUBSUB', 'SHARDCHANNELS') };
+my %names = map { /^tb:\{s\d+\}:reply:([0-9a-f]+)$/ ? ($1, 1) : ($_, 1) }
+                @channels;
+
+is(scalar keys %names, scalar keys %by,
+   'each worker that was asked listens, by its own name');
+is(scalar @channels, 16 * keys %by, 'on every shard');
+
+my @clients = grep { /\bname=tb-rpc-/ }
+              split /\n/, redis()->call('CLIENT', 'LIST');
+
+is(scalar @clients, 2 * keys %by, 'two connections per worker');
+
+$nginx->clean();
+
+done_testing();

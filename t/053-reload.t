@@ -1,0 +1,146 @@
+# Reload, quit and stop while calls are held.
+
+use strict;
+use warnings;
+
+use Test::More;
+
+use TB::FastBridge;
+use TB::Fixture;
+use TB::Nginx;
+
+# valgrind and a thousand connections are not for each other
+my $held = ($ENV{TB_MODE} || '') eq 'valgrind' ? 100 : 1000;
+
+redis();
+device("d$_", bridge => 'b1') for 1 .. 10;
+
+my $bridge = TB::FastBridge->new(connect => { redis()->access('bridge') });
+my $nginx = TB::Nginx->start();
+
+
+sub hold {
+    my ($n, @opt) = @_;
+
+    return map { $nginx->open('d' . ($_ % 10 + 1), 'x', "{\"n\":$_}",
+                              timeout => 30000, @opt) } 1 .. $n;
+}
+
+
+sub own_answers {
+    my ($what, @clients) = @_;
+
+    my $n = 0;
+    my @wrong = grep { $_->{status} != 200 || $_->{wanted} ne $_->{body} }
+                map { $_->{wanted} = '{"n":' . ++$n . '}'; $_ }
+                TB::Client::answers(20, @clients);
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    is_deeply(TB::Client::kinds(@wrong), {}, $what);
+}
+
+
+# reload
+
+my @clients = hold($held);
+my @calls = $bridge->claim($bridge->take($held, 20));
+
+is(scalar @calls, $held, "$held calls are held and claimed");
+
+my ($old) = $nginx->reload();
+
+my $new = $nginx->open('d1', 'x', '{"n":"new"}', timeout => 30000);
+my @new = $bridge->claim($bridge->take(1));
+
+is(scalar @new, 1, 'a call to the new worker');
+ok(kill(0, $old), 'while the old one holds calls');
+is(join(' ', $bridge->answer(@new)), 1, 'answered');
+is($new->answer()->{body}, '{"n":"new"}', 'the new worker answers');
+ok(!(grep { $_->answered() } @clients[0, 1, -1]), 'the others are waiting');
+
+is_deeply([ grep { $_ ne 1 } $bridge->answer(@calls) ], [],
+          'the device answers all others');
+own_answers("all $held are answered by the old worker", @clients);
+ok($nginx->gone($old), 'the old worker has gone');
+is(redis()->call('DBSIZE') - redis()->call('EXISTS', 'tb:meta')
+   - @{ redis()->call('KEYS', 'tb:*:config') } - 10, 0,
+   'nothing is left in Redis but devices and settings');
+is(scalar @{ redis()->call('KEYS', '*:answer:*') }, 0, 'no answer is kept');
+$nginx->clean();
+unlike($nginx->error_log(), qr/open socket/, 'no "open socket left"');
+
+# what is under way ends in time too: timeouts and leaving callers
+
+@clients = map { $nginx->open('d1', 'x', $_, timeout => 1500) } 1 .. 20;
+is(scalar $bridge->take(20), 20, 'calls that nobody will claim');
+($old) = $nginx->reload();
+$_->leave() for splice @clients, 0, 10;
+is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
+          { '504 NOT_CLAIMED' => 10 },
+          'the old worker tells those that stayed');
+ok($nginx->gone($old), 'and goes');
+is(scalar @{ redis()->call('KEYS', '*:inflight:*') }, 0,
+   'those of callers that left are withdrawn');
+
+# an old worker that has lost Redis looks for it again
+
+@clients = hold(20);
+@calls = $bridge->claim($bridge->take(20));
+($old) = $nginx->reload();
+redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+redis()->call('CLIENT', 'KILL', 'USER', 'nginx');
+$bridge->answer(@calls);
+own_answers('an old worker whose connections were killed', @clients);
+ok($nginx->gone($old), 'and goes');
+
+# worker_shutdown_timeout
+
+$nginx->configure(main => 'worker_shutdown_timeout 1s;');
+$nginx->reload();
+ok($nginx->wait_log(qr/\[warn\].*worker_shutdown_timeout/),
+   'too short a worker_shutdown_timeout is warned of');
+@clients = hold(20);
+is(scalar(my @claimed = $bridge->claim($bridge->take(20))), 20,
+   'worker_shutdown_timeout: 20 calls are held');
+($old) = $nginx->reload();
+my @cut = TB::Client::answers(10, @clients);
+is_deeply(TB::Client::kinds(@cut), { '0 closed after 0 bytes' => 20 },
+          'worker_shutdown_timeout: cut off');
+ok($nginx->gone($old), 'worker_shutdown_timeout: the worker goes');
+unlike($nginx->error_log(), qr/open socket/,
+       'worker_shutdown_timeout: no "open socket left"');
+$nginx->clean();
+$bridge->answer(@claimed);
+
+# QUIT
+
+$nginx->configure(main => '');
+$nginx->reload();
+@clients = hold(50);
+@calls = $bridge->claim($bridge->take(50));
+is(scalar @calls, 50, 'QUIT: 50 calls are held');
+kill 'QUIT', $nginx->{pid};
+ok($nginx->wait_log(qr/gracefully shutting down/), 'QUIT: going');
+$bridge->answer(@calls);
+own_answers('QUIT: all are answered', @clients);
+ok($nginx->stop('QUIT', 10), 'QUIT: nginx has gone');
+$nginx->clean();
+unlike($nginx->error_log(), qr/open socket/, 'QUIT: no "open socket left"');
+
+# TERM
+
+$nginx = TB::Nginx->start();
+@clients = hold(50);
+@calls = $bridge->claim($bridge->take(50));
+is(scalar @calls, 50, 'TERM: 50 calls are held');
+ok($nginx->stop('TERM', 10), 'TERM: nginx goes at once');
+is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)),
+          { '0 closed after 0 bytes' => 50 },
+          'TERM: callers see their connection close');
+$nginx->clean();
+
+is(scalar(grep { /\bname=tb-rpc-/ } split /\n/,
+          redis()->call('CLIENT', 'LIST')), 0, 'nobody is connected any more');
+
+done_testing();

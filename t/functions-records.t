@@ -1,0 +1,377 @@
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Functions;
+
+my $f = TB::Functions->new;
+my $T = $TB::Functions::TENANT;
+
+$f->config;
+
+my $bridges = 0;
+my %code = (QUEUED => 0, SENT => 1, DELIVERED => 2, SUCCESSFUL => 3,
+            TIMEOUT => 4, EXPIRED => 5, FAILED => 6);
+
+# total, ids
+
+sub list {
+    my ($d, %o) = @_;
+
+    my $r = $f->{nginx}->fcall('list', $f->dkey($d), $o{tenant} // $T,
+        $o{customer} // '*', $o{status} // '', $o{by} // 'createdTime',
+        $o{order} // 'asc', $o{offset} // 0, $o{count} // 100,
+        defined $o{bytes} ? $o{bytes} : ());
+
+    return $r if ref $r ne 'ARRAY' || $r->[0] ne 'ok';
+
+    my ($total, $returned) = @$r[1, 2];
+    my @ids;
+
+    for (my $i = 3; $i < @$r; ) {
+        my $n = $r->[$i];
+        push @ids, $r->[$i + 1];
+        my %h = @$r[$i + 2 .. $i + 1 + $n];
+        die 'no fields' if $n && !$h{t};
+        $i += 2 + $n;
+    }
+
+    die "returned $returned, not " . @ids if $returned != @ids;
+
+    return [$total, @ids];
+}
+
+# checks that both indexes say what the record says
+
+sub consistent {
+    my ($d, $id) = @_;
+
+    my $r = $f->record($d, $id);
+    my $index = $f->key($d, 'index', $d);
+
+    return $f->root->cmd('ZSCORE', $index, $id) == $r->{c}
+        && $f->root->cmd('ZSCORE', "$index:status", $id)
+           == $r->{s} * 2 ** 42 + $r->{c};
+}
+
+# every legal order of reports, and what is ignored
+
+my @paths = (
+    # one-way, reports, statuses after each; '!' : must be ignored
+    [0, 'sent SENT', 'delivered DELIVERED', 'respond SUCCESSFUL', '!respond',
+        '!delivered', '!failed', '!timeout', '!sent'],
+    [0, 'sent SENT', 'respond SUCCESSFUL', '!delivered', '!sent'],
+    [0, 'sent SENT', '!sent', 'delivered DELIVERED', '!delivered', '!timeout',
+        'failed FAILED', '!respond'],
+    [0, 'sent SENT', 'failed FAILED', '!failed'],
+    [0, 'respond SUCCESSFUL', '!sent'],
+    [0, 'delivered DELIVERED', '!sent', 'respond SUCCESSFUL'],
+    [0, 'failed FAILED', '!sent'],
+    [0, '!timeout', 'sent SENT', 'timeout TIMEOUT', '!sent',
+        'sent2 SENT', '!delivered', 'delivered2 DELIVERED',
+        'respond SUCCESSFUL'],
+    [0, 'sent SENT', 'timeout TIMEOUT', 'respond SUCCESSFUL', '!sent2'],
+    [0, 'sent SENT', 'timeout TIMEOUT', '!timeout', '!timeout2', 'sent2 SENT',
+        '!timeout', 'timeout2 TIMEOUT', 'delivered3 DELIVERED'],
+    [1, 'sent SENT', 'delivered DELIVERED', '!respond', '!delivered',
+        '!failed', '!timeout'],
+    [1, 'sent SENT', 'respond SUCCESSFUL', '!delivered'],
+    [1, 'sent SENT', 'failed FAILED', '!delivered'],
+    [1, 'sent SENT', 'timeout TIMEOUT', 'sent2 SENT', 'delivered2 DELIVERED'],
+    [1, 'delivered DELIVERED', '!sent'],
+);
+
+for my $p (@paths) {
+    my ($oneway, @steps) = @$p;
+    my $b = 'p' . ++$bridges;
+    my $d = $f->device(bridge => $b);
+    my $r = $f->create($d, oneway => $oneway);
+    my $name = ($oneway ? 'one-way: ' : 'two-way: ') . join ', ', @steps;
+    my $status = 'QUEUED';
+    my $ignored = 0;
+    my $ok = 1;
+
+    for (@steps) {
+        my ($bang, $what, $n, $to) = /^(!?)([a-z]+)(\d?) ?(\w*)$/;
+        my @args = ($r->[2]);
+
+        $n ||= 1;
+        push @args, $what eq 'respond' ? '"x"' : $what eq 'failed'
+            ? ('{"error":"x"}', $n) : $n;
+
+        my $got = $f->report($what, $d, @args);
+        my $want = $bang ? 0 : 1;
+
+        $status = $to unless $bang;
+        $ok = 0, diag("$_: $got, not $want") if $got ne $want;
+        $ok = 0, diag("$_: " . $f->status($d, $r->[1]) . ", not $status")
+            if $f->status($d, $r->[1]) ne $status;
+        $ok = 0, diag("$_: indexes") unless consistent($d, $r->[1]);
+        $ignored++ if $bang;
+    }
+
+    ok($ok, $name);
+
+    my $open = $f->root->cmd('HLEN', $f->key($d, 'inflight', $d));
+    my $final = $status ne 'TIMEOUT' && $status ne 'SENT'
+                && ($status ne 'DELIVERED' || $oneway);
+
+    is($open, $final ? 0 : 1, "open: $status");
+
+    # deleted in whatever status: nothing is left, nothing is delivered
+
+    is($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]), $T)->[0],
+       'ok', 'deleted');
+
+    for my $e ($f->pop_all($d, $b)) {
+        is($f->report('sent', $d, $e->{requestId}, $e->{attempt}), 0,
+           'not delivered afterwards');
+    }
+
+    is($f->left($d), '', 'nothing left') or diag $f->left($d);
+}
+
+# retries
+
+for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
+    my ($asked, $n) = @$case;
+
+    $f->config(max_retries => 2);
+
+    my $d = $f->device(bridge => 'r' . ++$bridges);
+    my $r = $f->create($d, retries => $asked);
+
+    for my $attempt (1 .. $n) {
+        $f->report('sent', $d, $r->[2], $attempt);
+        $f->report('timeout', $d, $r->[2], $attempt);
+        is($f->status($d, $r->[1]), 'TIMEOUT', "retry $attempt of $n");
+    }
+
+    is($f->report('sent', $d, $r->[2], $n + 1), 1, 'the last one');
+    $f->report('timeout', $d, $r->[2]);
+
+    my $rec = $f->record($d, $r->[1]);
+
+    is($rec->{s}, 6, 'FAILED');
+    is($rec->{R}, '{"error":"There was a Timeout and all retry attempts have'
+       . " been exhausted. Retry attempts set: $n\"}", 'its text');
+    is($rec->{n}, $asked eq '' ? undef : $asked, 'retries as asked');
+}
+
+# answers as they come
+
+{
+    $f->config(max_response => 20);
+
+    my $d = $f->device(bridge => 'a1');
+    my $answer = sub {
+        my $r = $f->create($d);
+        $f->report('respond', $d, $r->[2], $_[0]);
+        return $f->record($d, $r->[1]);
+    };
+
+    is($answer->("\0\xff\r\n{")->{R}, "\0\xff\r\n{", 'bytes');
+    is($answer->('')->{R}, undef, 'empty: none');
+    is($answer->('')->{s}, 3, 'but SUCCESSFUL');
+    is($answer->('x' x 20)->{s}, 3, 'as long as it may be');
+    my $r = $answer->('x' x 21);
+    is($r->{s}, 6, 'longer: FAILED');
+    is($r->{R}, '{"error":"The response exceeds the limit of 20 bytes"}',
+       'and why');
+    $r = $f->create($d);
+    $f->report('failed', $d, $r->[2], '');
+    ok($f->record($d, $r->[1])->{R}, 'a failure always has a text');
+    $f->config;
+}
+
+# authorisation of reads
+
+{
+    my ($c1, $c2) = (TB::Functions::uuid(), TB::Functions::uuid());
+    my $d = $f->device(bridge => 'c1', customer => $c1);
+    my $r = $f->create($d);
+    my $get = sub {
+        $f->{nginx}->fcall('get', $f->key($d, 'rpc', $r->[1]), @_)->[0]
+    };
+
+    is($get->($T, '*'), 'ok', 'administrator');
+    is($get->($T, $c1), 'ok', 'customer');
+    is($get->($T, $c2), 'customer', 'another');
+    is($get->($T, ''), 'customer', 'none');
+    is($get->($TB::Functions::OTHER, '*'), 'tenant', 'tenant');
+    $f->device(id => $d, customer => $c2);
+    is($get->($T, $c1), 'customer', 'the former owner loses access');
+    is($get->($T, $c2), 'ok', 'the current one has it');
+    is_deeply(list($d, customer => $c1), ['customer'], 'list: former');
+    is(list($d, customer => $c2)->[0], 1, 'list: current');
+    is_deeply(list($d, tenant => $TB::Functions::OTHER), ['unknown'],
+              'list: tenant');
+    is_deeply(list(TB::Functions::uuid()), ['unknown'], 'list: device');
+    is_deeply($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]),
+                                 $TB::Functions::OTHER), ['tenant'],
+              'delete: tenant');
+
+    my $none = TB::Functions::uuid();
+
+    is_deeply($f->{nginx}->fcall($_, $f->key($d, 'rpc', $none), $T, '*'),
+              ['unknown'], "$_: unknown") for qw(get delete);
+    like($f->{nginx}->fcall($_, $f->key($d, 'rpc', 'x'), $T, '*'),
+         qr/^ERR tb_rpc/, "$_: bad id") for qw(get delete);
+}
+
+# pages
+
+{
+    my $d = $f->device(bridge => 'l1');
+    my @r = map { $f->create($d, params => $_,
+                             expiration => 9000000000000 - $_) } 1 .. 60;
+    my %created = map { $_->[1] => $_->[4] } @r;
+
+    # every third one is answered, in the reverse order
+
+    for my $i (grep { $_ % 3 == 0 } 0 .. 59) {
+        $f->report('respond', $d, $r[$i][2], sprintf '"%02d"', 60 - $i);
+    }
+
+    my @asc = sort { $created{$a} <=> $created{$b} || $a cmp $b }
+        keys %created;
+    my @desc = sort { $created{$b} <=> $created{$a} || $a cmp $b }
+        keys %created;
+    my %done = map { $r[$_][1] => 1 } grep { $_ % 3 == 0 } 0 .. 59;
+
+    cmp_ok(scalar(keys %{{ map { $_ => 1 } values %created }}), '<', 60,
+           'some were created in one ms');
+
+    for my $status ('', 0, 3, 'SUCCESSFUL', 5) {
+        for my $order ('asc', 'desc') {
+            my @want = grep {
+                $status eq '' || ($status ne '5' && ($done{$_} xor !$status))
+            } $order eq 'asc' ? @asc : @desc;
+
+            my $ok = 1;
+
+            for my $size (1, 7, 20, 60, 2147483647) {
+                my @got;
+
+                for (my $i = 0; $i <= @want; $i += $size) {
+                    my $page = list($d, status => $status, order => $order,
+                                    offset => $i, count => $size);
+                    $ok = 0 if $page->[0] != @want;
+                    push @got, @$page[1 .. $#$page];
+                }
+
+                $ok = 0, diag "size $size: @got" if "@got" ne "@want";
+            }
+
+            ok($ok, "pages by createdTime, status '$status', $order");
+        }
+    }
+
+    my @by_exp = reverse map { $_->[1] } @r;
+    is_deeply(list($d, by => 'expirationTime'), [60, @by_exp],
+              'by expirationTime');
+    is_deeply(list($d, by => 'expirationTime', order => 'desc', offset => 10,
+                   count => 5), [60, @{[reverse @by_exp]}[10 .. 14]], 'desc');
+
+    my %params = map { $r[$_ - 1][1] => $_ } 1 .. 60;
+    my @by_request = sort { "$params{$a}" cmp "$params{$b}" } keys %params;
+    is_deeply(list($d, by => 'request'), [60, @by_request], 'by request');
+
+    my @done = reverse grep { $done{$_} } map { $_->[1] } @r;
+    my @open = sort grep { !$done{$_} } keys %created;
+    is_deeply(list($d, by => 'response'), [60, @done, @open],
+              'by response, missing last');
+    is_deeply(list($d, by => 'response', order => 'desc'),
+              [60, reverse(@done), @open], 'desc, missing last too');
+    is_deeply(list($d, by => 'response', status => 3), [20, @done],
+              'of one status');
+    is_deeply(list($d, offset => 60), [60], 'past the end');
+    is_deeply(list($d, offset => '1125899906842624'), [60], 'far past it');
+
+    my $page = list($d, bytes => 1000);
+
+    cmp_ok(scalar(@$page), '<', 15, 'a reply is bounded');
+    is(scalar(@{ list($d, bytes => 1) }), 2, 'but has one record at least');
+
+    $f->root->cmd('DEL', $f->key($d, 'rpc', $asc[3]));
+    is(scalar(@{ list($d) }), 61, 'a missing record does not shift pages');
+
+    for my $o ({ status => 7 }, { status => 'DELETED' }, { by => 'id' },
+               { order => 'up' }, { offset => -1 }, { count => 'x' },
+               { bytes => 'x' }, { status => '1.5' })
+    {
+        like(list($d, %$o), qr/^ERR tb_rpc/, "list @{[%$o]}");
+    }
+}
+
+# too many to sort; ranks are flat
+
+{
+    $f->config(max_pending => 100000, max_queue => 100000);
+
+    my $d = $f->device(bridge => 'l2');
+
+    for my $part (1 .. 51) {
+        $f->{nginx}->pipeline(map {
+            ['FCALL', 'tb_rpc_create', 1, $f->dkey($d), TB::Functions::uuid(),
+             '', 0, 1, $T, '*', '"m"', '{}', '', '', 100000, '', '', 'wait',
+             '', '', '']
+        } 1 .. 98);
+    }
+
+    is(list($d, count => 1)->[0], 4998, 'many records');
+    is(list($d, by => 'request', count => 1)->[0], 4998, 'are sorted');
+    $f->create($d) for 1 .. 3;
+    is_deeply(list($d, by => 'request', count => 1), ['toomany', 5001],
+              'above 5,000: refused');
+    is(scalar(@{ list($d, count => 20, offset => 4900, order => 'desc') }),
+       21, 'createdTime is never refused');
+    $f->config;
+}
+
+# events
+
+{
+    $f->config(events => 1);
+
+    my $d = $f->device(bridge => 'e1');
+    my $r = $f->create($d);
+    my @seen;
+
+    $f->report('sent', $d, $r->[2], 1);
+    $f->report('delivered', $d, $r->[2]);
+    $f->report('respond', $d, $r->[2], '7');
+    $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]), $T);
+
+    my $e = $f->root->cmd('XRANGE', $f->key($d, 'events'), '-', '+');
+    my @e = map { +{ @{ $_->[1] } } } @$e;
+
+    is_deeply([map { $_->{event} } @e],
+              [qw(QUEUED SENT DELIVERED SUCCESSFUL DELETED)], 'events');
+    is($e[3]{R}, 7, 'with the record');
+    is($e[0]{rpcId}, $r->[1], 'and its id');
+    $f->config;
+    $f->create($d);
+    is($f->root->cmd('XLEN', $f->key($d, 'events')), 5, 'off by default');
+}
+
+# a record stays a listpack
+
+{
+    my $d = $f->device;
+    my $r = $f->create($d);
+
+    is($f->root->cmd('OBJECT', 'ENCODING', $f->key($d, 'rpc', $r->[1])),
+       'listpack', 'record');
+    is($f->root->cmd('OBJECT', 'ENCODING', $f->key($d, 'inflight', $d)),
+       'listpack', 'open calls');
+    is($f->root->cmd('OBJECT', 'ENCODING', $f->dkey($d)), 'listpack',
+       'device');
+}
+
+done_testing();

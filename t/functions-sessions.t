@@ -1,0 +1,303 @@
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Functions;
+
+my $f = TB::Functions->new;
+my $T = $TB::Functions::TENANT;
+
+$f->config;
+
+sub rids { return map { $_->{requestId} } @_ }
+sub field { return $f->root->cmd('HGET', $f->dkey($_[0]), $_[1]) }
+
+my $n = 0;
+sub bridge { return 'b' . ++$n }
+
+# ten calls while offline come in order, under each strategy
+
+for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
+    for my $persistent (1, 0) {
+        my $b = bridge();
+        my $d = $f->device(strategy => $strategy);
+        my @r = map { $f->create($d, persistent => $persistent,
+                                 params => $_) } 0 .. 9;
+
+        is_deeply([map { $_->[0] } @r], [('offline') x 10],
+                  "$strategy, $persistent: all wait");
+        is($f->report('attach', $d, $b, 's1', 60000),
+           $strategy eq 'burst' ? 10 : 1, 'released by attach');
+
+        my @seen;
+
+        while (my $e = $f->pop_one($d, $b)) {
+            push @seen, $e->{params};
+            is($f->report('sent', $d, $e->{requestId}, $e->{attempt}), 1,
+               'claimed');
+
+            my $waits = $f->root->cmd('LLEN', $f->key($d, 'queue', $b));
+
+            is($waits, 0, 'one at a time') if $strategy ne 'burst';
+
+            $f->report('delivered', $d, $e->{requestId});
+
+            if ($strategy eq 'sequential_on_response') {
+                is($f->root->cmd('LLEN', $f->key($d, 'queue', $b)), 0,
+                   'not before the answer');
+            }
+
+            is($f->report('respond', $d, $e->{requestId}, '"ok"'), 1,
+               'answered');
+        }
+
+        is_deeply(\@seen, [0 .. 9], 'in order');
+        is($f->root->cmd('HGET', $f->dkey($d), 'turn'), undef,
+           'nobody has the turn');
+    }
+}
+
+# no queue jumping; at most 100 at once; tick does the rest
+
+{
+    my $b = bridge();
+    my $d = $f->device;
+
+    $f->create($d, params => $_) for 1 .. 250;
+    is($f->report('attach', $d, $b, 's1', 60000), 100, '100 at once');
+    is($f->create($d, params => 251)->[0], 'turn', 'behind the others');
+    is($f->report('attach', $d, $b, 's1', 60000), 100, 'heartbeat: 100 more');
+    $f->ticks($d, 300);
+
+    is_deeply([map { $_->{params} } $f->pop_all($d, $b)], [1 .. 251],
+              'tick releases the rest, in order');
+}
+
+# heartbeats, supersession, detach
+
+{
+    my ($b1, $b2) = (bridge(), bridge());
+    my $d = $f->device;
+
+    is($f->report('attach', $d, $b1, 's1', 1000), 0, 'attach');
+    my $until = field($d, 'until');
+    sleep 0.005;
+    is($f->report('attach', $d, $b1, 's1', 1000), 0, 'heartbeat');
+    cmp_ok(field($d, 'until'), '>', $until, 'prolongs');
+
+    my @r = map { $f->create($d, params => $_) } 1 .. 3;
+    my $light = $f->create($d, persistent => 0);
+    my $sent = $f->create($d, persistent => 0);
+
+    is($f->report('sent', $d, $r[0][2], 1), 1, 'one is claimed');
+    is($f->report('sent', $d, $r[1][2], 1), 1, 'another');
+    is($f->report('delivered', $d, $r[1][2], 1), 1, 'and acknowledged');
+    is($f->report('sent', $d, $sent->[2], 1), 1, 'and a lightweight one');
+
+    is($f->report('attach', $d, $b2, 's2', 60000), 3,
+       'a new session: unclaimed and unacknowledged calls move');
+
+    my @items = $f->pop_all($d, $b2);
+
+    is_deeply([rids(@items)], [$r[0][2], $r[2][2], $light->[2]], 'in order');
+    is_deeply([map { $_->{attempt} } @items], [2, 2, 2], 'next attempt');
+    is($f->root->cmd('LLEN', $f->key($d, 'queue', $b1)), 0,
+       'the old queue is trimmed');
+    is($f->report('sent', $d, $r[2][2], 1), 0, 'the old attempt is refused');
+    is($f->report('delivered', $d, $r[0][2], 1), 0, 'its reports are late');
+    is($f->report('attach', $d, $b1, 's1', 60000), -1, 'superseded');
+    is(field($d, 'bridge'), $b2, 'and nothing was changed');
+    is($f->report('detach', $d, 's1'), 0, 'detach of a superseded session');
+    is($f->report('sent', $d, $r[2][2], 2), 1, 'the new bridge claims');
+    is($f->report('respond', $d, $r[1][2], '1'), 1,
+       'what was delivered before can still be answered');
+    is($f->record($d, $r[0][1])->{u}, undef, 'a move is no retry');
+
+    is($f->report('detach', $d, 's2'), 1, 'detach');
+    is(field($d, 'bridge'), undef, 'offline');
+    is($f->create($d)->[0], 'offline', 'new calls wait');
+    is($f->report('sent', $d, $r[0][2], 2), 0, 'an old item is refused');
+    is($f->report('delivered', $d, $r[2][2], 2), 1,
+       'an acknowledgement on its way still counts');
+    is($f->report('detach', $d, 's2'), 0, 'detach twice');
+
+    is($f->report('attach', $d, $b1, 's3', 60000), 3, 'back again');
+    is(scalar($f->pop_all($d, $b1)), 3, 'pushed');
+}
+
+# a call with the same bridge name and a new session
+
+{
+    my $b = bridge();
+    my $d = $f->device;
+
+    $f->report('attach', $d, $b, 's1', 60000);
+    my $r = $f->create($d);
+    is($f->report('attach', $d, $b, 's2', 60000), 1, 'new session, same bridge');
+
+    my @items = $f->pop_all($d, $b);
+    is(scalar @items, 1, 'the stale item is dropped');
+    is($items[0]{attempt}, 2, 'the new one is there');
+}
+
+# static routes
+
+{
+    my ($b1, $b2) = (bridge(), bridge());
+    my $d = $f->device;
+    my $r = $f->create($d);
+
+    $f->device(id => $d, bridge => $b1);
+    is(field($d, 'until'), -1, 'always online');
+    is(scalar($f->pop_all($d, $b1)), 1, 'what waited is released');
+    is($f->report('attach', $d, $b2, 's1', 60000), 1,
+       'a session wins over the route');
+    is($f->report('sent', $d, $r->[2], 2), 1, 'claimed there');
+    $f->report('delivered', $d, $r->[2]);
+    $r = $f->create($d);
+    is($f->report('detach', $d, 's1'), 1, 'detach');
+    is(field($d, 'bridge'), $b1, 'the route is back');
+
+    my ($e) = $f->pop_all($d, $b1);
+    is($e->{requestId}, $r->[2], 'and has the call');
+    is($e->{attempt}, 2, 'with the next attempt');
+
+    $f->report('attach', $d, $b2, 's2', 60000);
+    $f->device(id => $d, name => 'x', bridge => '');
+    is(field($d, 'bridge'), $b2, 'the session outlives the route');
+    is(field($d, 'name'), 'x', 'name');
+    $f->report('detach', $d, 's2');
+    is(field($d, 'bridge'), undef, 'then it is offline');
+    $f->device(id => $d, strategy => 'burst');
+    is(field($d, 'name'), 'x', 'fields not named stay');
+    $f->device(id => $d, name => '');
+    is(field($d, 'name'), undef, 'empty: removed');
+}
+
+# lapsed sessions
+
+{
+    my ($b1, $b2) = (bridge(), bridge());
+    my $d = $f->device;
+
+    $f->report('attach', $d, $b1, 's1', 60);
+    my @r = map { $f->create($d) } 1 .. 2;
+    $f->report('sent', $d, $r[0][2], 1);
+    sleep 0.07;
+    is($f->create($d)->[0], 'offline', 'lapsed: offline before any tick');
+    $f->ticks($d, 50);
+    is(field($d, 'session'), undef, 'detached by tick');
+    is($f->stats($d, 'lapsed'), 1, 'counted');
+    is($f->report('attach', $d, $b2, 's1', 60000), 3,
+       'the same session may come back');
+    is_deeply([map { $_->{attempt} } $f->pop_all($d, $b2)], [2, 2, 1],
+              'all three are there, in order');
+}
+
+# tenants, deletion
+
+{
+    my $b = bridge();
+    my $d = $f->device(bridge => $b);
+    my $sub = $f->server->client(user => 'tb-nginx');
+    my $p = $f->create($d);
+    my $l = $f->create($d, persistent => 0);
+    my $o = $f->create($d, persistent => 0, oneway => 1);
+
+    $sub->ssubscribe($f->key($d, 'reply', 'w1'));
+    like($f->{admin}->fcall('device_put', $f->dkey($d),
+                            $TB::Functions::OTHER, ''), qr/another tenant/,
+         'another tenant while there are records');
+    is($f->report('sent', $d, $o->[2], 1), 1, 'one-way claimed');
+    is(($sub->message(1))[1], $o->[1] . 'S', 'S');
+    is($f->{admin}->fcall('device_del', $f->dkey($d)), 1, 'deleted');
+    is(($sub->message(1))[1], $l->[1] . 'D', 'its caller is told');
+    is_deeply([$sub->message(0.1)], [], 'the answered one not again');
+    is($f->{admin}->fcall('device_del', $f->dkey($d)), 0, 'once');
+
+    my $r = $f->record($d, $p->[1]);
+    is($r->{s}, 6, 'persistent: FAILED');
+    like($r->{R}, qr/deleted/, 'and why');
+    is_deeply($f->{nginx}->fcall('get', $f->key($d, 'rpc', $p->[1]), $T,
+                                 TB::Functions::uuid()), ['customer'],
+              'no customer reads it');
+    is($f->report('sent', $d, $p->[2], 1), 0, 'nothing is delivered');
+    is($f->report('respond', $d, $l->[2], '1'), 0, 'or answered');
+    like($f->report('attach', $d, $b, 's', 1000), qr/unknown/, 'attach');
+    is($f->report('detach', $d, 's'), 0, 'detach');
+    like($f->{admin}->fcall('device_put', $f->dkey($d),
+                            $TB::Functions::OTHER, ''), qr/another tenant/,
+         'the records still are of its tenant');
+    $f->device(id => $d);
+    $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $p->[1]), $T);
+    $f->pop_all($d, $b);
+    $f->{admin}->fcall('device_del', $f->dkey($d));
+    is($f->left($d), '', 'nothing left') or diag $f->left($d);
+    is($f->{admin}->fcall('device_put', $f->dkey($d),
+                          $TB::Functions::OTHER, ''), 1, 'a new owner');
+}
+
+# the turn
+
+{
+    my $b = bridge();
+    my $d = $f->device(bridge => $b, strategy => 'sequential_on_response');
+    my $sent = sub { $f->report('sent', $d, $_[0], $_[1] // 1) };
+    my $next = sub { my ($e) = $f->pop_all($d, $b); $e && $e->{requestId} };
+
+    my $one = $f->create($d, persistent => 0, oneway => 1);
+    my @r = map { $f->create($d, persistent => $_ % 2) } 1 .. 6;
+
+    is_deeply([map { $_->[0] } $one, @r], ['queued', ('turn') x 6], 'turns');
+    $next->();
+    $sent->($one->[2]);
+    is($next->(), undef, 'one-way: until it is delivered');
+    $f->report('delivered', $d, $one->[2]);
+    is($next->(), $r[0][2], 'then the next');
+    $f->report('failed', $d, $r[0][2], 'x');
+    is($next->(), $r[1][2], 'after a failure');
+    $f->{nginx}->fcall('cancel', $f->dkey($d), $r[1][1], $r[1][2]);
+    is($next->(), $r[2][2], 'after a cancel');
+    $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r[2][1]), $T);
+    is($next->(), $r[3][2], 'after a delete');
+    $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r[4][1]), $T);
+    $sent->($r[3][2]);
+    $f->report('respond', $d, $r[3][2], '1');
+    is($next->(), $r[5][2], 'a deleted call is passed over');
+    $sent->($r[5][2]);
+    is($f->report('timeout', $d, $r[5][2], 1), 1, 'lightweight: no ack');
+    is($f->create($d)->[0], 'queued', 'it gave its turn away');
+    is($f->report('respond', $d, $r[5][2], '1'), 1, 'and may be answered');
+
+    # the one who has the turn is lost by hand: nobody is blocked
+
+    $f->root->cmd('HSET', $f->dkey($d), 'turn', 12345);
+    $f->root->cmd('DEL', $f->key($d, 'inflight', $d));
+    is($f->create($d)->[0], 'queued', 'a turn of nobody');
+}
+
+# arguments
+
+{
+    my $d = $f->device;
+
+    for my $a ([], ['b'], ['b', 's'], ['b', '', 1], ['', 's', 1],
+               ['b b', 's', 1], ['b' x 65, 's', 1], ['b', 's' x 257, 1],
+               ['b', 's', 0], ['b', 's', -1], ['b', 's', 'x'])
+    {
+        like($f->report('attach', $d, @$a), qr/^ERR tb_rpc: (bridge|session|ttl)/,
+             'attach ' . join ' ', map { substr $_, 0, 10 } @$a);
+    }
+
+    like($f->report('detach', $d), qr/^ERR tb_rpc/, 'detach');
+    is(field($d, 'bridge'), undef, 'nothing was changed');
+    is($f->report('attach', $d, 'b' x 64, "\0\n" . 's' x 254, 1000), 0,
+       'the longest ones, any bytes');
+}
+
+done_testing();
