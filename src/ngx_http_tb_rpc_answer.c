@@ -238,18 +238,16 @@ ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held, u_char *p, size_t len)
     switch (kind) {
 
     case 'A':
-        if (ctx->call->oneway) {
-            return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
+        if (!ctx->call->oneway) {
+            return ngx_http_tb_rpc_send_answer(r, ctx, &payload);
         }
 
-        return ngx_http_tb_rpc_send_answer(r, ctx, &payload);
+        /* fall through */
 
     case 'S':
-        if (ctx->call->oneway) {
-            return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
-        }
-
-        return NGX_AGAIN;
+        return ctx->call->oneway
+                   ? ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL)
+                   : NGX_AGAIN;
 
     case 'F':
         return ngx_http_tb_rpc_send_result(r, ctx, NGX_HTTP_TB_RPC_FAILED,

@@ -223,6 +223,7 @@ static ngx_int_t
 ngx_http_tb_rpc_api_key_result(ngx_http_tb_rpc_lookup_t *lookup,
     ngx_uint_t status, redisReply *reply)
 {
+    u_char                        buf[NGX_TB_REDIS_TEXT];
     ngx_int_t                     rc;
     ngx_str_t                     text;
     ngx_http_request_t           *r;
@@ -242,9 +243,8 @@ ngx_http_tb_rpc_api_key_result(ngx_http_tb_rpc_lookup_t *lookup,
     {
         ngx_str_set(&text, "not an array of the fields asked for");
 
-        if (reply->type == REDIS_REPLY_ERROR && reply->str) {
-            text.data = (u_char *) reply->str;
-            text.len = ngx_min((size_t) reply->len, 128);
+        if (reply->type == REDIS_REPLY_ERROR) {
+            ngx_tb_redis_reply_text(reply, buf, &text);
         }
 
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,

@@ -25,6 +25,9 @@
 static ngx_int_t ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held);
 static void ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
     ngx_str_t *argv, u_char *buf, u_char *last);
+static u_char *ngx_http_tb_rpc_create_number_args(
+    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf,
+    u_char *last);
 static void ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call,
     u_char *dst);
 static void ngx_http_tb_rpc_traceparent(ngx_http_request_t *r,
@@ -184,6 +187,39 @@ ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
     argv[11] = call->params;
     argv[12] = call->additional_info;
 
+    buf = ngx_http_tb_rpc_create_number_args(held, argv, buf, last);
+
+    ngx_str_set(&argv[17], "wait");
+
+    if (lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
+        ngx_str_set(&argv[17], "reject");
+    }
+
+    ngx_str_null(&argv[18]);
+    ngx_str_null(&argv[19]);
+
+    if (call->persistent && call->request_uuid.len) {
+        argv[18] = call->request_uuid;
+        argv[19].data = buf;
+        argv[19].len = 2 * SHA256_DIGEST_LENGTH;
+        ngx_http_tb_rpc_hash_call(call, buf);
+    }
+
+    ngx_http_tb_rpc_traceparent(held->request, &argv[20]);
+}
+
+
+static u_char *
+ngx_http_tb_rpc_create_number_args(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *argv, u_char *buf, u_char *last)
+{
+    ngx_http_tb_rpc_call_t      *call;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    call = held->ctx->call;
+
+    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
+
     argv[13].data = buf;
 
     if (call->retries >= 0) {
@@ -212,23 +248,7 @@ ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
     buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
     argv[16].len = buf - argv[16].data;
 
-    ngx_str_set(&argv[17], "wait");
-
-    if (lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
-        ngx_str_set(&argv[17], "reject");
-    }
-
-    ngx_str_null(&argv[18]);
-    ngx_str_null(&argv[19]);
-
-    if (call->persistent && call->request_uuid.len) {
-        argv[18] = call->request_uuid;
-        argv[19].data = buf;
-        argv[19].len = 2 * SHA256_DIGEST_LENGTH;
-        ngx_http_tb_rpc_hash_call(call, buf);
-    }
-
-    ngx_http_tb_rpc_traceparent(held->request, &argv[20]);
+    return buf;
 }
 
 
@@ -407,9 +427,8 @@ ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 static ngx_int_t
 ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 {
-    int64_t                      value;
-    ngx_str_t                    word, id;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
+    int64_t    value;
+    ngx_str_t  word, id;
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
         != NGX_OK)
@@ -452,11 +471,7 @@ ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
         goto invalid;
     }
 
-    /* maxHold was part of the command; a timer does not rely on that */
-
-    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
-
-    ngx_http_tb_rpc_wait(held, ngx_min(value, (int64_t) lcf->max_timeout));
+    ngx_http_tb_rpc_wait(held, value);
 
     return NGX_AGAIN;
 

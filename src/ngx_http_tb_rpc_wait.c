@@ -19,6 +19,7 @@
 
 
 static void ngx_http_tb_rpc_held_cleanup(void *data);
+static void ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_held_t *held);
 static ngx_tb_redis_command_t *ngx_http_tb_rpc_cancel(
     ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler);
@@ -122,6 +123,14 @@ ngx_http_tb_rpc_watch_client(ngx_http_request_t *r)
 void
 ngx_http_tb_rpc_wait(ngx_http_tb_rpc_held_t *held, int64_t msec)
 {
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    /* the limit was part of the command; a timer does not rely on that */
+
+    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
+
+    msec = ngx_min(msec, (int64_t) lcf->max_timeout);
+
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
                    "tb_rpc: call %V is held for %L ms", &held->ctx->rpc_id,
                    msec);
@@ -203,11 +212,25 @@ ngx_http_tb_rpc_held_cleanup(void *data)
     /* a create that was written, or a cancel that was not */
 
     if (held->listed && unsent == held->withdrawn) {
-        (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
-                                      NGX_TB_REDIS_BACKGROUND, NULL);
+        ngx_http_tb_rpc_abandon(held);
     }
 
     ngx_http_tb_rpc_release(held);
+}
+
+
+/*
+ * Nobody waits for the reply, so it may run twice; and there are never more
+ * of them than there were held calls.
+ */
+
+static void
+ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_held_t *held)
+{
+    (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
+                                  NGX_TB_REDIS_BACKGROUND
+                                  |NGX_TB_REDIS_REPEAT
+                                  |NGX_TB_REDIS_UNBOUNDED, NULL);
 }
 
 
@@ -325,8 +348,7 @@ ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status, redisReply *reply)
 
             /* the command is lost, its effect is wanted all the same */
 
-            (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
-                                          NGX_TB_REDIS_BACKGROUND, NULL);
+            ngx_http_tb_rpc_abandon(held);
         }
 
         rc = ngx_http_tb_rpc_send_result(r, held->ctx,

@@ -21,6 +21,7 @@
 #define NGX_HTTP_TB_RPC_TICK_MAX    1000
 
 
+static ngx_int_t ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_name(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
@@ -37,7 +38,6 @@ ngx_http_tb_rpc_worker_t *
 ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
 {
     ngx_pool_t                *pool;
-    ngx_pool_cleanup_t        *cln;
     ngx_http_tb_rpc_worker_t  *w;
 
     if (mcf->worker) {
@@ -50,13 +50,29 @@ ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
     }
 
     w = ngx_pcalloc(pool, sizeof(ngx_http_tb_rpc_worker_t));
-    if (w == NULL) {
-        goto failed;
+
+    if (w) {
+        w->pool = pool;
+        w->log = ngx_cycle->log;
+        w->conf = mcf;
+
+        if (ngx_http_tb_rpc_worker_start(w) == NGX_OK) {
+            mcf->worker = w;
+            return w;
+        }
     }
 
-    w->pool = pool;
-    w->log = ngx_cycle->log;
-    w->conf = mcf;
+    ngx_destroy_pool(pool);
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_pool_cleanup_t  *cln;
+
     w->dummy.fd = (ngx_socket_t) -1;
 
     ngx_rbtree_init(&w->held, &w->sentinel, ngx_str_rbtree_insert_value);
@@ -66,12 +82,12 @@ ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
     json_object_seed(0);
 
     if (ngx_http_tb_rpc_worker_name(w) != NGX_OK) {
-        goto failed;
+        return NGX_ERROR;
     }
 
-    w->api_keys = ngx_http_tb_rpc_api_keys_create(pool);
+    w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
     if (w->api_keys == NULL) {
-        goto failed;
+        return NGX_ERROR;
     }
 
     /*
@@ -80,16 +96,12 @@ ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
      */
 
     cln = ngx_pool_cleanup_add(((ngx_cycle_t *) ngx_cycle)->pool, 0);
-    if (cln == NULL) {
-        goto failed;
-    }
-
-    if (ngx_http_tb_rpc_worker_redis(w) != NGX_OK) {
-        goto failed;
+    if (cln == NULL || ngx_http_tb_rpc_worker_redis(w) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     cln->handler = ngx_http_tb_rpc_worker_cleanup;
-    cln->data = mcf;
+    cln->data = w->conf;
 
     w->tick.handler = ngx_http_tb_rpc_tick_handler;
     w->tick.data = &w->dummy;
@@ -98,15 +110,7 @@ ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
 
     ngx_add_timer(&w->tick, NGX_HTTP_TB_RPC_TICK_MAX);
 
-    mcf->worker = w;
-
-    return w;
-
-failed:
-
-    ngx_destroy_pool(pool);
-
-    return NULL;
+    return NGX_OK;
 }
 
 

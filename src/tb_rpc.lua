@@ -53,6 +53,7 @@ local EVENTS = 10000            -- entries kept in the stream
 local SORT_RECORDS = 5000       -- sorted on demand at most
 local SORT_BYTES = 16777216
 local LIST_BYTES = 262144
+local CONFIG_TTL = 100          -- ms until settings are read again
 local BROKEN = 60000            -- ms until a broken entry is tried again
 
 local QUEUED, SENT, DELIVERED, SUCCESSFUL = 0, 1, 2, 3
@@ -245,18 +246,15 @@ end
 
 -- settings ------------------------------------------------------------------
 
--- one text a shard, taken apart once
+-- one text a shard; it is read again after CONFIG_TTL, or when it was written
+-- by tb_rpc_config here
 
 local known_text, known_settings
+local shard_settings = {}
+local shards_known = 0
 
 
-local function settings(x)
-    local text = call('HGET', x.p .. 'config', 'settings') or ''
-
-    if text == known_text then
-        return known_settings
-    end
-
+local function parse_settings(text)
     local s = {}
 
     for i = 1, #SETTINGS do
@@ -271,9 +269,40 @@ local function settings(x)
         end
     end
 
-    known_text, known_settings = text, s
-
     return s
+end
+
+
+local function settings(x)
+    local known = shard_settings[x.p]
+
+    if known and x.now < known.till and x.now >= known.from then
+        return known.settings
+    end
+
+    local text = call('HGET', x.p .. 'config', 'settings') or ''
+
+    if text ~= known_text then
+        known_settings = parse_settings(text)
+        known_text = text
+    end
+
+    -- as many as there can be, whatever prefixes are tried
+
+    if shards_known > 16384 then
+        shard_settings, shards_known, known = {}, 0, nil
+    end
+
+    if not known then
+        known = {}
+        shard_settings[x.p] = known
+        shards_known = shards_known + 1
+    end
+
+    known.from, known.till = x.now, x.now + CONFIG_TTL
+    known.settings = known_settings
+
+    return known_settings
 end
 
 
@@ -390,6 +419,28 @@ local function drop_turn(x, rid)
     if d and d.turn == rid then
         call('HDEL', x.key, 'turn')
         d.turn = nil
+    end
+end
+
+
+-- "wait" is set while pending may have something: it spares create a look
+
+local function set_wait(x)
+    local d = device(x)
+
+    if d and not d.wait then
+        call('HSET', x.key, 'wait', '1')
+        d.wait = '1'
+    end
+end
+
+
+local function drop_wait(x)
+    local d = device(x)
+
+    if d and d.wait then
+        call('HDEL', x.key, 'wait')
+        d.wait = false
     end
 end
 
@@ -664,7 +715,12 @@ end
 -- pushes what waits for the device, as far as strategy and queue allow
 
 local function release(x, max)
-    if call('LLEN', x.pending) == 0 or not online(x) then
+    if call('LLEN', x.pending) == 0 then
+        drop_wait(x)
+        return 0
+    end
+
+    if not online(x) then
         return 0
     end
 
@@ -700,9 +756,10 @@ local function release(x, max)
 
     -- whoever has the turn gives it away; all else is for tick
 
-    if not (sequential and turn_taken(x))
-       and call('LLEN', x.pending) > 0
-    then
+    if call('LLEN', x.pending) == 0 then
+        drop_wait(x)
+
+    elseif not (sequential and turn_taken(x)) then
         arm(x, x.now + DRAIN)
     end
 
@@ -738,6 +795,7 @@ local function wait_again(x, list)
     end
 
     by_age(x, all)
+    set_wait(x)
     call('DEL', x.pending)
 
     for i = 1, #all, 1000 do
@@ -752,6 +810,7 @@ local function wait_one(x, c)
     drop_turn(x, c.rid)
 
     if call('LLEN', x.pending) == 0 then
+        set_wait(x)
         call('RPUSH', x.pending, c.rid)
 
     else
@@ -1364,7 +1423,10 @@ local function create_new(x, c, a, word)
         event(x, c.id, STATUS[QUEUED])
     end
 
-    if word == 'queued' and strategy(x) ~= 'burst' then
+    if word ~= 'queued' then
+        call('HSET', x.key, 'last', c.rid, 'wait', '1')
+
+    elseif strategy(x) ~= 'burst' then
         call('HSET', x.key, 'last', c.rid, 'turn', c.rid)
 
     else
@@ -1381,12 +1443,12 @@ end
 
 -- where does a new call go?
 
-local function create_place(x, open)
+local function create_place(x)
     if not online(x) then
         return 'offline'
     end
 
-    if (open > 0 and call('LLEN', x.pending) > 0)
+    if (x.device.wait and call('LLEN', x.pending) > 0)
        or (strategy(x) ~= 'burst' and turn_taken(x))
     then
         return 'turn'
@@ -1430,7 +1492,8 @@ local function create(keys, a)
 
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
-        expiry = expiry, expiry_text = dec(expiry), worker = a[2]
+        expiry = expiry, expiry_text = dec(expiry), worker = a[2],
+        rid = '', number = 0, due = ''
     }
 
     if config(x).events == 1 then
@@ -1453,7 +1516,7 @@ local function create(keys, a)
         return { 'pending' }
     end
 
-    local word = create_place(x, open)
+    local word = create_place(x)
 
     if word == 'offline' and a[14] == 'reject' and not persistent then
         return { 'rejected' }
@@ -2218,6 +2281,7 @@ local function set_config(keys, a)
 
     if v[2] ~= text or stored < stamp then
         call('HSET', keys[1], 'stamp', dec(stamp), 'settings', text)
+        shard_settings[prefix] = nil
     end
 
     return { 1 }
@@ -2280,20 +2344,23 @@ end
 
 local function sorted(prefix, ids, property, desc)
     local value, bytes = {}, 0
+    local first = property == 'expirationTime' and 'e'
+                  or property == 'response' and 'R' or 'm'
 
     for i = 1, #ids do
-        local key = prefix .. 'rpc:' .. ids[i]
+        local v = pcall_redis('HMGET', prefix .. 'rpc:' .. ids[i], first, 'p')
 
-        if property == 'expirationTime' then
-            value[ids[i]] = tonumber(call('HGET', key, 'e') or nil)
+        if v.err or not v[1] then
+            value[ids[i]] = nil
 
-        elseif property == 'response' then
-            value[ids[i]] = call('HGET', key, 'R') or nil
+        elseif first == 'e' then
+            value[ids[i]] = tonumber(v[1])
+
+        elseif first == 'm' then
+            value[ids[i]] = v[1] .. '\0' .. (v[2] or '')
 
         else
-            local v = call('HMGET', key, 'm', 'p')
-
-            value[ids[i]] = v[1] and (v[1] .. '\0' .. (v[2] or '')) or nil
+            value[ids[i]] = v[1]
         end
 
         local text = value[ids[i]]
@@ -2495,7 +2562,7 @@ local function list(keys, a)
     local out, n = { 'ok', total, 0 }, 3
 
     for i = 1, #ids do
-        local r = call('HGETALL', x.p .. 'rpc:' .. ids[i])
+        local r = pcall_redis('HGETALL', x.p .. 'rpc:' .. ids[i])
 
         for k = 1, #r do
             bytes = bytes + #r[k]
@@ -2731,9 +2798,16 @@ local function tick_persistent(prefix, id, now)
     local r = record({ p = prefix }, id)
 
     if not r or not is_uuid(r.device) then
-        local v = call('HMGET', prefix .. 'rpc:' .. id, 'd')
+        local v = call('HMGET', prefix .. 'rpc:' .. id, 'd', 'i')
+        local x = context(prefix, v[1] or '', now)
+        local c = v[2] and open_call(x, v[2])
 
-        purge(context(prefix, v[1] or '', now), id)
+        purge(x, id)
+
+        if c and c.id == id then
+            drop_broken(x, c)
+        end
+
         return
     end
 

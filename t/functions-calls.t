@@ -127,6 +127,21 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), 1,
     is_deeply([$sub->message(0.1)], [], 'nothing is published after S');
 }
 
+# a call that nobody has seen can't be reported about
+
+{
+    my $d = $f->device;
+
+    for my $persistent (0, 1) {
+        my $r = $f->create($d, persistent => $persistent);
+
+        is($f->report($_, $d, $r->[2], 0), 0, "$_: never pushed")
+            for qw(sent delivered timeout failed respond);
+    }
+
+    is($f->root->cmd('LLEN', $f->key($d, 'pending', $d)), 2, 'they wait');
+}
+
 # cancel
 
 {
@@ -392,17 +407,11 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), 1,
     for my $kind ("queue:b1", "pending:$d", "inflight:$d", "index:$d",
                   "index:$d:status", 'due', 'device:' . $d)
     {
-        my $d2 = $f->device(bridge => 'b1');
+        my $d2 = $f->device($kind =~ /pending/ ? () : (bridge => 'b1'));
         my $key = $f->key($d2, map { s/\Q$d\E/$d2/r } $kind);
 
         $f->root->cmd('DEL', $key);
         $f->root->cmd('SET', $key, 'x');
-
-        my $off = $kind =~ /pending/;
-
-        if ($off) {
-            $f->root->cmd('HSET', $f->key($d2, 'inflight', $d2), 1, 'x');
-        }
 
         my $dump = sub {
             my $keys = $f->root->cmd('KEYS', $f->prefix($d2) . '*');

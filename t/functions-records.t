@@ -300,6 +300,9 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
 
     $f->root->cmd('DEL', $f->key($d, 'rpc', $asc[3]));
     is(scalar(@{ list($d) }), 61, 'a missing record does not shift pages');
+    $f->root->cmd('SET', $f->key($d, 'rpc', $asc[3]), 'x');
+    is(scalar(@{ list($d, by => $_) }), 61, "nor a broken one, by $_")
+        for qw(createdTime expirationTime request response);
 
     for my $o ({ status => 7 }, { status => 'DELETED' }, { by => 'id' },
                { order => 'up' }, { offset => -1 }, { count => 'x' },

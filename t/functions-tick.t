@@ -353,6 +353,7 @@ $f->config(ack_timeout => 100);
     is($f->status($d, $r[3][1]), 'EXPIRED', 'and does its work');
     is($root->cmd('ZCOUNT', $due, '-inf', time * 1000), 0,
        'they are dropped, or put off');
+    is($root->cmd('HEXISTS', $in, $r[0][2]), 0, 'half a record: closed');
     is($f->report('respond', $d, $r[1][2], '1'), 0, 'no record, no answer');
     is($root->cmd('HEXISTS', $in, $r[1][2]), 0, 'and the call is dropped');
 

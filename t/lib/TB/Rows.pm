@@ -33,6 +33,8 @@ package TB::Rows;
 use strict;
 use warnings;
 
+use TB::Fixture ();
+
 
 sub convert {
     my ($block) = @_;
@@ -128,14 +130,11 @@ sub expected {
         push @headers, 'Content-Type: application/json';
 
     } elsif ($rest =~ /^text (.*)$/s) {
-        $body = '\A' . quotemeta($1) . '\z';
+        $body = '\A' . quotemeta(TB::Fixture::expand($1)) . '\z';
         push @headers, 'Content-Type: text/plain';
 
     } else {
-        # macros are still to be expanded
-        $body = join '', map { /^%\{/ ? $_ : quotemeta }
-                         split /(%\{[\w:. -]+\})/, $rest;
-        $body = "\\A$body\\z";
+        $body = '\A' . quotemeta(TB::Fixture::expand($rest)) . '\z';
         push @headers, 'Content-Type: application/json';
     }
 
