@@ -308,9 +308,11 @@ ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
 
     if (rc == NGX_DECLINED) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "tb_rpc_identity is not valid: tenant \"%V\", "
-                      "customer \"%V\", authority \"%V\"",
-                      &value[0], &value[1], &value[3]);
+                      "tb_rpc_identity is not valid: tenant \"%*s\", "
+                      "customer \"%*s\", authority \"%*s\"",
+                      ngx_min(value[0].len, 64), value[0].data,
+                      ngx_min(value[1].len, 64), value[1].data,
+                      ngx_min(value[3].len, 64), value[3].data);
 
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
                                           NGX_HTTP_TB_RPC_AUTH_FAILED);

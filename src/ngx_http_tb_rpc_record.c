@@ -396,12 +396,13 @@ ngx_http_tb_rpc_record_refused(ngx_http_tb_rpc_query_t *q, ngx_str_t *word)
 static ngx_int_t
 ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q)
 {
-    ngx_str_t   argv[4];
+    ngx_str_t   argv[5];
     ngx_uint_t  i;
 
     ngx_str_set(&argv[0], "FCALL");
     ngx_str_set(&argv[1], "tb_rpc_uuid");
     ngx_str_set(&argv[2], "1");
+    argv[4] = q->ctx->identity->tenant_id;
 
     for (i = 0; i < q->worker->conf->shards; i++) {
 
@@ -412,7 +413,7 @@ ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q)
             return NGX_ERROR;
         }
 
-        if (ngx_http_tb_rpc_query_send(q, argv, 4,
+        if (ngx_http_tb_rpc_query_send(q, argv, 5,
                                        ngx_http_tb_rpc_find_uuid_done)
             != NGX_OK)
         {

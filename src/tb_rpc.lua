@@ -48,7 +48,7 @@ local RELEASE_NEXT = 16         -- calls released when another one ends
 local DRAIN = 50                -- ms until the next release of a backlog
 local RETRY = 1000              -- ms until a full queue is tried again
 local TICK_LOCK = 10            -- ms
-local SCAN = 128                -- open calls searched for a repeated create
+local SCAN = 16                 -- open calls searched for a repeated create
 local EVENTS = 10000            -- entries kept in the stream
 local SORT_RECORDS = 5000       -- sorted on demand at most
 local SORT_BYTES = 16777216
@@ -2179,10 +2179,12 @@ local function api_key_put(keys, a)
         return bad('tb_rpc_api_key_put needs 6 arguments, not ' .. #a)
     end
 
-    if not is_uuid(a[1]) or (a[2] ~= '' and not is_uuid(a[2]))
-       or (a[3] ~= '' and not is_uuid(a[3]))
-    then
-        return bad('tenantId, customerId or userId is not a UUID')
+    if not is_uuid(a[1]) or (a[2] ~= '' and not is_uuid(a[2])) then
+        return bad('tenantId or customerId is not a UUID')
+    end
+
+    if #a[3] > 255 or find(a[3], '%c') then
+        return bad('userId is longer than 255 bytes or not printable')
     end
 
     if a[4] ~= 'TENANT_ADMIN' and a[4] ~= 'CUSTOMER_USER'
@@ -2197,7 +2199,7 @@ local function api_key_put(keys, a)
     end
 
     call('HSET', keys[1], 'tenantId', lower(a[1]), 'customerId', lower(a[2]),
-         'userId', lower(a[3]), 'authority', a[4], 'enabled', a[5],
+         'userId', a[3], 'authority', a[4], 'enabled', a[5],
          'expirationTime', dec(int(a[6])))
 
     return 1
@@ -2641,7 +2643,9 @@ local function delete(keys, a)
 end
 
 
-local function find_uuid(keys)
+-- whose call it is counts: in another shard another tenant may have used it
+
+local function find_uuid(keys, a)
     local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)uuid:')
 
     if not prefix then
@@ -2651,6 +2655,12 @@ local function find_uuid(keys)
     local v = call('GET', keys[1])
 
     if not v or not is_uuid(sub(v, 1, 36)) then
+        return { 'unknown' }
+    end
+
+    if a[1] and call('HGET', prefix .. 'rpc:' .. sub(v, 1, 36), 't')
+                ~= lower(a[1])
+    then
         return { 'unknown' }
     end
 

@@ -466,7 +466,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), 1,
     is($f->{admin}->fcall('api_key_del', $key), 1, 'deleted');
     is($f->{admin}->fcall('api_key_del', $key), 0, 'once');
 
-    for my $b ([0, 'x'], [1, 'x'], [2, 'x'], [3, 'ROOT'], [4, 2], [5, 'x']) {
+    for my $b ([0, 'x'], [1, 'x'], [2, "\n"], [3, 'ROOT'], [4, 2], [5, 'x']) {
         my @a = @args;
         $a[$b->[0]] = $b->[1];
         like($f->{admin}->fcall('api_key_put', $key, @a), qr/^ERR tb_rpc/,
