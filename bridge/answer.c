@@ -2,9 +2,10 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * Answers of devices: matched by topic, passed on as bytes.  The number and
- * size of answers that Redis has not taken yet are bounded: when the bound is
- * reached the MQTT socket is not read, so the broker keeps the rest.
+ * Answers of devices: matched by topic, by correlation data, or by their
+ * order, and passed on as bytes.  The number and size of answers that Redis
+ * has not taken yet are bounded: when the bound is reached the MQTT socket is
+ * not read, so the broker keeps the rest.
  */
 
 
@@ -15,6 +16,21 @@
 #define TB_ANSWER_COST  256
 
 
+/*
+ * An answer without a request id is in a list until it is taken, so that
+ * those of one device are tried one after another: each may turn out to be
+ * for the next call.
+ */
+
+struct tb_answer_s {
+    tb_answer_t  *next;
+    size_t        cost;
+    int           untagged;
+    char          device[TB_UUID_LEN + 1];
+    tb_str_t      payload;             /* when untagged */
+};
+
+
 int
 tb_answers_full(tb_bridge_t *b)
 {
@@ -23,110 +39,278 @@ tb_answers_full(tb_bridge_t *b)
 }
 
 
+int
+tb_answers_overfull(tb_bridge_t *b)
+{
+    return b->nanswers >= 2 * b->opt.max_answers
+           || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES;
+}
+
+
+static void tb_answer_pass(tb_bridge_t *b, tb_answer_t *a,
+    uint32_t request_id, tb_str_t *payload);
+
+
+static tb_answer_t *
+tb_answer_untagged(tb_bridge_t *b, const char *device)
+{
+    tb_answer_t  *a;
+
+    for (a = b->untagged; a != NULL; a = a->next) {
+        if (strcmp(a->device, device) == 0) {
+            return a;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+tb_answer_free(tb_bridge_t *b, tb_answer_t *a)
+{
+    tb_answer_t  **p;
+
+    if (a->untagged) {
+        for (p = &b->untagged; *p != a; p = &(*p)->next) { /* void */ }
+        *p = a->next;
+    }
+
+    b->nanswers--;
+    b->answer_bytes -= a->cost;
+    free((char *) a->payload.data);
+    free(a);
+}
+
+
+/* the first of the device, and those after it that find no call */
+
+static void
+tb_answer_next(tb_bridge_t *b, const char *device)
+{
+    uint32_t      id;
+    tb_answer_t  *a;
+
+    while ((a = tb_answer_untagged(b, device)) != NULL) {
+        id = tb_wait_take(b, device);
+
+        if (id) {
+            tb_answer_pass(b, a, id, &a->payload);
+            return;
+        }
+
+        b->count.answers_late++;
+        tb_log(TB_LOG_DEBUG, "no call waits for an answer of device %s",
+               device);
+        tb_answer_free(b, a);
+    }
+}
+
+
+static void
+tb_answer_end(tb_bridge_t *b, tb_answer_t *a)
+{
+    int   untagged;
+    char  device[TB_UUID_LEN + 1];
+
+    strcpy(device, a->device);
+    untagged = a->untagged;
+
+    tb_answer_free(b, a);
+
+    if (untagged) {
+        tb_answer_next(b, device);
+    }
+}
+
+
 static void
 tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
 {
-    b->nanswers--;
-    b->answer_bytes -= (size_t) (uintptr_t) data;
+    tb_answer_t  *a = data;
 
     if (reply->type == REDIS_REPLY_ERROR) {
         b->count.answers_lost++;
         tb_log(TB_LOG_ERROR, "an answer was refused: %s",
                tb_safe(reply->str, reply->len));
-        return;
-    }
 
-    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
+    } else if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 0) {
+        b->count.answers++;
+
+    } else if (a->untagged) {
+        /* that call has ended: it is of the next one, if there is one */
+        tb_answer_next(b, a->device);
+        return;
+
+    } else {
         b->count.answers_late++;
         tb_log(TB_LOG_DEBUG, "an answer was late, repeated or to no call");
-        return;
     }
 
-    b->count.answers++;
+    tb_answer_end(b, a);
 }
 
 
 static void
-tb_answer_pass(tb_bridge_t *b, const char *device, tb_str_t *id,
-    const struct mosquitto_message *msg)
+tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
+    tb_str_t *payload)
 {
-    char         error[128];
-    size_t       cost;
+    char         id[16], error[128];
     tb_str_t     args[2];
     const char  *function;
 
     function = "tb_rpc_respond";
-    args[0] = *id;
-    args[1].data = msg->payloadlen > 0 ? msg->payload : "";
-    args[1].len = msg->payloadlen > 0 ? (size_t) msg->payloadlen : 0;
+    args[0].data = id;
+    args[0].len = sprintf(id, "%u", (unsigned) request_id);
+    args[1] = *payload;
 
-    if (args[1].len > (size_t) b->opt.max_response) {
+    if (payload->len > (size_t) b->opt.max_response) {
         b->count.answers_bad++;
-        tb_log(TB_LOG_WARN, "answer of device %s to request %.*s has %zu"
-               " bytes, at most %d are passed on", device, (int) id->len,
-               id->data, args[1].len, b->opt.max_response);
+        tb_log(TB_LOG_WARN, "answer of device %s to request %s has %zu"
+               " bytes, at most %d are passed on", a->device, id,
+               payload->len, b->opt.max_response);
 
         function = "tb_rpc_failed";
         args[1].data = error;
         args[1].len = snprintf(error, sizeof(error), "The answer of the"
-                               " device has %d bytes, which is too large",
-                               msg->payloadlen);
+                               " device has %zu bytes, which is too large",
+                               payload->len);
     }
 
-    cost = args[1].len + TB_ANSWER_COST;
-    b->nanswers++;
-    b->answer_bytes += cost;
-
-    tb_fcall(b, tb_answer_taken, (void *) (uintptr_t) cost, 1, function,
-             device, 2, args);
+    tb_fcall(b, tb_answer_taken, a, 1, function, a->device, 2, args);
 }
 
 
 void
-tb_answer_message(tb_bridge_t *b, const struct mosquitto_message *msg)
+tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
+    tb_str_t *payload)
 {
-    char       device[TB_UUID_LEN + 1];
-    uint32_t   n;
-    tb_str_t   values[TB_VAR_MAX], *id;
+    int            busy;
+    tb_answer_t   *a, **p;
 
-    /* an old answer that the broker remembers is nobody's answer */
+    if (b->shards == 0 || tb_answers_overfull(b)) {
+        b->count.answers_lost++;
+        tb_log(TB_LOG_ERROR, "no room for an answer of device %s while Redis"
+               " is away", device);
+        return;
+    }
+
+    a = tb_alloc(sizeof(tb_answer_t));
+    strcpy(a->device, device);
+    a->cost = payload->len + TB_ANSWER_COST;
+
+    if (request_id) {
+        b->nanswers++;
+        b->answer_bytes += a->cost;
+
+        tb_wait_remove(b, device, request_id);
+        tb_answer_pass(b, a, request_id, payload);
+        return;
+    }
+
+    a->untagged = 1;
+    a->payload.data = tb_strndup(payload->data, payload->len);
+    a->payload.len = payload->len;
+    a->cost += payload->len;
+
+    b->nanswers++;
+    b->answer_bytes += a->cost;
+
+    busy = tb_answer_untagged(b, device) != NULL;
+
+    for (p = &b->untagged; *p != NULL; p = &(*p)->next) { /* void */ }
+    *p = a;
+
+    if (!busy) {
+        tb_answer_next(b, device);
+    }
+}
+
+
+/* <device id>/<request id>, as it was sent with the call */
+
+static int
+tb_answer_correlation(tb_str_t *text, const char *device, uint32_t *id)
+{
+    char  other[TB_UUID_LEN + 1];
+
+    if (text->len < TB_UUID_LEN + 2 || text->data[TB_UUID_LEN] != '/'
+        || tb_uuid(text->data, TB_UUID_LEN, other) != TB_OK
+        || strcmp(other, device) != 0)
+    {
+        return TB_ERROR;
+    }
+
+    return tb_number(text->data + TB_UUID_LEN + 1,
+                     text->len - TB_UUID_LEN - 1, 1, 0x7fffffff, id);
+}
+
+
+static void
+tb_answer_bad(tb_bridge_t *b, tb_message_t *msg)
+{
+    b->count.answers_bad++;
+    tb_log(TB_LOG_WARN, "a message on %s is no answer: it needs a device id"
+           " and a request id from 1 to 2147483647, and the correlation data"
+           " of the call if any",
+           tb_safe(msg->topic, strlen(msg->topic)));
+}
+
+
+static void
+tb_answer_found(tb_bridge_t *b, tb_message_t *msg, const char *device)
+{
+    uint32_t   id, other;
+    tb_str_t   values[TB_VAR_MAX], *text;
+
+    id = 0;
+    other = 0;
+    tb_template_match(&b->opt.response, msg->topic, values);
+    text = &values[TB_VAR_REQUEST_ID];
+
+    if (text->data != NULL
+        && tb_number(text->data, text->len, 1, 0x7fffffff, &id) != TB_OK)
+    {
+        tb_answer_bad(b, msg);
+        return;
+    }
+
+    if (msg->correlation.data != NULL
+        && (tb_answer_correlation(&msg->correlation, device, &other) != TB_OK
+            || (id && id != other)))
+    {
+        tb_answer_bad(b, msg);
+        return;
+    }
+
+    tb_answer(b, device, id ? id : other, &msg->payload);
+}
+
+
+void
+tb_answer_message(tb_bridge_t *b, tb_message_t *msg)
+{
+    int       tagged;
+    tb_str_t  values[TB_VAR_MAX];
+
+    tagged = (b->opt.response.vars & TB_VAR(REQUEST_ID)) != 0;
+
+    /*
+     * An old answer that the broker remembers is nobody's answer.  Where
+     * answers are states of the device, it is usual that it does.
+     */
 
     if (msg->retain) {
-        b->count.answers_bad++;
-        tb_log(TB_LOG_INFO, "ignored a retained answer on %s",
+        b->count.answers_bad += tagged;
+        tb_log(tagged ? TB_LOG_INFO : TB_LOG_DEBUG,
+               "ignored a retained answer on %s",
                tb_safe(msg->topic, strlen(msg->topic)));
         return;
     }
 
-    if (tb_template_match(&b->opt.response, msg->topic, values) != TB_OK) {
-        goto bad;
-    }
-
-    id = &values[TB_VAR_REQUEST_ID];
-
-    if (tb_number(id->data, id->len, 1, 0x7fffffff, &n) != TB_OK
-        || tb_uuid(values[TB_VAR_DEVICE_ID].data,
-                   values[TB_VAR_DEVICE_ID].len, device) != TB_OK)
+    if (tb_template_match(&b->opt.response, msg->topic, values) != TB_OK
+        || tb_message_device(b, msg, values, tb_answer_found) != TB_OK)
     {
-        goto bad;
+        tb_answer_bad(b, msg);
     }
-
-    if (b->shards == 0 || b->nanswers >= 2 * b->opt.max_answers
-        || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES)
-    {
-        b->count.answers_lost++;
-        tb_log(TB_LOG_ERROR, "no room for the answer of device %s to request"
-               " %u while Redis is away", device, (unsigned) n);
-        return;
-    }
-
-    tb_answer_pass(b, device, id, msg);
-    return;
-
-bad:
-
-    b->count.answers_bad++;
-    tb_log(TB_LOG_WARN, "a message on %s is no answer: it needs a device id"
-           " and a request id from 1 to 2147483647",
-           tb_safe(msg->topic, strlen(msg->topic)));
 }

@@ -14,10 +14,15 @@
  *   mqtt.c      owns the libmosquitto client, which is thrown away at every
  *               disconnect; maps packet ids to calls, owns none of them
  *   answer.c    turns messages of devices into tb_rpc_respond commands
+ *   waiting.c   calls without a request id in their answer's topic; owns
+ *               tb_wait_t, bounded by TB_MAX_WAITING
  *   presence.c  owns tb_device_t: who is online, and under which session
+ *   gateway.c   devices behind ThingsBoard gateways: their messages
+ *   names.c     owns the cache of device names, and --devices
  *
  * Everything is bounded: calls by --concurrency, answers by count and bytes
- * (the MQTT socket is not read meanwhile), devices by --max-devices.
+ * (the MQTT socket is not read meanwhile), devices and names by
+ * --max-devices.
  */
 
 
@@ -39,7 +44,9 @@
 #include <unistd.h>
 
 #include <hiredis/hiredis.h>
+#include <jansson.h>
 #include <mosquitto.h>
+#include <mqtt_protocol.h>
 
 
 #define TB_OK                0
@@ -61,10 +68,13 @@
 #define TB_POP_TIMEOUT       1
 #define TB_COMMAND_TIMEOUT   5000
 #define TB_CONNECT_TIMEOUT   5000
+/* a broker that acknowledges nothing for so long is left */
 #define TB_PUBACK_TIMEOUT    30000
 /* a call that went down with so many connections is left to its ack_timeout */
 #define TB_MAX_PUBLISHES     3
 #define TB_MAX_ANSWER_BYTES  (16 * 1024 * 1024)
+#define TB_MAX_WAITING       100000
+#define TB_MAX_NAME          255
 
 #define TB_LOG_ERROR         0
 #define TB_LOG_WARN          1
@@ -76,12 +86,26 @@ typedef struct tb_bridge_s  tb_bridge_t;
 typedef struct tb_call_s    tb_call_t;
 typedef struct tb_cmd_s     tb_cmd_t;
 typedef struct tb_device_s  tb_device_t;
+typedef struct tb_name_s    tb_name_t;
+typedef struct tb_named_s   tb_named_t;
+typedef struct tb_wait_s    tb_wait_t;
+typedef struct tb_answer_s  tb_answer_t;
 
 
 typedef struct {
     const char          *data;
     size_t               len;
 } tb_str_t;
+
+
+/* what a device has published */
+
+typedef struct {
+    const char          *topic;
+    tb_str_t             payload;
+    tb_str_t             correlation;      /* data NULL: there is none */
+    int                  retain;
+} tb_message_t;
 
 
 /* topic templates */
@@ -93,6 +117,7 @@ typedef enum {
     TB_VAR_NAME,
     TB_VAR_TENANT_ID,
     TB_VAR_METHOD,
+    TB_VAR_GATEWAY,
     TB_VAR_MAX
 } tb_var_e;
 
@@ -112,11 +137,24 @@ typedef struct {
 } tb_template_t;
 
 
+#define TB_VAR(v)            (1u << TB_VAR_##v)
+
+
+/* the payload of a call */
+
+typedef enum {
+    TB_PAYLOAD_JSON = 0,                   /* {"method":..,"params":..} */
+    TB_PAYLOAD_PARAMS,                     /* params as they are */
+    TB_PAYLOAD_VALUE                       /* a string without its quotes */
+} tb_payload_e;
+
+
 /* what main() was told */
 
 typedef struct {
     char                *name;
     char                *prefix;
+    char                *config;
 
     char                *redis_host;       /* NULL when a unix socket */
     char                *redis_unix;
@@ -127,18 +165,36 @@ typedef struct {
 
     char                *broker_host;
     int                  broker_port;
+    int                  tls;
+    char                *cafile;
+    char                *capath;
+    char                *cert;
+    char                *key;
+    int                  mqtt_version;     /* 311 or 5, as MQTT_PROTOCOL_V* */
     char                *client_id;
     char                *mqtt_user;
     char                *mqtt_password;
     int                  keepalive;
     int                  keep_session;     /* --client-id was given */
     int                  qos;
+    int                  ack_timeout;
+    int                  payload;
 
     tb_template_t        request;
     tb_template_t        response;
     tb_template_t        presence;
     char                *online;
     char                *offline;
+
+    int                  gateway;
+    char                *gateway_topic;
+    tb_template_t        gateway_rpc;      /* its four topics */
+    tb_template_t        gateway_connect;
+    tb_template_t        gateway_disconnect;
+    tb_template_t        gateway_status;
+
+    char                *devices;          /* CSV: name,deviceId */
+    char                *tenant;           /* whose names are in Redis */
 
     int                  shards;           /* 0: as tb:meta says */
     int                  fixed;            /* --static: no presence topic */
@@ -148,6 +204,9 @@ typedef struct {
     int                  max_response;
     int                  max_devices;
     int                  drain;
+    int                  log_level;
+    int                  stats_interval;
+    char                *metrics_file;
 } tb_options_t;
 
 
@@ -216,6 +275,8 @@ struct tb_call_s {
     tb_str_t             params;
     char                *method_name;      /* decoded */
     char                *name;             /* of the device, when needed */
+    int                  oneway;
+    int64_t              lifetime;         /* ms */
     uint32_t             request_id;
     uint32_t             attempt;
     char                 device_id[TB_UUID_LEN + 1];
@@ -231,11 +292,15 @@ typedef struct {
     uint64_t             delivered;
     uint64_t             failed;
     uint64_t             given_up;
+    uint64_t             timeouts;         /* no PUBACK in time */
+    uint64_t             unheard;          /* nobody subscribes */
     uint64_t             answers;
     uint64_t             answers_late;     /* 0 from tb_rpc_respond */
     uint64_t             answers_bad;
     uint64_t             answers_lost;
     uint64_t             presence_bad;
+    uint64_t             gateway_bad;
+    uint64_t             names_unknown;
     uint64_t             redis_errors;
     uint64_t             reconnects;
 } tb_counters_t;
@@ -277,12 +342,35 @@ struct tb_bridge_s {
     int64_t              mqtt_retry_at;
     int64_t              mqtt_since;
     int64_t              mqtt_misc_at;
+    int64_t              mqtt_heard_at;    /* the last PUBACK */
+    int                  overdue;          /* PUBACKs nobody waits for now */
     tb_call_t          **by_mid;           /* 65536 */
     tb_call_t           *publishing;
 
     /* answer.c */
     int                  nanswers;
     size_t               answer_bytes;
+    tb_answer_t         *untagged;
+
+    /* waiting.c */
+    tb_wait_t          **waits;
+    tb_wait_t           *wait_head;
+    tb_wait_t           *wait_tail;
+    int                  nwaits;
+
+    /* names.c */
+    tb_named_t         **named;            /* of the file, by name */
+    tb_named_t         **named_ids;        /* and by device */
+    int                  nnamed;
+    tb_name_t          **names;            /* of Redis */
+    tb_name_t           *name_head;
+    tb_name_t           *name_tail;
+    int                  nnames;
+
+    /* metrics.c */
+    int64_t              stats_at;
+    int64_t              metrics_at;
+    int                  metrics_failed;
 
     /* presence.c */
     tb_device_t        **devices;
@@ -328,10 +416,24 @@ void tb_options_free(tb_options_t *opt);
 
 int tb_template_parse(tb_template_t *t, const char *source,
     unsigned allowed, const char **error);
+void tb_template_free(tb_template_t *t);
 /* values by tb_var_e; NULL, or why the topic cannot be made */
 const char *tb_template_expand(tb_template_t *t, tb_str_t *values,
     char *out, size_t size);
 int tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values);
+
+/* json.c */
+
+typedef int (*tb_member_pt)(void *data, const char *key, json_t *json,
+    tb_str_t *raw);
+
+/*
+ * Calls handler for each member of the object, with its value and the bytes
+ * that it was written with.  The handler returns bits of its own, which are
+ * gathered in *has, or TB_ERROR.  NULL, or what is wrong.
+ */
+const char *tb_json_walk(const char *text, size_t len, tb_member_pt handler,
+    void *data, int *has);
 
 /* envelope.c */
 
@@ -375,43 +477,124 @@ void tb_pop_run(tb_bridge_t *b, short revents);
 /* calls.c */
 
 void tb_call_add(tb_bridge_t *b, const char *data, size_t len);
-/* claims what may be claimed */
+/* claims what may be claimed, and reports what was not acknowledged */
 void tb_calls_run(tb_bridge_t *b);
 void tb_call_acked(tb_bridge_t *b, tb_call_t *call);
+/* the broker says that it will not, or could not, pass it on */
+void tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason);
 void tb_calls_disconnected(tb_bridge_t *b);
 void tb_calls_free(tb_bridge_t *b);
+
+/* publish.c: topic, payload and properties of a call */
+
+/* the name of its device is needed */
+int tb_publish_named(tb_bridge_t *b);
+/* NULL, or why the call can never be sent */
+const char *tb_publish_call(tb_bridge_t *b, tb_call_t *call);
 
 /* mqtt.c */
 
 int tb_mqtt_poll(tb_bridge_t *b, short *events);
 void tb_mqtt_run(tb_bridge_t *b, short revents);
 int tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
-    const void *payload, size_t len);
+    tb_str_t *payload, const mosquitto_property *properties);
+/* its PUBACK is no longer waited for */
+void tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call);
 /* the connection is useless: a new one is made */
 void tb_mqtt_drop(tb_bridge_t *b, const char *why);
 void tb_mqtt_close(tb_bridge_t *b);
 int64_t tb_mqtt_timer(tb_bridge_t *b);
 
+/* message.c */
+
+/* tells answers, presence and gateways apart */
+void tb_message(tb_bridge_t *b, tb_message_t *msg);
+/* one block; free() frees it all */
+tb_message_t *tb_message_copy(tb_message_t *msg);
+size_t tb_message_size(tb_message_t *msg);
+
+typedef void (*tb_message_pt)(tb_bridge_t *b, tb_message_t *msg,
+    const char *id);
+
+/* the handler is called, now or later, when the device is known */
+void tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
+    tb_str_t *name, tb_message_pt handler);
+/* the device that the topic's variables name; TB_ERROR if they cannot */
+int tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
+    tb_message_pt handler);
+
 /* answer.c */
 
-void tb_answer_message(tb_bridge_t *b, const struct mosquitto_message *msg);
+void tb_answer_message(tb_bridge_t *b, tb_message_t *msg);
+/* the answer to that request; 0: to the oldest that waits for one */
+void tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
+    tb_str_t *payload);
 int tb_answers_full(tb_bridge_t *b);
+/* so full that nothing more is taken, not even what is on its way */
+int tb_answers_overfull(tb_bridge_t *b);
+
+/* waiting.c */
+
+void tb_wait_add(tb_bridge_t *b, tb_call_t *call);
+/* takes the oldest out; 0 if there is none */
+uint32_t tb_wait_take(tb_bridge_t *b, const char *device);
+void tb_wait_remove(tb_bridge_t *b, const char *device, uint32_t request_id);
+void tb_waits_run(tb_bridge_t *b);
+void tb_waits_free(tb_bridge_t *b);
 
 /* payload.c */
 
 /* 1 online, 0 offline, or TB_ERROR; session has TB_MAX_SESSION + 1 bytes */
-int tb_presence_parse(tb_bridge_t *b, const struct mosquitto_message *msg,
-    char *session);
+int tb_presence_parse(tb_bridge_t *b, tb_str_t *payload, char *session);
 
 /* presence.c */
 
-void tb_presence_message(tb_bridge_t *b,
-    const struct mosquitto_message *msg);
+void tb_presence_message(tb_bridge_t *b, tb_message_t *msg,
+    tb_str_t *values);
+/* gateway and name are NULL unless the device is behind a gateway */
+void tb_presence_set(tb_bridge_t *b, const char *id, int online,
+    const char *session, int live, const char *gateway, const char *name);
+/* of a device behind a gateway: 1, its gateway, and its name there */
+int tb_presence_gateway(tb_bridge_t *b, const char *id,
+    const char **gateway, const char **name);
+/* calls handler for each device behind that gateway, "" is any */
+void tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
+    void (*handler)(tb_bridge_t *b, const char *id));
 void tb_presence_run(tb_bridge_t *b);
 /* Redis may have forgotten: say again who is here */
 void tb_presence_redis_up(tb_bridge_t *b);
 void tb_presence_free(tb_bridge_t *b);
 int64_t tb_presence_timer(tb_bridge_t *b);
+
+/* gateway.c */
+
+/* asks Redis for the devices that were behind gateways before our start */
+void tb_gateway_start(tb_bridge_t *b);
+/* 1 if it was a message of a gateway */
+int tb_gateway_message(tb_bridge_t *b, tb_message_t *msg);
+
+/* names.c */
+
+typedef void (*tb_name_handler_pt)(tb_bridge_t *b, void *data,
+    const char *id);
+
+/*
+ * The device of that name, in the file or among the names of the tenant
+ * (NULL: of --tenant).  The handler is called once, now or later; id is
+ * NULL when there is no such device.  Of one name they are called in order.
+ */
+void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
+    tb_name_handler_pt handler, void *data);
+/* what the file calls the device, or NULL */
+const char *tb_name_of(tb_bridge_t *b, const char *id);
+/* reads --devices; on errors what was read before stays */
+int tb_names_load(tb_bridge_t *b);
+void tb_names_free(tb_bridge_t *b);
+
+/* metrics.c */
+
+void tb_counters(tb_bridge_t *b);
+void tb_metrics_run(tb_bridge_t *b);
 
 
 #endif /* _TB_BRIDGE_H_INCLUDED_ */

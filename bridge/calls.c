@@ -12,6 +12,9 @@
  * has meanwhile been answered, cancelled, retried or has expired.  So nothing
  * old is ever re-sent blindly.
  *
+ * A PUBACK that does not come within --ack-timeout is reported as a timeout;
+ * whether the call is sent again is for Redis to decide.
+ *
  * A broker may drop the connection because of one message (too large, not
  * allowed).  After each connect one call is published alone, and the window
  * doubles with every PUBACK; so the bad one is soon alone, and is left to its
@@ -99,6 +102,7 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
     b->count.failed++;
     b->nopen--;
     call->state = TB_CALL_REPORTING;
+    tb_wait_remove(b, call->device_id, call->request_id);
 
     args[0].data = id;
     args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
@@ -112,115 +116,95 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
 }
 
 
-void
-tb_call_acked(tb_bridge_t *b, tb_call_t *call)
+/* tb_rpc_delivered or tb_rpc_timeout */
+
+static void
+tb_call_report(tb_bridge_t *b, tb_call_t *call, const char *function)
 {
     char      id[16], attempt[16];
     tb_str_t  args[2];
 
-    b->count.delivered++;
     b->nopen--;
     call->state = TB_CALL_REPORTING;
-
-    b->window *= 2;
-    if (b->window > b->opt.concurrency) {
-        b->window = b->opt.concurrency;
-    }
 
     args[0].data = id;
     args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
     args[1].data = attempt;
     args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
 
-    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_delivered",
-             call->device_id, 2, args);
+    tb_fcall(b, tb_call_reported, call, 1, function, call->device_id, 2,
+             args);
 }
 
 
-static const char *
-tb_call_topic(tb_bridge_t *b, tb_call_t *call, char *out, size_t size)
+void
+tb_call_acked(tb_bridge_t *b, tb_call_t *call)
 {
-    int       i;
-    char      id[16];
-    tb_str_t  values[TB_VAR_MAX];
+    b->count.delivered++;
 
-    sprintf(id, "%u", (unsigned) call->request_id);
-
-    memset(values, 0, sizeof(values));
-    values[TB_VAR_DEVICE_ID].data = call->device_id;
-    values[TB_VAR_REQUEST_ID].data = id;
-    values[TB_VAR_TENANT_ID].data = call->tenant_id;
-    values[TB_VAR_METHOD].data = call->method_name;
-    values[TB_VAR_NAME].data = call->name;
-
-    for (i = 1; i < TB_VAR_MAX; i++) {
-        if (values[i].data != NULL) {
-            values[i].len = strlen(values[i].data);
-        }
+    b->window *= 2;
+    if (b->window > b->opt.concurrency) {
+        b->window = b->opt.concurrency;
     }
 
-    return tb_template_expand(&b->opt.request, values, out, size);
+    tb_call_report(b, call, "tb_rpc_delivered");
 }
 
 
-static char *
-tb_call_payload(tb_call_t *call, size_t *len)
+/*
+ * Nobody subscribes: the device is away and will have said so soon.  A
+ * timeout that is reported would be a retry at once; the acknowledgement
+ * timeout in Redis does the same after a while.
+ */
+
+void
+tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason)
 {
-    char  *payload;
+    if (reason >= 0x80) {
+        tb_call_failed(b, call, mosquitto_reason_string(reason));
+        return;
+    }
 
-    *len = call->method.len + call->params.len
-           + sizeof("{\"method\":,\"params\":}") - 1;
+    tb_log(TB_LOG_INFO, "request %u of device %s: no client has subscribed"
+           " to its topic, left to its acknowledgement timeout",
+           (unsigned) call->request_id, call->device_id);
 
-    payload = tb_alloc(*len + 1);
+    b->count.unheard++;
+    b->nopen--;
+    tb_call_end(b, call);
+}
 
-    sprintf(payload, "{\"method\":%.*s,\"params\":", (int) call->method.len,
-            call->method.data);
-    memcpy(payload + *len - call->params.len - 1, call->params.data,
-           call->params.len);
-    payload[*len - 1] = '}';
 
-    return payload;
+static void
+tb_call_overdue(tb_bridge_t *b, tb_call_t *call)
+{
+    tb_log(TB_LOG_WARN, "request %u of device %s was not acknowledged within"
+           " %d ms", (unsigned) call->request_id, call->device_id,
+           b->opt.ack_timeout);
+
+    b->count.timeouts++;
+    tb_mqtt_forget(b, call);
+    tb_call_report(b, call, "tb_rpc_timeout");
 }
 
 
 static void
 tb_call_publish(tb_bridge_t *b, tb_call_t *call)
 {
-    int          rc;
-    char         topic[TB_MAX_TOPIC];
-    char        *payload;
-    size_t       len;
     const char  *error;
 
-    error = tb_call_topic(b, call, topic, sizeof(topic));
+    call->state = TB_CALL_PUBLISHED;
+    call->published_at = tb_now();
+    call->publishes++;
+
+    error = tb_publish_call(b, call);
 
     if (error) {
         tb_call_failed(b, call, error);
         return;
     }
 
-    payload = tb_call_payload(call, &len);
-
-    call->state = TB_CALL_PUBLISHED;
-    call->published_at = tb_now();
-    call->publishes++;
     b->count.published++;
-
-    tb_log(TB_LOG_DEBUG, "request %u to %s, %zu bytes",
-           (unsigned) call->request_id, tb_safe(topic, strlen(topic)), len);
-
-    rc = tb_mqtt_publish(b, call, topic, payload, len);
-
-    free(payload);
-
-    if (rc == MOSQ_ERR_PAYLOAD_SIZE || rc == MOSQ_ERR_OVERSIZE_PACKET
-        || rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8)
-    {
-        tb_call_failed(b, call, "the call cannot be sent as an MQTT message");
-        return;
-    }
-
-    /* any other failure ends in a reconnect, and the call is POPPED then */
 }
 
 
@@ -275,12 +259,18 @@ tb_call_claim(tb_bridge_t *b, tb_call_t *call)
 {
     char         id[16], attempt[16], key[512];
     tb_str_t     args[3];
-    const char  *argv[3];
+    const char  *argv[3], *name;
 
     call->state = TB_CALL_CLAIMING;
     b->nopen++;
 
-    if (b->opt.request.vars & (1u << TB_VAR_NAME)) {
+    name = tb_name_of(b, call->device_id);
+
+    if (name != NULL) {
+        free(call->name);
+        call->name = tb_strndup(name, strlen(name));
+
+    } else if (tb_publish_named(b)) {
         tb_device_key(b, call->device_id, key, sizeof(key));
         argv[0] = "HGET";
         argv[1] = key;
@@ -304,7 +294,7 @@ void
 tb_calls_run(tb_bridge_t *b)
 {
     int64_t     now;
-    tb_call_t  *call;
+    tb_call_t  *call, *next;
 
     if (!b->mqtt_up) {
         return;
@@ -312,17 +302,23 @@ tb_calls_run(tb_bridge_t *b)
 
     now = tb_now();
 
-    for (call = b->call_head; call != NULL; call = call->next) {
+    for (call = b->call_head; call != NULL; call = next) {
+        next = call->next;
 
         if (call->state == TB_CALL_POPPED && b->nopen < b->window) {
             tb_call_claim(b, call);
 
         } else if (call->state == TB_CALL_PUBLISHED
-                   && now - call->published_at > TB_PUBACK_TIMEOUT)
+                   && now - call->published_at >= b->opt.ack_timeout)
         {
-            tb_mqtt_drop(b, "a message was not acknowledged");
-            return;
+            tb_call_overdue(b, call);
         }
+    }
+
+    if (b->overdue > b->opt.concurrency
+        || (b->overdue && now - b->mqtt_heard_at > TB_PUBACK_TIMEOUT))
+    {
+        tb_mqtt_drop(b, "messages are not acknowledged");
     }
 }
 

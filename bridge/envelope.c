@@ -2,15 +2,13 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The list item a bridge pops: one JSON object.  It is walked member by
- * member so that method and params reach the device as the bytes that were
- * sent: 1.10 stays 1.10.  A call owns the envelope its texts point into.
+ * The list item a bridge pops: one JSON object.  method and params reach the
+ * device as the bytes that were sent.  A call owns the envelope its texts
+ * point into.
  */
 
 
 #include "bridge.h"
-
-#include <jansson.h>
 
 
 #define TB_HAS_REQUEST_ID  0x01
@@ -19,50 +17,6 @@
 #define TB_HAS_PARAMS      0x08
 #define TB_HAS_ATTEMPT     0x10
 #define TB_HAS_ALL         0x1f
-
-
-static const char *
-tb_skip(const char *p, const char *end)
-{
-    while (p < end
-           && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
-    {
-        p++;
-    }
-
-    return p;
-}
-
-
-/* one JSON value at *p; leaves *p behind it */
-
-static json_t *
-tb_value(const char **p, const char *end, tb_str_t *raw)
-{
-    json_t        *json;
-    json_error_t   error;
-
-    *p = tb_skip(*p, end);
-
-    json = json_loadb(*p, end - *p,
-                      JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK
-                      | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL
-                      | JSON_ALLOW_NUL, &error);
-    if (json == NULL) {
-        return NULL;
-    }
-
-    if (error.position <= 0 || error.position > end - *p) {
-        json_decref(json);
-        return NULL;
-    }
-
-    raw->data = *p;
-    raw->len = error.position;
-    *p += error.position;
-
-    return json;
-}
 
 
 static int
@@ -76,9 +30,24 @@ tb_member_uuid(json_t *json, char *out)
 }
 
 
-static int
-tb_member(tb_call_t *call, const char *key, json_t *json, tb_str_t *raw)
+/* epoch ms are beyond 32 bits, and exact in a double */
+
+static int64_t
+tb_member_time(json_t *json)
 {
+    double  n;
+
+    n = json_number_value(json);
+
+    return n > 0 && n < 1e15 ? (int64_t) n : 0;
+}
+
+
+static int
+tb_member(void *data, const char *key, json_t *json, tb_str_t *raw)
+{
+    tb_call_t  *call = data;
+
     if (strcmp(key, "requestId") == 0) {
         return tb_number(raw->data, raw->len, 1, 0x7fffffff,
                          &call->request_id) == TB_OK
@@ -104,6 +73,21 @@ tb_member(tb_call_t *call, const char *key, json_t *json, tb_str_t *raw)
         return TB_HAS_PARAMS;
     }
 
+    if (strcmp(key, "oneway") == 0) {
+        call->oneway = json_is_true(json);
+        return 0;
+    }
+
+    if (strcmp(key, "createdTime") == 0) {
+        call->lifetime -= tb_member_time(json);
+        return 0;
+    }
+
+    if (strcmp(key, "expirationTime") == 0) {
+        call->lifetime += tb_member_time(json);
+        return 0;
+    }
+
     if (strcmp(key, "method") == 0) {
         if (!json_is_string(json)) {
             return TB_ERROR;
@@ -126,68 +110,10 @@ tb_member(tb_call_t *call, const char *key, json_t *json, tb_str_t *raw)
 }
 
 
-static const char *
-tb_envelope_walk(tb_call_t *call)
-{
-    int          rc, has;
-    char         c;
-    json_t      *key, *json;
-    tb_str_t     raw;
-    const char  *p, *end;
-
-    end = call->envelope + call->len;
-    p = tb_skip(call->envelope, end);
-    has = 0;
-
-    if (p == end || *p++ != '{') {
-        return "it is not a JSON object";
-    }
-
-    do {
-        key = tb_value(&p, end, &raw);
-        if (key == NULL || !json_is_string(key)) {
-            json_decref(key);
-            return "a member has no name";
-        }
-
-        p = tb_skip(p, end);
-        json = NULL;
-
-        if (p < end && *p++ == ':') {
-            json = tb_value(&p, end, &raw);
-        }
-
-        if (json == NULL) {
-            json_decref(key);
-            return "a member has no value";
-        }
-
-        rc = tb_member(call, json_string_value(key), json, &raw);
-
-        json_decref(key);
-        json_decref(json);
-
-        if (rc == TB_ERROR) {
-            return "a member has a wrong value";
-        }
-
-        has |= rc;
-        p = tb_skip(p, end);
-        c = (p < end) ? *p++ : '\0';
-
-    } while (c == ',');
-
-    if (c != '}' || tb_skip(p, end) != end) {
-        return "it does not end as a JSON object";
-    }
-
-    return has == TB_HAS_ALL ? NULL : "a member is missing";
-}
-
-
 tb_call_t *
 tb_envelope_parse(const char *data, size_t len, const char **error)
 {
+    int         has;
     tb_call_t  *call;
 
     if (len > TB_MAX_ENVELOPE) {
@@ -199,7 +125,11 @@ tb_envelope_parse(const char *data, size_t len, const char **error)
     call->envelope = tb_strndup(data, len);
     call->len = len;
 
-    *error = tb_envelope_walk(call);
+    *error = tb_json_walk(call->envelope, len, tb_member, call, &has);
+
+    if (*error == NULL && has != TB_HAS_ALL) {
+        *error = "a member is missing";
+    }
 
     if (*error != NULL) {
         tb_call_free(call);

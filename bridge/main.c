@@ -14,6 +14,7 @@
 
 static volatile sig_atomic_t  tb_terminate;
 static volatile sig_atomic_t  tb_report;
+static volatile sig_atomic_t  tb_reload;
 
 
 static void
@@ -21,6 +22,11 @@ tb_signal(int signo)
 {
     if (signo == SIGUSR1) {
         tb_report = 1;
+        return;
+    }
+
+    if (signo == SIGHUP) {
+        tb_reload = 1;
         return;
     }
 
@@ -44,6 +50,7 @@ tb_signals(sigset_t *during_poll)
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGUSR1, &sa, NULL);
+    sigaction(SIGHUP, &sa, NULL);
 
     /* delivered inside ppoll() only, so none is missed before it */
 
@@ -51,34 +58,8 @@ tb_signals(sigset_t *during_poll)
     sigaddset(&block, SIGTERM);
     sigaddset(&block, SIGINT);
     sigaddset(&block, SIGUSR1);
+    sigaddset(&block, SIGHUP);
     sigprocmask(SIG_BLOCK, &block, during_poll);
-}
-
-
-static void
-tb_counters(tb_bridge_t *b)
-{
-    tb_counters_t  *c;
-
-    c = &b->count;
-
-    tb_log(TB_LOG_INFO, "counters: popped=%llu malformed=%llu dropped=%llu"
-           " published=%llu delivered=%llu failed=%llu given_up=%llu"
-           " answers=%llu answers_late=%llu answers_bad=%llu"
-           " answers_lost=%llu presence_bad=%llu redis_errors=%llu"
-           " connects=%llu open=%d devices=%d",
-           (unsigned long long) c->popped, (unsigned long long) c->malformed,
-           (unsigned long long) c->dropped,
-           (unsigned long long) c->published,
-           (unsigned long long) c->delivered,
-           (unsigned long long) c->failed, (unsigned long long) c->given_up,
-           (unsigned long long) c->answers,
-           (unsigned long long) c->answers_late,
-           (unsigned long long) c->answers_bad,
-           (unsigned long long) c->answers_lost,
-           (unsigned long long) c->presence_bad,
-           (unsigned long long) c->redis_errors,
-           (unsigned long long) c->reconnects, b->ncalls, b->ndevices);
 }
 
 
@@ -111,6 +92,12 @@ tb_start(tb_bridge_t *b)
     b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
 
     mosquitto_lib_init();
+
+    if (tb_names_load(b) != TB_OK) {
+        exit(1);
+    }
+
+    tb_gateway_start(b);
 
     tb_log(TB_LOG_INFO, "tb-rpc-mqtt-bridge " TB_VERSION " \"%s\" started",
            b->opt.name);
@@ -224,7 +211,9 @@ tb_stop(tb_bridge_t *b)
     tb_redis_close(&b->cmd);
     tb_command_free(b);
     tb_calls_free(b);
+    tb_names_free(b);
     tb_presence_free(b);
+    tb_waits_free(b);
     tb_counters(b);
     mosquitto_lib_cleanup();
     free(b->by_mid);
@@ -253,6 +242,14 @@ main(int argc, char **argv)
         tb_mqtt_run(&b, revents[2]);
         tb_calls_run(&b);
         tb_presence_run(&b);
+
+        tb_waits_run(&b);
+        tb_metrics_run(&b);
+
+        if (tb_reload) {
+            tb_reload = 0;
+            tb_names_load(&b);
+        }
 
         if (tb_report) {
             tb_report = 0;

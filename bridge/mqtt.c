@@ -14,10 +14,51 @@
 
 #define TB_MQTT_MAX_BACKOFF  5000
 #define TB_MIDS              65536
+/* seconds that the broker keeps the session of a --client-id */
+#define TB_MQTT_SESSION      86400
+
+
+/* a PUBACK that came after its call was given to the timeout */
+
+static tb_call_t  tb_mqtt_overdue;
+
+
+static int
+tb_mqtt_subscribe(tb_bridge_t *b)
+{
+    int             i;
+    tb_options_t   *opt;
+    tb_template_t  *topics[6];
+
+    opt = &b->opt;
+    memset(topics, 0, sizeof(topics));
+
+    topics[0] = &opt->response;
+    topics[1] = opt->fixed ? NULL : &opt->presence;
+
+    if (opt->gateway) {
+        topics[2] = &opt->gateway_rpc;
+        topics[3] = &opt->gateway_connect;
+        topics[4] = &opt->gateway_disconnect;
+        topics[5] = &opt->gateway_status;
+    }
+
+    for (i = 0; i < 6; i++) {
+        if (topics[i]
+            && mosquitto_subscribe(b->mosq, NULL, topics[i]->subscription,
+                                   opt->qos) != MOSQ_ERR_SUCCESS)
+        {
+            return TB_ERROR;
+        }
+    }
+
+    return TB_OK;
+}
 
 
 static void
-tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc)
+tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
+    const mosquitto_property *properties)
 {
     tb_bridge_t  *b = data;
 
@@ -25,7 +66,9 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc)
         if (!b->mqtt_failed) {
             tb_log(TB_LOG_ERROR, "mqtt: %s:%d refused the connection: %s",
                    b->opt.broker_host, b->opt.broker_port,
-                   mosquitto_connack_string(rc));
+                   b->opt.mqtt_version == MQTT_PROTOCOL_V5
+                   ? mosquitto_reason_string(rc)
+                   : mosquitto_connack_string(rc));
         }
 
         b->mqtt_failed = 1;
@@ -33,21 +76,18 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc)
         return;
     }
 
-    tb_log(TB_LOG_INFO, "mqtt: connected to %s:%d as \"%s\"",
-           b->opt.broker_host, b->opt.broker_port, b->opt.client_id);
+    tb_log(TB_LOG_INFO, "mqtt: connected to %s:%d as \"%s\"%s",
+           b->opt.broker_host, b->opt.broker_port, b->opt.client_id,
+           b->opt.tls ? " with TLS" : "");
 
     b->mqtt_up = 1;
     b->mqtt_failed = 0;
     b->mqtt_since = tb_now();
+    b->mqtt_heard_at = b->mqtt_since;
     b->window = 1;
     b->epoch++;
 
-    if (mosquitto_subscribe(mosq, NULL, b->opt.response.subscription,
-                            b->opt.qos) != MOSQ_ERR_SUCCESS
-        || (!b->opt.fixed
-            && mosquitto_subscribe(mosq, NULL, b->opt.presence.subscription,
-                                   b->opt.qos) != MOSQ_ERR_SUCCESS))
-    {
+    if (tb_mqtt_subscribe(b) != TB_OK) {
         b->mqtt_lost = 1;
     }
 }
@@ -79,7 +119,8 @@ tb_mqtt_disconnected(struct mosquitto *mosq, void *data, int rc)
 
 
 static void
-tb_mqtt_published(struct mosquitto *mosq, void *data, int mid)
+tb_mqtt_published(struct mosquitto *mosq, void *data, int mid, int reason,
+    const mosquitto_property *properties)
 {
     tb_call_t    *call;
     tb_bridge_t  *b = data;
@@ -87,6 +128,8 @@ tb_mqtt_published(struct mosquitto *mosq, void *data, int mid)
     if (mid < 0 || mid >= TB_MIDS) {
         return;
     }
+
+    b->mqtt_heard_at = tb_now();
 
     call = b->by_mid[mid];
     b->by_mid[mid] = NULL;
@@ -98,32 +141,133 @@ tb_mqtt_published(struct mosquitto *mosq, void *data, int mid)
         b->publishing = NULL;
     }
 
-    if (call) {
-        tb_call_acked(b, call);
-        b->mqtt_backoff = 0;
+    if (call == &tb_mqtt_overdue) {
+        b->overdue--;
+        return;
     }
+
+    if (call == NULL) {
+        return;
+    }
+
+    b->mqtt_backoff = 0;
+
+    if (b->opt.mqtt_version == MQTT_PROTOCOL_V5 && b->opt.qos > 0
+        && reason != 0)
+    {
+        tb_call_refused(b, call, reason);
+        return;
+    }
+
+    tb_call_acked(b, call);
 }
 
 
 static void
 tb_mqtt_message(struct mosquitto *mosq, void *data,
-    const struct mosquitto_message *msg)
+    const struct mosquitto_message *in, const mosquitto_property *properties)
 {
-    tb_str_t      values[TB_VAR_MAX];
-    tb_bridge_t  *b = data;
+    void          *correlation;
+    uint16_t       len;
+    tb_bridge_t   *b = data;
+    tb_message_t   msg;
 
-    if (msg->topic == NULL) {
+    if (in->topic == NULL) {
         return;
     }
 
-    if (!b->opt.fixed
-        && tb_template_match(&b->opt.presence, msg->topic, values) == TB_OK)
-    {
-        tb_presence_message(b, msg);
-        return;
+    correlation = NULL;
+    len = 0;
+
+    if (properties) {
+        mosquitto_property_read_binary(properties,
+                                       MQTT_PROP_CORRELATION_DATA,
+                                       &correlation, &len, 0);
     }
 
-    tb_answer_message(b, msg);
+    msg.topic = in->topic;
+    msg.payload.data = in->payloadlen > 0 ? in->payload : "";
+    msg.payload.len = in->payloadlen > 0 ? (size_t) in->payloadlen : 0;
+    msg.correlation.data = correlation;
+    msg.correlation.len = len;
+    msg.retain = in->retain;
+
+    tb_message(b, &msg);
+
+    free(correlation);
+}
+
+
+/* a key with a passphrase must not make OpenSSL ask a terminal for it */
+
+static int
+tb_mqtt_no_passphrase(char *buf, int size, int rw, void *data)
+{
+    return 0;
+}
+
+
+static int
+tb_mqtt_tls(tb_bridge_t *b)
+{
+    int            rc;
+    tb_options_t  *opt;
+
+    opt = &b->opt;
+
+    if (!opt->tls) {
+        return MOSQ_ERR_SUCCESS;
+    }
+
+    if (opt->cafile == NULL && opt->capath == NULL) {
+        rc = mosquitto_int_option(b->mosq, MOSQ_OPT_TLS_USE_OS_CERTS, 1);
+        if (rc != MOSQ_ERR_SUCCESS) {
+            return rc;
+        }
+
+        if (opt->cert == NULL) {
+            return MOSQ_ERR_SUCCESS;
+        }
+    }
+
+    return mosquitto_tls_set(b->mosq, opt->cafile, opt->capath, opt->cert,
+                             opt->key, tb_mqtt_no_passphrase);
+}
+
+
+/*
+ * With MQTT 5 the broker keeps a session as long as it is told to, and only
+ * the blocking connect of the library can tell it.
+ */
+
+static int
+tb_mqtt_connect(tb_bridge_t *b)
+{
+    int                  rc;
+    tb_options_t        *opt;
+    mosquitto_property  *list;
+
+    opt = &b->opt;
+
+    if (opt->mqtt_version != MQTT_PROTOCOL_V5 || !opt->keep_session) {
+        return mosquitto_connect_async(b->mosq, opt->broker_host,
+                                       opt->broker_port, opt->keepalive);
+    }
+
+    list = NULL;
+
+    rc = mosquitto_property_add_int32(&list,
+                                      MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+                                      TB_MQTT_SESSION);
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_connect_bind_v5(b->mosq, opt->broker_host,
+                                       opt->broker_port, opt->keepalive,
+                                       NULL, list);
+    }
+
+    mosquitto_property_free_all(&list);
+
+    return rc;
 }
 
 
@@ -144,18 +288,23 @@ tb_mqtt_open(tb_bridge_t *b)
         exit(1);
     }
 
-    mosquitto_connect_callback_set(b->mosq, tb_mqtt_connected);
+    mosquitto_connect_v5_callback_set(b->mosq, tb_mqtt_connected);
     mosquitto_subscribe_callback_set(b->mosq, tb_mqtt_subscribed);
     mosquitto_disconnect_callback_set(b->mosq, tb_mqtt_disconnected);
-    mosquitto_publish_callback_set(b->mosq, tb_mqtt_published);
-    mosquitto_message_callback_set(b->mosq, tb_mqtt_message);
+    mosquitto_publish_v5_callback_set(b->mosq, tb_mqtt_published);
+    mosquitto_message_v5_callback_set(b->mosq, tb_mqtt_message);
 
     /* calls.c bounds them */
     mosquitto_max_inflight_messages_set(b->mosq, 0);
 
-    rc = MOSQ_ERR_SUCCESS;
+    rc = mosquitto_int_option(b->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+                              opt->mqtt_version);
 
-    if (opt->mqtt_user) {
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = tb_mqtt_tls(b);
+    }
+
+    if (rc == MOSQ_ERR_SUCCESS && opt->mqtt_user) {
         rc = mosquitto_username_pw_set(b->mosq, opt->mqtt_user,
                                        opt->mqtt_password);
     }
@@ -166,8 +315,7 @@ tb_mqtt_open(tb_bridge_t *b)
     b->count.reconnects++;
 
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_connect_async(b->mosq, opt->broker_host,
-                                     opt->broker_port, opt->keepalive);
+        rc = tb_mqtt_connect(b);
     }
 
     if (rc != MOSQ_ERR_SUCCESS) {
@@ -186,6 +334,7 @@ tb_mqtt_close(tb_bridge_t *b)
     }
 
     b->mqtt_up = 0;
+    b->overdue = 0;
     memset(b->by_mid, 0, TB_MIDS * sizeof(tb_call_t *));
 }
 
@@ -207,14 +356,14 @@ tb_mqtt_drop(tb_bridge_t *b, const char *why)
 
 int
 tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
-    const void *payload, size_t len)
+    tb_str_t *payload, const mosquitto_property *properties)
 {
     int  rc;
 
     b->publishing = call;
 
-    rc = mosquitto_publish(b->mosq, &call->mid, topic, (int) len, payload,
-                           b->opt.qos, 0);
+    rc = mosquitto_publish_v5(b->mosq, &call->mid, topic, (int) payload->len,
+                              payload->data, b->opt.qos, 0, properties);
 
     if (rc == MOSQ_ERR_SUCCESS && b->publishing == call) {
         b->by_mid[call->mid & (TB_MIDS - 1)] = call;
@@ -233,6 +382,20 @@ tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
     }
 
     return rc;
+}
+
+
+void
+tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call)
+{
+    tb_call_t  **slot;
+
+    slot = &b->by_mid[call->mid & (TB_MIDS - 1)];
+
+    if (*slot == call) {
+        *slot = &tb_mqtt_overdue;
+        b->overdue++;
+    }
 }
 
 
@@ -266,7 +429,9 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
     now = tb_now();
 
     if (b->mosq == NULL) {
-        if (now >= b->mqtt_retry_at) {
+        /* without the number of shards no message can be made use of */
+
+        if (now >= b->mqtt_retry_at && b->shards) {
             tb_mqtt_open(b);
         }
 

@@ -2,434 +2,288 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The command line.  Secrets are read from files only: a command line can be
- * read by everyone on the machine.
+ * Flags, and the configuration file with the same names.
  */
 
 
-#include "bridge.h"
+#include "options.h"
 
 #include <ctype.h>
-#include <getopt.h>
 
 
-#define TB_REQUEST   "v1/devices/{deviceId}/rpc/request/{requestId}"
-#define TB_RESPONSE  "v1/devices/{deviceId}/rpc/response/{requestId}"
-#define TB_PRESENCE  "v1/devices/{deviceId}/status"
+#define TB_OFF(field)   offsetof(tb_options_t, field)
 
-#define TB_VAR(v)    (1u << TB_VAR_##v)
+#define TB_TOPIC_VARS   (TB_VAR(DEVICE_ID) | TB_VAR(NAME)                    \
+                         | TB_VAR(TENANT_ID))
+#define TB_CALL_VARS    (TB_TOPIC_VARS | TB_VAR(REQUEST_ID) | TB_VAR(METHOD))
+#define TB_WHO_VARS     (TB_VAR(DEVICE_ID) | TB_VAR(NAME))
 
 
-enum {
-    TB_OPT_NAME = 256, TB_OPT_REDIS, TB_OPT_REDIS_USER, TB_OPT_REDIS_PW,
-    TB_OPT_PREFIX, TB_OPT_SHARDS, TB_OPT_BROKER, TB_OPT_CLIENT_ID,
-    TB_OPT_MQTT_USER, TB_OPT_MQTT_PW, TB_OPT_KEEPALIVE, TB_OPT_REQUEST,
-    TB_OPT_RESPONSE, TB_OPT_PRESENCE, TB_OPT_ONLINE, TB_OPT_OFFLINE,
-    TB_OPT_STATIC, TB_OPT_TTL, TB_OPT_QOS, TB_OPT_LOG, TB_OPT_CONCURRENCY,
-    TB_OPT_MAX_ANSWERS, TB_OPT_MAX_RESPONSE, TB_OPT_MAX_DEVICES,
-    TB_OPT_DRAIN, TB_OPT_HELP, TB_OPT_VERSION
+static const tb_option_t  tb_table[] = {
+
+    { NULL, NULL, 0, 0, 0, "Bridge", NULL, NULL },
+
+    { "name", tb_set_name, TB_OFF(name), 0, 0, "NAME", NULL,
+      "bridge name: letters, digits, . _ : @ -" },
+
+    { "config", tb_set_text, TB_OFF(config), 1, 0, "FILE", NULL,
+      "\"option value\" lines, without the dashes;\n"
+      "# begins a comment. Flags override it" },
+
+    { NULL, NULL, 0, 0, 0, "Redis", NULL, NULL },
+
+    { "redis", tb_set_redis, 0, 0, 0, "URL", "redis://127.0.0.1:6379",
+      "redis://host[:port][/db] or unix:/path" },
+
+    { "redis-user", tb_set_text, TB_OFF(redis_user), 1, 0, "USER", NULL,
+      "ACL user" },
+
+    { "redis-password-file", tb_set_secret, TB_OFF(redis_password), 0, 0,
+      "FILE", NULL, "its password, the first line of FILE" },
+
+    { "prefix", tb_set_prefix, TB_OFF(prefix), 0, 0, "TEXT", "tb:",
+      "of all keys" },
+
+    { "shards", tb_set_int, TB_OFF(shards), 1, TB_MAX_SHARDS, "N", NULL,
+      "what PREFIXmeta says, waiting for it" },
+
+    { NULL, NULL, 0, 0, 0, "Broker", NULL, NULL },
+
+    { "broker", tb_set_broker, 0, 0, 0, "URL", "mqtt://127.0.0.1:1883",
+      "mqtt://host[:port], or mqtts://host[:port] for TLS" },
+
+    { "cafile", tb_set_text, TB_OFF(cafile), 1, 0, "FILE", NULL,
+      "PEM: who may sign the broker's certificate\n"
+      "(without cafile and capath: the system's)" },
+
+    { "capath", tb_set_text, TB_OFF(capath), 1, 0, "DIR", NULL,
+      "the same as a folder, see openssl rehash" },
+
+    { "cert", tb_set_text, TB_OFF(cert), 1, 0, "FILE", NULL,
+      "PEM: the bridge's own certificate" },
+
+    { "key", tb_set_text, TB_OFF(key), 1, 0, "FILE", NULL,
+      "PEM: its key, without a passphrase" },
+
+    { "client-id", tb_set_text, TB_OFF(client_id), 1, 0, "ID", NULL,
+      "keeps a session in the broker, so that answers\n"
+      "sent while the bridge reconnects are not lost;\n"
+      "each process needs its own (a random one,\n"
+      "without a session)" },
+
+    { "mqtt-user", tb_set_text, TB_OFF(mqtt_user), 1, 0, "USER", NULL,
+      "user name at the broker" },
+
+    { "mqtt-password-file", tb_set_secret, TB_OFF(mqtt_password), 0, 0,
+      "FILE", NULL, "its password, the first line of FILE" },
+
+    { "mqtt-version", tb_set_version, 0, 0, 0, "3.1.1|5", "3.1.1",
+      "5: calls have a response topic and correlation\n"
+      "data" },
+
+    { "keepalive", tb_set_int, TB_OFF(keepalive), 5, 65535, "SECONDS", "60",
+      "between pings" },
+
+    { "qos", tb_set_int, TB_OFF(qos), 0, 1, "0|1", "1",
+      "of calls and subscriptions" },
+
+    { NULL, NULL, 0, 0, 0, "Topics and payloads", NULL, NULL },
+
+    { "request-topic", tb_set_template, TB_OFF(request), 0, TB_CALL_VARS,
+      "TEMPLATE", "v1/devices/{deviceId}/rpc/request/{requestId}",
+      "of {deviceId} {requestId} {tenantId} {name}\n{method}" },
+
+    { "response-topic", tb_set_template, TB_OFF(response), TB_WHO_VARS,
+      TB_CALL_VARS, "TEMPLATE",
+      "v1/devices/{deviceId}/rpc/response/{requestId}",
+      "without {requestId} an answer is of the oldest\n"
+      "two-way call of the device" },
+
+    { "presence-topic", tb_set_template, TB_OFF(presence), TB_WHO_VARS,
+      TB_TOPIC_VARS, "TEMPLATE", "v1/devices/{deviceId}/status",
+      "of {deviceId} {tenantId} {name}" },
+
+    { "payload", tb_set_word, TB_OFF(payload), 0, 0, "json|params|value",
+      "json", "of a call: {\"method\":...,\"params\":...}; its\n"
+      "params; or params, a string without its quotes" },
+
+    { "online", tb_set_text, TB_OFF(online), 1, 0, "TEXT", "online",
+      "presence payload; 1, true, {\"online\":true},\n"
+      "{\"state\":\"online\"} and online:SESSION work too" },
+
+    { "offline", tb_set_text, TB_OFF(offline), 1, 0, "TEXT", "offline",
+      "the same for 0, false and so on" },
+
+    { "static", tb_set_switch, TB_OFF(fixed), 0, 0, NULL, "off",
+      "no presence topic: devices are routed by\n"
+      "tb-rpc-admin device add ... --bridge NAME" },
+
+    { "session-ttl", tb_set_int, TB_OFF(session_ttl), 300, 86400000, "MS",
+      "60000", "a device is offline when not heard of" },
+
+    { "ack-timeout", tb_set_int, TB_OFF(ack_timeout), 100, 3600000, "MS",
+      "10000", "for the broker's PUBACK; a persistent call is\n"
+      "then sent again, if it has retries" },
+
+    { NULL, NULL, 0, 0, 0, "Names and gateways", NULL, NULL },
+
+    { "tenant", tb_set_uuid, TB_OFF(tenant), 0, 0, "UUID", NULL,
+      "whose device names are on this broker" },
+
+    { "devices", tb_set_text, TB_OFF(devices), 1, 0, "FILE", NULL,
+      "more names: lines of name,deviceId; read again\nat SIGHUP" },
+
+    { "gateway", tb_set_switch, TB_OFF(gateway), 0, 0, NULL, "off",
+      "serve ThingsBoard gateways" },
+
+    { "gateway-topic", tb_set_text, TB_OFF(gateway_topic), 1, 0, "TEMPLATE",
+      "v1/gateway", "before /rpc, /connect, /disconnect and /status;\n"
+      "{gateway} if gateways have topics of their own" },
+
+    { NULL, NULL, 0, 0, 0, "Limits", NULL, NULL },
+
+    { "concurrency", tb_set_int, TB_OFF(concurrency), 1, 10000, "N", "256",
+      "calls in hand" },
+
+    { "max-answers", tb_set_int, TB_OFF(max_answers), 1, 100000, "N", "4096",
+      "answers waiting for Redis" },
+
+    { "max-response", tb_set_int, TB_OFF(max_response), 1,
+      TB_MAX_ANSWER_BYTES, "BYTES", "1048576", "of one answer" },
+
+    { "max-devices", tb_set_int, TB_OFF(max_devices), 1, 10000000, "N",
+      "200000", "present at once" },
+
+    { "drain", tb_set_int, TB_OFF(drain), 0, 3600000, "MS", "5000",
+      "to finish in at SIGTERM" },
+
+    { NULL, NULL, 0, 0, 0, "Log and metrics", NULL, NULL },
+
+    { "log-level", tb_set_word, TB_OFF(log_level), 0, 0,
+      "error|warn|info|debug", "info", "written to the standard error" },
+
+    { "stats-interval", tb_set_int, TB_OFF(stats_interval), 0, 86400,
+      "SECONDS", "0", "log the counters so often; 0: only at SIGUSR1" },
+
+    { "metrics-file", tb_set_text, TB_OFF(metrics_file), 1, 0, "FILE", NULL,
+      "counters for Prometheus, written every 10 s" }
 };
 
-
-static const struct option  tb_long[] = {
-    { "name", 1, NULL, TB_OPT_NAME },
-    { "redis", 1, NULL, TB_OPT_REDIS },
-    { "redis-user", 1, NULL, TB_OPT_REDIS_USER },
-    { "redis-password-file", 1, NULL, TB_OPT_REDIS_PW },
-    { "prefix", 1, NULL, TB_OPT_PREFIX },
-    { "shards", 1, NULL, TB_OPT_SHARDS },
-    { "broker", 1, NULL, TB_OPT_BROKER },
-    { "client-id", 1, NULL, TB_OPT_CLIENT_ID },
-    { "mqtt-user", 1, NULL, TB_OPT_MQTT_USER },
-    { "mqtt-password-file", 1, NULL, TB_OPT_MQTT_PW },
-    { "keepalive", 1, NULL, TB_OPT_KEEPALIVE },
-    { "request-topic", 1, NULL, TB_OPT_REQUEST },
-    { "response-topic", 1, NULL, TB_OPT_RESPONSE },
-    { "presence-topic", 1, NULL, TB_OPT_PRESENCE },
-    { "online", 1, NULL, TB_OPT_ONLINE },
-    { "offline", 1, NULL, TB_OPT_OFFLINE },
-    { "static", 0, NULL, TB_OPT_STATIC },
-    { "session-ttl", 1, NULL, TB_OPT_TTL },
-    { "qos", 1, NULL, TB_OPT_QOS },
-    { "log-level", 1, NULL, TB_OPT_LOG },
-    { "concurrency", 1, NULL, TB_OPT_CONCURRENCY },
-    { "max-answers", 1, NULL, TB_OPT_MAX_ANSWERS },
-    { "max-response", 1, NULL, TB_OPT_MAX_RESPONSE },
-    { "max-devices", 1, NULL, TB_OPT_MAX_DEVICES },
-    { "drain", 1, NULL, TB_OPT_DRAIN },
-    { "help", 0, NULL, TB_OPT_HELP },
-    { "version", 0, NULL, TB_OPT_VERSION },
-    { NULL, 0, NULL, 0 }
-};
-
-
-static const char  tb_help[] =
-"Usage: tb-rpc-mqtt-bridge --name NAME [options]\n"
-"\n"
-"Delivers the RPC calls queued in Redis for bridge NAME to MQTT devices.\n"
-"\n"
-"  --name NAME                 bridge name: letters, digits, . _ : @ -\n"
-"\n"
-"Redis\n"
-"  --redis URL                 redis://host[:port][/db] or unix:/path\n"
-"                              (redis://127.0.0.1:6379)\n"
-"  --redis-user USER           ACL user\n"
-"  --redis-password-file FILE  its password, the first line of FILE\n"
-"  --prefix TEXT               of all keys (tb:)\n"
-"  --shards N                  (what PREFIXmeta says, waiting for it)\n"
-"\n"
-"MQTT\n"
-"  --broker URL                mqtt://host[:port] (mqtt://127.0.0.1:1883)\n"
-"  --client-id ID              keeps a session in the broker, so that answers\n"
-"                              sent while the bridge reconnects are not lost;\n"
-"                              each process needs its own (a random one,\n"
-"                              without a session)\n"
-"  --mqtt-user USER\n"
-"  --mqtt-password-file FILE   the first line of FILE\n"
-"  --keepalive SECONDS         (60)\n"
-"  --qos 0|1                   of calls and subscriptions (1)\n"
-"  --request-topic TEMPLATE    of {deviceId} {requestId} {tenantId} {name}\n"
-"                              {method} (" TB_REQUEST ")\n"
-"  --response-topic TEMPLATE   (" TB_RESPONSE ")\n"
-"  --presence-topic TEMPLATE   (" TB_PRESENCE ")\n"
-"  --online TEXT               presence payload (online); 1, true,\n"
-"  --offline TEXT              {\"online\":true}, online:SESSION work too\n"
-"  --static                    no presence topic: devices are routed by\n"
-"                              tb_rpc_device_put ... bridge NAME\n"
-"  --session-ttl MS            a device is offline when not heard of (60000)\n"
-"\n"
-"Limits\n"
-"  --concurrency N             calls in hand (256)\n"
-"  --max-answers N             answers waiting for Redis (4096)\n"
-"  --max-response BYTES        of one answer (1048576)\n"
-"  --max-devices N             present at once (200000)\n"
-"  --drain MS                  to finish in at SIGTERM (5000)\n"
-"\n"
-"  --log-level LEVEL           error, warn, info or debug (info)\n"
-"  --help, --version\n"
-"\n"
-"SIGTERM, SIGINT: finish what is open and exit. SIGUSR1: log the counters.\n";
+#define TB_NOPTIONS  (sizeof(tb_table) / sizeof(tb_table[0]))
 
 
 static void
-tb_usage(const char *option, const char *why)
+tb_usage(const char *where, const char *option, const char *why)
 {
-    fprintf(stderr, "tb-rpc-mqtt-bridge: %s %s\n"
-            "tb-rpc-mqtt-bridge --help shows the options\n", option, why);
+    fprintf(stderr, "tb-rpc-mqtt-bridge: %s%s %s\n"
+            "tb-rpc-mqtt-bridge --help shows the options\n", where, option,
+            why);
     exit(2);
 }
 
 
 static void
-tb_opt_text(char **out, const char *text)
+tb_help_option(const tb_option_t *o)
 {
-    free(*out);
-    *out = tb_strndup(text, strlen(text));
-}
-
-
-/* as it was written, for messages */
-
-static const char *
-tb_opt_option(int c)
-{
-    static char  name[40];
-
-    snprintf(name, sizeof(name), "--%s", tb_long[c - TB_OPT_NAME].name);
-
-    return name;
-}
-
-
-static int
-tb_opt_int(const char *option, const char *text, uint32_t min, uint32_t max)
-{
-    char      why[64];
-    uint32_t  n;
-
-    if (tb_number(text, strlen(text), min, max, &n) != TB_OK) {
-        snprintf(why, sizeof(why), "must be a number from %u to %u",
-                 (unsigned) min, (unsigned) max);
-        tb_usage(option, why);
-    }
-
-    return (int) n;
-}
-
-
-static void
-tb_opt_secret(const char *option, char **out, const char *path)
-{
-    char   line[1024], why[1100];
-    FILE  *f;
-
-    f = fopen(path, "r");
-
-    if (f == NULL || fgets(line, sizeof(line), f) == NULL) {
-        snprintf(why, sizeof(why), "cannot be read from %s: %s", path,
-                 f ? "empty" : strerror(errno));
-        tb_usage(option, why);
-    }
-
-    fclose(f);
-    line[strcspn(line, "\r\n")] = '\0';
-    tb_opt_text(out, line);
-    memset(line, 0, sizeof(line));
-}
-
-
-/* host[:port] or [v6][:port]; what follows is left in *rest */
-
-static void
-tb_opt_host(const char *option, const char *text, char **host, int *port,
-    const char **rest)
-{
-    char         digits[8];
+    int          n;
     size_t       len;
+    char         left[80];
     const char  *p;
 
-    if (*text == '[') {
-        len = strcspn(++text, "]");
-        p = text[len] ? text + len + 1 : text + len;
+    snprintf(left, sizeof(left), "--%s %s", o->name, o->arg ? o->arg : "");
+    n = printf("  %-27s ", left);
 
-    } else {
-        len = strcspn(text, ":/");
-        p = text + len;
+    if (n > 30) {
+        printf("\n%30s", "");
     }
 
-    if (len == 0 || strchr(text, '@') != NULL) {
-        tb_usage(option, "needs a host; users and passwords have options of"
-                 " their own");
+    for (p = o->help, len = 0; *p; p += len + (p[len] == '\n')) {
+        len = strcspn(p, "\n");
+        printf("%s%.*s", p == o->help ? "" : "\n                              ",
+               (int) len, p);
     }
 
-    free(*host);
-    *host = tb_strndup(text, len);
-
-    if (*p == ':') {
-        len = strcspn(++p, "/");
-        snprintf(digits, sizeof(digits), "%.*s", (int) len, p);
-        *port = tb_opt_int(option, digits, 1, 65535);
-        p += len;
+    if (o->value && o->arg) {
+        printf(len + strlen(o->value) > 45 ? "\n%30s(%s)" : "%.0s (%s)", "",
+               o->value);
     }
 
-    *rest = p;
+    putchar('\n');
 }
 
 
 static void
-tb_opt_redis(tb_options_t *opt, const char *url)
-{
-    const char  *rest;
-
-    if (strncmp(url, "unix:", 5) == 0 && url[5] != '\0') {
-        tb_opt_text(&opt->redis_unix, url + 5);
-        return;
-    }
-
-    if (strncmp(url, "redis://", 8) != 0) {
-        tb_usage("--redis", "must be redis://host[:port][/db] or unix:/path"
-                 " (no TLS yet)");
-    }
-
-    tb_opt_host("--redis", url + 8, &opt->redis_host, &opt->redis_port,
-                &rest);
-
-    free(opt->redis_unix);
-    opt->redis_unix = NULL;
-
-    if (*rest == '/' && rest[1] != '\0') {
-        opt->redis_db = tb_opt_int("--redis", rest + 1, 0, 65535);
-
-    } else if (*rest != '/' && *rest != '\0') {
-        tb_usage("--redis", "must be redis://host[:port][/db] or unix:/path");
-    }
-}
-
-
-static void
-tb_opt_broker(tb_options_t *opt, const char *url)
-{
-    const char  *rest;
-
-    if (strncmp(url, "mqtt://", 7) != 0) {
-        tb_usage("--broker", "must be mqtt://host[:port] (no TLS yet)");
-    }
-
-    tb_opt_host("--broker", url + 7, &opt->broker_host, &opt->broker_port,
-                &rest);
-
-    if (strcmp(rest, "/") != 0 && *rest != '\0') {
-        tb_usage("--broker", "must be mqtt://host[:port]");
-    }
-}
-
-
-static void
-tb_opt_template(const char *option, tb_template_t *t, const char *source,
-    unsigned required)
-{
-    unsigned     all;
-    const char  *error;
-
-    all = TB_VAR(DEVICE_ID) | TB_VAR(REQUEST_ID) | TB_VAR(NAME)
-          | TB_VAR(TENANT_ID) | TB_VAR(METHOD);
-
-    if (required == TB_VAR(DEVICE_ID)) {
-        all &= ~(TB_VAR(REQUEST_ID) | TB_VAR(METHOD));
-    }
-
-    free(t->source);
-    free(t->subscription);
-    memset(t, 0, sizeof(tb_template_t));
-
-    if (tb_template_parse(t, source, all, &error) != TB_OK) {
-        tb_usage(option, error);
-    }
-
-    if ((t->vars & required) != required) {
-        tb_usage(option, required == TB_VAR(DEVICE_ID)
-                 ? "must have {deviceId}"
-                 : "must have {deviceId} and {requestId}");
-    }
-}
-
-
-static void
-tb_opt_level(const char *text)
-{
-    int                 i;
-
-    static const char  *levels[] = { "error", "warn", "info", "debug" };
-
-    for (i = 0; i < 4; i++) {
-        if (strcmp(text, levels[i]) == 0) {
-            tb_log_level = i;
-            return;
-        }
-    }
-
-    tb_usage("--log-level", "must be error, warn, info or debug");
-}
-
-
-static void
-tb_opt_name(const char *option, char **out, const char *text)
-{
-    const char  *p;
-
-    for (p = text; *p; p++) {
-        if (!isalnum((unsigned char) *p) && strchr("._:@-", *p) == NULL) {
-            tb_usage(option, "may have letters, digits and . _ : @ - only");
-        }
-    }
-
-    if (p == text || p - text > 64) {
-        tb_usage(option, "must have 1 to 64 characters");
-    }
-
-    tb_opt_text(out, text);
-}
-
-
-/* 1 if it was one of these */
-
-static int
-tb_opt_numbers(tb_options_t *opt, int c)
+tb_help(void)
 {
     size_t  i;
 
-    const struct {
-        int        option;
-        int       *value;
-        uint32_t   min;
-        uint32_t   max;
-    } numbers[] = {
-        { TB_OPT_SHARDS, &opt->shards, 1, TB_MAX_SHARDS },
-        { TB_OPT_KEEPALIVE, &opt->keepalive, 5, 65535 },
-        { TB_OPT_TTL, &opt->session_ttl, 300, 86400000 },
-        { TB_OPT_QOS, &opt->qos, 0, 1 },
-        { TB_OPT_CONCURRENCY, &opt->concurrency, 1, 10000 },
-        { TB_OPT_MAX_ANSWERS, &opt->max_answers, 1, 100000 },
-        { TB_OPT_MAX_RESPONSE, &opt->max_response, 1, TB_MAX_ANSWER_BYTES },
-        { TB_OPT_MAX_DEVICES, &opt->max_devices, 1, 10000000 },
-        { TB_OPT_DRAIN, &opt->drain, 0, 3600000 }
-    };
+    puts("Usage: tb-rpc-mqtt-bridge --name NAME [options]\n"
+         "\n"
+         "Delivers the RPC calls queued in Redis for bridge NAME to MQTT"
+         " devices.\n"
+         "Defaults are in brackets.");
 
-    for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        if (numbers[i].option == c) {
-            *numbers[i].value = tb_opt_int(tb_opt_option(c), optarg,
-                                           numbers[i].min, numbers[i].max);
-            return 1;
+    for (i = 0; i < TB_NOPTIONS; i++) {
+        if (tb_table[i].name == NULL) {
+            printf("\n%s\n", tb_table[i].arg);
+        } else {
+            tb_help_option(&tb_table[i]);
         }
     }
 
-    return 0;
+    puts("\n"
+         "  --help, --version\n"
+         "\n"
+         "SIGTERM, SIGINT: finish what is open and exit. SIGUSR1: log the"
+         " counters.\n"
+         "SIGHUP: read --devices again.");
+}
+
+
+static void
+tb_option(tb_options_t *opt, const char *where, const char *dashes,
+    const char *name, size_t len, const char *value)
+{
+    char         full[80];
+    size_t       i;
+    const char  *why;
+
+    snprintf(full, sizeof(full), "%s%.*s", dashes, len > 60 ? 60 : (int) len,
+             name);
+
+    for (i = 0; i < TB_NOPTIONS; i++) {
+        if (tb_table[i].name == NULL || strlen(tb_table[i].name) != len
+            || memcmp(tb_table[i].name, name, len) != 0)
+        {
+            continue;
+        }
+
+        if (value == NULL && tb_table[i].arg != NULL) {
+            tb_usage(where, full, "needs a value");
+        }
+
+        why = tb_table[i].set(opt, &tb_table[i], value ? value : "on");
+
+        if (why) {
+            tb_usage(where, full, why);
+        }
+
+        return;
+    }
+
+    tb_usage(where, full, "is not an option");
 }
 
 
 static int
-tb_opt_texts(tb_options_t *opt, int c)
+tb_is_switch(const char *name)
 {
-    switch (c) {
+    size_t  i;
 
-    case TB_OPT_NAME:
-        tb_opt_name("--name", &opt->name, optarg);
-        return 1;
-
-    case TB_OPT_REDIS_USER:
-        tb_opt_text(&opt->redis_user, optarg);
-        return 1;
-
-    case TB_OPT_PREFIX:
-        if (strpbrk(optarg, "{}") != NULL || strlen(optarg) > 64) {
-            tb_usage("--prefix", "must be at most 64 bytes without braces");
+    for (i = 0; i < TB_NOPTIONS; i++) {
+        if (tb_table[i].name && strcmp(tb_table[i].name, name) == 0) {
+            return tb_table[i].arg == NULL;
         }
-        tb_opt_text(&opt->prefix, optarg);
-        return 1;
-
-    case TB_OPT_CLIENT_ID:
-        if (*optarg == '\0') {
-            tb_usage("--client-id", "must not be empty");
-        }
-        tb_opt_text(&opt->client_id, optarg);
-        opt->keep_session = 1;
-        return 1;
-
-    case TB_OPT_MQTT_USER:
-        tb_opt_text(&opt->mqtt_user, optarg);
-        return 1;
-
-    case TB_OPT_ONLINE:
-        tb_opt_text(&opt->online, optarg);
-        return 1;
-
-    case TB_OPT_OFFLINE:
-        tb_opt_text(&opt->offline, optarg);
-        return 1;
-    }
-
-    return 0;
-}
-
-
-static int
-tb_opt_topics(tb_options_t *opt, int c)
-{
-    switch (c) {
-
-    case TB_OPT_REQUEST:
-        tb_opt_template("--request-topic", &opt->request, optarg, 0);
-        return 1;
-
-    case TB_OPT_RESPONSE:
-        tb_opt_template("--response-topic", &opt->response, optarg,
-                        TB_VAR(DEVICE_ID) | TB_VAR(REQUEST_ID));
-        return 1;
-
-    case TB_OPT_PRESENCE:
-        tb_opt_template("--presence-topic", &opt->presence, optarg,
-                        TB_VAR(DEVICE_ID));
-        return 1;
     }
 
     return 0;
@@ -437,144 +291,226 @@ tb_opt_topics(tb_options_t *opt, int c)
 
 
 static void
-tb_opt_one(tb_options_t *opt, int c)
+tb_config_line(tb_options_t *opt, const char *where, char *line)
 {
-    if (tb_opt_numbers(opt, c) || tb_opt_texts(opt, c)
-        || tb_opt_topics(opt, c))
+    char    *value, *end;
+    size_t   len;
+
+    line += strspn(line, " \t");
+    end = line + strlen(line);
+
+    while (end > line && isspace((unsigned char) end[-1])) {
+        *--end = '\0';
+    }
+
+    if (*line == '\0' || *line == '#') {
+        return;
+    }
+
+    len = strcspn(line, " \t");
+    value = line + len;
+    value += strspn(value, " \t");
+
+    if (len == 6 && memcmp(line, "config", 6) == 0) {
+        tb_usage(where, "config", "cannot be in a configuration file");
+    }
+
+    tb_option(opt, where, "", line, len, *value ? value : NULL);
+}
+
+
+static void
+tb_config(tb_options_t *opt, const char *path)
+{
+    int    n;
+    char   line[2048], where[512];
+    FILE  *f;
+
+    f = fopen(path, "r");
+    if (f == NULL) {
+        snprintf(line, sizeof(line), "cannot be read: %s", strerror(errno));
+        tb_usage(path, "", line);
+    }
+
+    for (n = 1; fgets(line, sizeof(line), f) != NULL; n++) {
+        snprintf(where, sizeof(where), "%s:%d: ", path, n);
+
+        if (strlen(line) == sizeof(line) - 1) {
+            tb_usage(where, "the line", "is too long");
+        }
+
+        tb_config_line(opt, where, line);
+    }
+
+    if (ferror(f)) {
+        snprintf(line, sizeof(line), ": cannot be read: %s",
+                 strerror(errno));
+        tb_usage(path, "", line);
+    }
+
+    fclose(f);
+}
+
+
+/* only --config and what needs no other option, or all the rest */
+
+static void
+tb_flags(tb_options_t *opt, int argc, char **argv, int first)
+{
+    int          i;
+    char        *value;
+    size_t       len;
+    const char  *name;
+
+    for (i = 1; i < argc; i++) {
+        name = argv[i] + 2;
+
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            tb_help();
+            exit(0);
+        }
+
+        if (strcmp(argv[i], "--version") == 0) {
+            puts("tb-rpc-mqtt-bridge " TB_VERSION);
+            exit(0);
+        }
+
+        if (strncmp(argv[i], "--", 2) != 0 || argv[i][2] == '\0') {
+            tb_usage("", argv[i], "is not an option");
+        }
+
+        len = strcspn(name, "=");
+        value = NULL;
+
+        if (name[len] == '=') {
+            value = argv[i] + 2 + len + 1;
+
+        } else if (!tb_is_switch(name) && i + 1 < argc) {
+            value = argv[++i];
+        }
+
+        if (first == (len == 6 && memcmp(name, "config", 6) == 0)) {
+            tb_option(opt, "", "--", name, len, value);
+        }
+    }
+}
+
+
+/* options that need each other */
+
+static void
+tb_check(tb_options_t *opt)
+{
+    unsigned  names;
+
+    names = opt->response.vars;
+
+    if (!opt->fixed) {
+        names &= opt->presence.vars;
+    }
+
+    if (opt->name == NULL) {
+        tb_usage("", "--name", "is missing");
+    }
+
+    if (opt->redis_user && !opt->redis_password) {
+        tb_usage("", "--redis-user", "needs --redis-password-file");
+    }
+
+    if (opt->mqtt_password && !opt->mqtt_user) {
+        tb_usage("", "--mqtt-password-file", "needs --mqtt-user");
+    }
+
+    if (!opt->cert != !opt->key) {
+        tb_usage("", "--cert and --key", "need each other");
+    }
+
+    if (!opt->tls && (opt->cafile || opt->capath || opt->cert)) {
+        tb_usage("", "--cafile, --capath, --cert and --key",
+                 "need an mqtts:// --broker");
+    }
+
+    if (!opt->tenant && !opt->devices
+        && (opt->gateway || !(names & TB_VAR(DEVICE_ID))))
     {
-        return;
-    }
-
-    switch (c) {
-
-    case TB_OPT_REDIS:
-        tb_opt_redis(opt, optarg);
-        return;
-
-    case TB_OPT_REDIS_PW:
-        tb_opt_secret("--redis-password-file", &opt->redis_password, optarg);
-        return;
-
-    case TB_OPT_BROKER:
-        tb_opt_broker(opt, optarg);
-        return;
-
-    case TB_OPT_MQTT_PW:
-        tb_opt_secret("--mqtt-password-file", &opt->mqtt_password, optarg);
-        return;
-
-    case TB_OPT_STATIC:
-        opt->fixed = 1;
-        return;
-
-    case TB_OPT_LOG:
-        tb_opt_level(optarg);
-        return;
-
-    case TB_OPT_HELP:
-        fputs(tb_help, stdout);
-        exit(0);
-
-    case TB_OPT_VERSION:
-        puts("tb-rpc-mqtt-bridge " TB_VERSION);
-        exit(0);
-
-    default:
-        fputs("tb-rpc-mqtt-bridge --help shows the options\n", stderr);
-        exit(2);
+        tb_usage("", opt->gateway ? "--gateway" : "{name} without {deviceId}",
+                 "needs --tenant or --devices, to know devices by name");
     }
 }
 
 
 static void
-tb_opt_defaults(tb_options_t *opt)
+tb_gateway_topic(tb_options_t *opt, tb_template_t *t, const char *last)
 {
-    unsigned  both;
+    char         topic[1100];
+    const char  *error;
 
-    both = TB_VAR(DEVICE_ID) | TB_VAR(REQUEST_ID);
+    snprintf(topic, sizeof(topic), "%.1030s/%s", opt->gateway_topic, last);
 
-    tb_opt_template("", &opt->request, TB_REQUEST, 0);
-    tb_opt_template("", &opt->response, TB_RESPONSE, both);
-    tb_opt_template("", &opt->presence, TB_PRESENCE, TB_VAR(DEVICE_ID));
+    tb_template_free(t);
 
-    tb_opt_text(&opt->prefix, "tb:");
-    tb_opt_text(&opt->redis_host, "127.0.0.1");
-    tb_opt_text(&opt->broker_host, "127.0.0.1");
-    tb_opt_text(&opt->online, "online");
-    tb_opt_text(&opt->offline, "offline");
-
-    opt->redis_port = 6379;
-    opt->broker_port = 1883;
-    opt->keepalive = 60;
-    opt->qos = 1;
-    opt->session_ttl = 60000;
-    opt->concurrency = 256;
-    opt->max_answers = 4096;
-    opt->max_response = 1048576;
-    opt->max_devices = 200000;
-    opt->drain = 5000;
+    if (tb_template_parse(t, topic, TB_VAR(GATEWAY), &error) != TB_OK) {
+        tb_usage("", "--gateway-topic", error);
+    }
 }
 
 
 void
 tb_options(tb_options_t *opt, int argc, char **argv)
 {
-    int  c;
+    size_t  i;
 
-    tb_opt_defaults(opt);
-
-    while ((c = getopt_long(argc, argv, "", tb_long, NULL)) != -1) {
-        tb_opt_one(opt, c);
+    for (i = 0; i < TB_NOPTIONS; i++) {
+        if (tb_table[i].value) {
+            tb_option(opt, "", "", tb_table[i].name,
+                      strlen(tb_table[i].name), tb_table[i].value);
+        }
     }
 
-    if (optind < argc) {
-        tb_usage(argv[optind], "is not an option");
+    tb_flags(opt, argc, argv, 1);
+
+    if (opt->config) {
+        tb_config(opt, opt->config);
     }
 
-    if (opt->name == NULL) {
-        tb_usage("--name", "is missing");
-    }
+    tb_flags(opt, argc, argv, 0);
+    tb_check(opt);
 
-    if (opt->redis_user && !opt->redis_password) {
-        tb_usage("--redis-user", "needs --redis-password-file");
-    }
+    tb_gateway_topic(opt, &opt->gateway_rpc, "rpc");
+    tb_gateway_topic(opt, &opt->gateway_connect, "connect");
+    tb_gateway_topic(opt, &opt->gateway_disconnect, "disconnect");
+    tb_gateway_topic(opt, &opt->gateway_status, "status");
 
-    if (opt->mqtt_password && !opt->mqtt_user) {
-        tb_usage("--mqtt-password-file", "needs --mqtt-user");
-    }
+    opt->keep_session = opt->client_id != NULL;
+    tb_log_level = opt->log_level;
 }
 
 
 void
 tb_options_free(tb_options_t *opt)
 {
-    int             i;
-    char           *texts[12];
-    tb_template_t  *templates[3];
+    size_t  i;
 
-    texts[0] = opt->name;
-    texts[1] = opt->prefix;
-    texts[2] = opt->redis_host;
-    texts[3] = opt->redis_unix;
-    texts[4] = opt->redis_user;
-    texts[5] = opt->redis_password;
-    texts[6] = opt->broker_host;
-    texts[7] = opt->client_id;
-    texts[8] = opt->mqtt_user;
-    texts[9] = opt->mqtt_password;
-    texts[10] = opt->online;
-    texts[11] = opt->offline;
+    char          **texts[] = {
+        &opt->name, &opt->prefix, &opt->config, &opt->redis_host,
+        &opt->redis_unix, &opt->redis_user, &opt->redis_password,
+        &opt->broker_host, &opt->cafile, &opt->capath, &opt->cert,
+        &opt->key, &opt->client_id, &opt->mqtt_user, &opt->mqtt_password,
+        &opt->online, &opt->offline, &opt->gateway_topic, &opt->devices,
+        &opt->tenant, &opt->metrics_file
+    };
 
-    for (i = 0; i < 12; i++) {
-        free(texts[i]);
+    tb_template_t  *templates[] = {
+        &opt->request, &opt->response, &opt->presence, &opt->gateway_rpc,
+        &opt->gateway_connect, &opt->gateway_disconnect,
+        &opt->gateway_status
+    };
+
+    for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        free(*texts[i]);
     }
 
-    templates[0] = &opt->request;
-    templates[1] = &opt->response;
-    templates[2] = &opt->presence;
-
-    for (i = 0; i < 3; i++) {
-        free(templates[i]->source);
-        free(templates[i]->subscription);
+    for (i = 0; i < sizeof(templates) / sizeof(templates[0]); i++) {
+        tb_template_free(templates[i]);
     }
 }

@@ -2,15 +2,13 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The payload of a presence message: online, 1, true, {"online":true}, and
- * with a session: online:<session>, {"online":true,"session":"..."}.
+ * The payload of a presence message: online, 1, true, {"online":true},
+ * {"state":"online"}, and with a session: online:<session>,
+ * {"online":true,"session":"..."}.
  */
 
 
 #include "bridge.h"
-
-#include <jansson.h>
-
 
 static int
 tb_presence_word(tb_bridge_t *b, const char *data, size_t len)
@@ -65,19 +63,27 @@ tb_presence_session(const char *data, size_t len, char *out)
 }
 
 
-/* {"online":true,"session":"..."} */
+/* {"online":true,"session":"..."}, {"state":"online"} */
 
 static int
-tb_presence_json(const char *data, size_t len, char *session)
+tb_presence_json(tb_bridge_t *b, const char *data, size_t len,
+    char *session)
 {
     int      rc;
-    json_t  *json, *online, *value;
+    json_t  *json, *online, *state, *value;
 
     json = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL);
     online = json_object_get(json, "online");
     value = json_object_get(json, "session");
 
+    state = json_object_get(json, "state");
+
     rc = json_is_boolean(online) ? json_is_true(online) : TB_ERROR;
+
+    if (online == NULL && json_is_string(state)) {
+        rc = tb_presence_word(b, json_string_value(state),
+                              json_string_length(state));
+    }
 
     if (json_is_string(value)
         && tb_presence_session(json_string_value(value),
@@ -93,16 +99,15 @@ tb_presence_json(const char *data, size_t len, char *session)
 
 
 int
-tb_presence_parse(tb_bridge_t *b, const struct mosquitto_message *msg,
-    char *session)
+tb_presence_parse(tb_bridge_t *b, tb_str_t *payload, char *session)
 {
     int          rc;
     size_t       len;
     const char  *data, *colon;
 
     session[0] = '\0';
-    data = msg->payload;
-    len = msg->payloadlen > 0 ? (size_t) msg->payloadlen : 0;
+    data = payload->data;
+    len = payload->len;
 
     if (len == 0) {
         /* the retained message was removed */
@@ -120,7 +125,7 @@ tb_presence_parse(tb_bridge_t *b, const struct mosquitto_message *msg,
     }
 
     if (data[0] == '{') {
-        return tb_presence_json(data, len, session);
+        return tb_presence_json(b, data, len, session);
     }
 
     colon = memchr(data, ':', len);

@@ -44,6 +44,8 @@ struct tb_device_s {
     char          id[TB_UUID_LEN + 1];
     char          given[TB_MAX_SESSION + 1];
     char          session[TB_MAX_SESSION + 1];
+    char         *gateway;             /* NULL: it is not behind one */
+    char         *name;                /* there */
 };
 
 
@@ -88,21 +90,32 @@ tb_device_beat(tb_bridge_t *b, tb_device_t *dev)
 
 
 static tb_device_t *
+tb_device_find(tb_bridge_t *b, const char *id)
+{
+    tb_device_t  *dev;
+
+    dev = b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
+
+    while (dev != NULL && strcmp(dev->id, id) != 0) {
+        dev = dev->chain;
+    }
+
+    return dev;
+}
+
+
+static tb_device_t *
 tb_device_get(tb_bridge_t *b, const char *id)
 {
     tb_device_t  *dev, **bucket;
 
+    dev = tb_device_find(b, id);
+
+    if (dev != NULL || b->ndevices == b->opt.max_devices) {
+        return dev;
+    }
+
     bucket = &b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
-
-    for (dev = *bucket; dev != NULL; dev = dev->chain) {
-        if (strcmp(dev->id, id) == 0) {
-            return dev;
-        }
-    }
-
-    if (b->ndevices == b->opt.max_devices) {
-        return NULL;
-    }
 
     dev = tb_alloc(sizeof(tb_device_t));
     strcpy(dev->id, id);
@@ -129,6 +142,8 @@ tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
 
     *p = dev->chain;
     b->ndevices--;
+    free(dev->gateway);
+    free(dev->name);
     free(dev);
 }
 
@@ -382,28 +397,32 @@ tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
 }
 
 
-void
-tb_presence_message(tb_bridge_t *b, const struct mosquitto_message *msg)
+static void
+tb_device_behind(tb_device_t *dev, const char *gateway, const char *name)
 {
-    int           online;
-    char          id[TB_UUID_LEN + 1], session[TB_MAX_SESSION + 1];
-    tb_str_t      values[TB_VAR_MAX], *device;
-    tb_device_t  *dev;
-
-    device = &values[TB_VAR_DEVICE_ID];
-    online = tb_presence_parse(b, msg, session);
-
-    if (online == TB_ERROR
-        || tb_template_match(&b->opt.presence, msg->topic, values) != TB_OK
-        || tb_uuid(device->data, device->len, id) != TB_OK)
+    if (dev->gateway && gateway && strcmp(dev->gateway, gateway) == 0
+        && strcmp(dev->name, name) == 0)
     {
-        b->count.presence_bad++;
-        tb_log(TB_LOG_WARN, "a message on %s is no presence: it needs a"
-               " device id and a payload as \"%s\" or \"%s\"",
-               tb_safe(msg->topic, strlen(msg->topic)), b->opt.online,
-               b->opt.offline);
         return;
     }
+
+    free(dev->gateway);
+    free(dev->name);
+    dev->gateway = NULL;
+    dev->name = NULL;
+
+    if (gateway) {
+        dev->gateway = tb_strndup(gateway, strlen(gateway));
+        dev->name = tb_strndup(name, strlen(name));
+    }
+}
+
+
+void
+tb_presence_set(tb_bridge_t *b, const char *id, int online,
+    const char *session, int live, const char *gateway, const char *name)
+{
+    tb_device_t  *dev;
 
     dev = tb_device_get(b, id);
 
@@ -417,7 +436,11 @@ tb_presence_message(tb_bridge_t *b, const struct mosquitto_message *msg)
     tb_log(TB_LOG_DEBUG, "device %s is %s", id,
            online ? "online" : "offline");
 
-    if (!tb_presence_update(b, dev, online, session, !msg->retain)) {
+    if (online) {
+        tb_device_behind(dev, gateway, name);
+    }
+
+    if (!tb_presence_update(b, dev, online, session, live)) {
         return;
     }
 
@@ -427,6 +450,75 @@ tb_presence_message(tb_bridge_t *b, const struct mosquitto_message *msg)
     }
 
     tb_list(b, dev, TB_LIST_DIRTY);
+}
+
+
+int
+tb_presence_gateway(tb_bridge_t *b, const char *id, const char **gateway,
+    const char **name)
+{
+    tb_device_t  *dev;
+
+    dev = tb_device_find(b, id);
+
+    if (dev == NULL || dev->gateway == NULL) {
+        return 0;
+    }
+
+    *gateway = dev->gateway;
+    *name = dev->name;
+
+    return 1;
+}
+
+
+void
+tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
+    void (*handler)(tb_bridge_t *b, const char *id))
+{
+    size_t        i;
+    tb_device_t  *dev;
+
+    for (i = 0; i < TB_BUCKETS; i++) {
+        for (dev = b->devices[i]; dev != NULL; dev = dev->chain) {
+            if (dev->gateway && dev->online
+                && strlen(dev->gateway) == gateway->len
+                && strncmp(dev->gateway, gateway->data ? gateway->data : "",
+                           gateway->len) == 0)
+            {
+                handler(b, dev->id);
+            }
+        }
+    }
+}
+
+
+static void
+tb_presence_found(tb_bridge_t *b, tb_message_t *msg, const char *id)
+{
+    int   online;
+    char  session[TB_MAX_SESSION + 1];
+
+    online = tb_presence_parse(b, &msg->payload, session);
+
+    tb_presence_set(b, id, online, session, !msg->retain, NULL, NULL);
+}
+
+
+void
+tb_presence_message(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values)
+{
+    char  session[TB_MAX_SESSION + 1];
+
+    if (tb_presence_parse(b, &msg->payload, session) == TB_ERROR
+        || tb_message_device(b, msg, values, tb_presence_found) != TB_OK)
+    {
+        b->count.presence_bad++;
+        tb_log(TB_LOG_WARN, "a message on %s is no presence: it needs a"
+               " device id and a payload as \"%s\" or \"%s\"",
+               tb_safe(msg->topic, strlen(msg->topic)), b->opt.online,
+               b->opt.offline);
+    }
 }
 
 
@@ -443,7 +535,7 @@ tb_presence_run(tb_bridge_t *b)
     while (b->mqtt_up && b->beat_head && b->beat_head->due <= now) {
         dev = b->beat_head;
 
-        if (dev->epoch == b->epoch) {
+        if (dev->epoch == b->epoch || dev->gateway) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
         } else if (now - b->mqtt_since < TB_GRACE) {
@@ -483,6 +575,8 @@ tb_presence_free(tb_bridge_t *b)
         while (b->devices[i] != NULL) {
             dev = b->devices[i];
             b->devices[i] = dev->chain;
+            free(dev->gateway);
+            free(dev->name);
             free(dev);
         }
     }

@@ -18,7 +18,8 @@ static const struct {
     { "requestId", TB_VAR_REQUEST_ID },
     { "name", TB_VAR_NAME },
     { "tenantId", TB_VAR_TENANT_ID },
-    { "method", TB_VAR_METHOD }
+    { "method", TB_VAR_METHOD },
+    { "gateway", TB_VAR_GATEWAY }
 };
 
 
@@ -153,6 +154,15 @@ tb_template_parse(tb_template_t *t, const char *source, unsigned allowed,
     t->subscription = tb_template_subscription(t->source);
 
     return TB_OK;
+}
+
+
+void
+tb_template_free(tb_template_t *t)
+{
+    free(t->source);
+    free(t->subscription);
+    memset(t, 0, sizeof(tb_template_t));
 }
 
 

@@ -489,6 +489,7 @@ invalid:
 static ngx_int_t
 ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held, ngx_str_t *word)
 {
+    ngx_str_t               text;
     ngx_http_request_t     *r;
     ngx_http_tb_rpc_ctx_t  *ctx;
 
@@ -509,9 +510,14 @@ ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held, ngx_str_t *word)
                                            NULL);
     }
 
-    if (ngx_http_tb_rpc_word(word, "pending")
-        || ngx_http_tb_rpc_word(word, "records"))
-    {
+    if (ngx_http_tb_rpc_word(word, "records")) {
+        ngx_str_set(&text, "of its records too many are kept");
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_TOO_MANY_PENDING,
+                                           &text);
+    }
+
+    if (ngx_http_tb_rpc_word(word, "pending")) {
         return ngx_http_tb_rpc_send_result(r, ctx,
                                            NGX_HTTP_TB_RPC_TOO_MANY_PENDING,
                                            NULL);

@@ -269,8 +269,9 @@ ngx_http_tb_rpc_set_additional_info(ngx_http_tb_rpc_body_t *body)
 static ngx_int_t
 ngx_http_tb_rpc_set_request_uuid(ngx_http_tb_rpc_body_t *body)
 {
-    u_char     *p;
-    ngx_str_t   text;
+    u_char                       *p;
+    ngx_str_t                     text;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
 
     ngx_str_null(&body->call->request_uuid);
 
@@ -296,8 +297,20 @@ ngx_http_tb_rpc_set_request_uuid(ngx_http_tb_rpc_body_t *body)
         return NGX_DECLINED;
     }
 
-    body->call->request_uuid.data = p;
-    body->call->request_uuid.len = NGX_HTTP_TB_RPC_UUID_LEN;
+    text.data = p;
+    text.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    /* GET and DELETE would take it for an rpcId */
+
+    mcf = ngx_http_get_module_main_conf(body->request,
+                                        ngx_http_tb_rpc_module);
+
+    if (ngx_http_tb_rpc_id_shard(mcf, &text) != NGX_DECLINED) {
+        body->must = "a UUID of the client's own, not shaped like an rpcId";
+        return NGX_DECLINED;
+    }
+
+    body->call->request_uuid = text;
 
     return NGX_OK;
 }

@@ -72,7 +72,7 @@ static ngx_http_tb_rpc_outcome_t  ngx_http_tb_rpc_outcomes[] = {
       "The answer of the device is too large" },
 
     { 429, 429, NGX_HTTP_TB_RPC_TOO_MANY, 1, 0,
-      "Too many calls are pending for the device" },
+      "Too many calls for the device" },
 
     { 503, 503, NGX_HTTP_TB_RPC_GENERAL, 1, 0,
       "Too many calls are waiting for an answer" },

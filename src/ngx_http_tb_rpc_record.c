@@ -145,14 +145,19 @@ ngx_int_t
 ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
     ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
 {
+    ngx_uint_t                        flags;
     ngx_http_tb_rpc_query_command_t  *qc;
+
+    /* a DELETE that is repeated does not find what it has deleted */
+
+    flags = (q->request->method == NGX_HTTP_DELETE) ? 0 : NGX_TB_REDIS_REPEAT;
 
     qc = &q->commands[q->ncommands];
 
     qc->query = q;
     qc->command = ngx_tb_redis_command(&q->worker->redis, argv, argc,
                                      q->worker->conf->redis->command_timeout,
-                                       NGX_TB_REDIS_REPEAT, handler, qc);
+                                       flags, handler, qc);
     if (qc->command == NULL) {
         return NGX_DECLINED;
     }
@@ -211,6 +216,15 @@ ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q, ngx_uint_t status,
     ngx_http_set_log_request(c->log, q->request);
 
     q->ctx->redis_time = ngx_current_msec - q->ctx->redis_start;
+
+    if (status == NGX_TB_REDIS_LOST
+        && q->request->method == NGX_HTTP_DELETE)
+    {
+        *rc = ngx_http_tb_rpc_send_result(q->request, q->ctx,
+                                          NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+                                          NULL);
+        return NGX_DECLINED;
+    }
 
     if (status != NGX_TB_REDIS_REPLY) {
         *rc = ngx_http_tb_rpc_unavailable(q);

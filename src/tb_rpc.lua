@@ -64,6 +64,7 @@ local STATUS = { [0] = 'QUEUED', 'SENT', 'DELIVERED', 'SUCCESSFUL',
 
 local BAND = 4398046511104      -- 2^42, between two statuses of the index
 local IDS = 2147483648          -- 2^31
+local AHEAD = 134217728         -- 2^27, ids given ahead of their time
 
 local NO_CUSTOMER = '13814000-1dd2-11b2-8080-808080808080'
 
@@ -396,15 +397,6 @@ local function queue(x)
 end
 
 
--- under a sequential strategy: is there a call that has the turn?
-
-local function turn_taken(x)
-    local turn = device(x).turn
-
-    return turn and call('HEXISTS', x.inflight, turn) == 1
-end
-
-
 local function take_turn(x, rid)
     if strategy(x) ~= 'burst' then
         call('HSET', x.key, 'turn', rid)
@@ -499,6 +491,18 @@ local function open_call(x, rid)
     end
 
     return c
+end
+
+
+-- under a sequential strategy: does a call have the turn?
+
+local function turn_taken(x)
+    local turn = device(x).turn
+    local c = turn and open_call(x, turn)
+
+    -- the strategy may have changed since the call was pushed
+
+    return c and (c.state ~= 'd' or strategy(x) == 'response')
 end
 
 
@@ -633,11 +637,11 @@ local function trim(x, key)
 end
 
 
-local function take_back(x, c)
-    if c.state == 'p' then
+local function take_back(x, c, from)
+    if from == 'p' then
         call('LREM', x.pending, 1, c.rid)
 
-    elseif c.state == 'q' and device(x) and device(x).bridge then
+    elseif from == 'q' and device(x) and device(x).bridge then
         trim(x, queue(x))
     end
 end
@@ -928,7 +932,7 @@ local function close(x, c)
         call('ZREM', x.due, c.due)
     end
 
-    take_back(x, c)
+    take_back(x, c, c.state)
     drop_turn(x, c.rid)
     release(x, RELEASE_NEXT)
 end
@@ -1194,9 +1198,8 @@ end
 
 local function next_id(last, now)
     local id = now % IDS
-    local ahead = (id - last) % IDS
 
-    if ahead == 0 or ahead >= IDS / 2 then
+    if last and (last - id) % IDS < AHEAD then
         id = (last + 1) % IDS
     end
 
@@ -1345,7 +1348,7 @@ end
 -- cost more than all the rest.
 
 local function create_open(x, c, a, word)
-    local rid = next_id(tonumber(x.device.last or 0) or 0, x.now)
+    local rid = next_id(tonumber(x.device.last or nil), x.now)
     local queued = word == 'queued'
     local light = c.kind == 'L'
     local expiry = c.expiry_text
@@ -1711,12 +1714,10 @@ end
 
 local function delivered_two_way(x, c, r)
     local how = strategy(x)
-
-    if c.state ~= 'x' then
-        take_back(x, c)
-    end
+    local from = c.state
 
     store(x, c, 'd', '')
+    take_back(x, c, from)
 
     if r then
         set_status(x, c, r.created, DELIVERED)
@@ -2728,12 +2729,13 @@ local function tick_session(x)
 end
 
 
--- has the turn too long; the caller goes on waiting for the answer
+-- Has the turn too long; the caller goes on waiting for the answer.  Under
+-- another strategy than at its push the calls behind it may be free to go.
 
 local function tick_turn(x, c, how, ms)
     local d = device(x)
 
-    if strategy(x) ~= how or not d or d.turn ~= c.rid then
+    if not d or d.turn ~= c.rid then
         due_within(x, c)
         return
     end
@@ -2743,9 +2745,15 @@ local function tick_turn(x, c, how, ms)
         return
     end
 
-    store(x, c, 'x')
+    if strategy(x) == how then
+        store(x, c, 'x')
+        drop_turn(x, c.rid)
+
+    elseif c.state == 'd' then
+        drop_turn(x, c.rid)
+    end
+
     due_within(x, c)
-    drop_turn(x, c.rid)
     release(x, RELEASE_NEXT)
 end
 
@@ -2855,6 +2863,9 @@ local function tick_persistent(prefix, id, now)
         else
             due_within(x, c, c.time + set.response_timeout - now)
         end
+
+    elseif c.state == 'd' then
+        tick_turn(x, c, 'response', set.response_timeout)
 
     else
         due_within(x, c)

@@ -22,8 +22,8 @@ use TB::Env qw(root build scratch file_in free_port wait_for scaled);
 use TB::RedisServer;
 
 my $TENANT = '7e000000-0000-11ee-8000-00000000000a';
-my $bin = build() . '/tb-rpc-mqtt-bridge';
-my $demo = build() . '/tb-rpc-demo-device';
+my $bin = $ENV{TB_BRIDGE} || build() . '/tb-rpc-mqtt-bridge';
+my $demo = $ENV{TB_DEVICE} || build() . '/tb-rpc-demo-device';
 my $admin = root() . '/tools/tb-rpc-admin';
 my @valgrind = ($ENV{TB_MODE} || '') eq 'valgrind'
     ? qw(valgrind -q --error-exitcode=99 --leak-check=full

@@ -209,8 +209,30 @@ sub http_request {
     my %got = map { /^([^:]+):\s*(.*)$/ ? (lc $1, $2) : () } @lines;
     my ($status) = ($line || '') =~ m{^HTTP/1\.\d (\d+)};
 
+    $text = unchunked($text)
+        if defined $text && ($got{'transfer-encoding'} || '') eq 'chunked';
+
     return { status => $status || 0, headers => \%got,
              body => defined $text ? $text : '' };
+}
+
+
+sub unchunked {
+    my ($text) = @_;
+
+    my ($pos, $body) = (0, '');
+
+    while (substr($text, $pos, 20) =~ /^([0-9a-f]+)\r\n/i) {
+        my $length = hex $1;
+
+        return $body if $length == 0;
+
+        $pos += 2 + length $1;
+        $body .= substr $text, $pos, $length;
+        $pos += $length + 2;
+    }
+
+    return "$body ... cut off";
 }
 
 

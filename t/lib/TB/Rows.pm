@@ -62,7 +62,8 @@ sub convert {
 
     } elsif (defined $block->requests) {
         for (rows($block->requests)) {
-            my ($line, $body) = $_->[0] =~ /^(\S+ \S+)(?: (.*))?$/s;
+            my ($line, $body) = TB::Fixture::expand($_->[0])
+                                =~ /^(\S+ \S+)(?: (.*))?$/s;
 
             push @requests, defined $body ? "$line\n$body" : $line;
             push @answers, $_->[1];

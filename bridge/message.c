@@ -1,0 +1,149 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Messages of devices, and the wait for the device that a name in a topic
+ * stands for.
+ */
+
+
+#include "bridge.h"
+
+
+typedef struct {
+    tb_message_pt   handler;
+    tb_message_t   *msg;
+    size_t          cost;
+} tb_deferred_t;
+
+
+size_t
+tb_message_size(tb_message_t *msg)
+{
+    return sizeof(tb_message_t) + strlen(msg->topic) + 1 + msg->payload.len
+           + 1 + msg->correlation.len + 1;
+}
+
+
+tb_message_t *
+tb_message_copy(tb_message_t *msg)
+{
+    char          *p;
+    size_t         len;
+    tb_message_t  *copy;
+
+    copy = tb_alloc(tb_message_size(msg));
+    *copy = *msg;
+    p = (char *) (copy + 1);
+
+    len = strlen(msg->topic) + 1;
+    memcpy(p, msg->topic, len);
+    copy->topic = p;
+    p += len;
+
+    memcpy(p, msg->payload.data, msg->payload.len);
+    copy->payload.data = p;
+    p += msg->payload.len + 1;
+
+    if (msg->correlation.data) {
+        memcpy(p, msg->correlation.data, msg->correlation.len);
+        copy->correlation.data = p;
+    }
+
+    return copy;
+}
+
+
+static void
+tb_message_found(tb_bridge_t *b, void *data, const char *id)
+{
+    tb_deferred_t  *d = data;
+
+    b->nanswers--;
+    b->answer_bytes -= d->cost;
+
+    if (id == NULL) {
+        b->count.names_unknown++;
+        tb_log(TB_LOG_DEBUG, "a message on %s is of no device that is known"
+               " by name", tb_safe(d->msg->topic, strlen(d->msg->topic)));
+
+    } else {
+        d->handler(b, d->msg, id);
+    }
+
+    free(d->msg);
+    free(d);
+}
+
+
+void
+tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
+    tb_str_t *name, tb_message_pt handler)
+{
+    tb_deferred_t  *d;
+
+    /* counted with the answers, so that the broker is not read meanwhile */
+
+    d = tb_alloc(sizeof(tb_deferred_t));
+    d->handler = handler;
+    d->msg = tb_message_copy(msg);
+    d->cost = sizeof(tb_deferred_t) + tb_message_size(msg);
+
+    b->nanswers++;
+    b->answer_bytes += d->cost;
+
+    tb_name_find(b, tenant, name, tb_message_found, d);
+}
+
+
+int
+tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
+    tb_message_pt handler)
+{
+    char       id[TB_UUID_LEN + 1], tenant[TB_UUID_LEN + 1];
+    int        has;
+    tb_str_t  *v;
+
+    v = &values[TB_VAR_DEVICE_ID];
+
+    if (v->data != NULL) {
+        if (tb_uuid(v->data, v->len, id) != TB_OK) {
+            return TB_ERROR;
+        }
+
+        handler(b, msg, id);
+        return TB_OK;
+    }
+
+    v = &values[TB_VAR_TENANT_ID];
+    has = v->data != NULL;
+
+    if (has && tb_uuid(v->data, v->len, tenant) != TB_OK) {
+        return TB_ERROR;
+    }
+
+    tb_message_named(b, msg, has ? tenant : NULL, &values[TB_VAR_NAME],
+                     handler);
+
+    return TB_OK;
+}
+
+
+void
+tb_message(tb_bridge_t *b, tb_message_t *msg)
+{
+    tb_str_t  values[TB_VAR_MAX];
+
+    if (b->opt.gateway && tb_gateway_message(b, msg)) {
+        return;
+    }
+
+    if (!b->opt.fixed
+        && tb_template_match(&b->opt.presence, msg->topic, values) == TB_OK)
+    {
+        tb_presence_message(b, msg, values);
+        return;
+    }
+
+    tb_answer_message(b, msg);
+}

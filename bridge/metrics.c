@@ -1,0 +1,161 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The counters: a line in the log, and a file for Prometheus' textfile
+ * collector, which is replaced as a whole.
+ */
+
+
+#include "bridge.h"
+
+#include <stddef.h>
+
+
+#define TB_METRICS_INTERVAL  10000
+
+#define TB_COUNTER(name, help)  { #name, offsetof(tb_counters_t, name), help }
+
+
+static const struct {
+    const char  *name;
+    size_t       offset;
+    const char  *help;
+} tb_counter_table[] = {
+    TB_COUNTER(popped, "Calls taken from the queues"),
+    TB_COUNTER(malformed, "Queue items that were no calls"),
+    TB_COUNTER(dropped, "Calls that were no longer wanted when claimed"),
+    TB_COUNTER(published, "Messages published to devices"),
+    TB_COUNTER(delivered, "Calls acknowledged by the broker"),
+    TB_COUNTER(failed, "Calls that can never be delivered"),
+    TB_COUNTER(given_up, "Calls in hand at too many broken connections"),
+    TB_COUNTER(timeouts, "Calls without a PUBACK in time"),
+    TB_COUNTER(unheard, "Calls that no client was subscribed to"),
+    TB_COUNTER(answers, "Answers passed on"),
+    TB_COUNTER(answers_late, "Answers late, repeated or to no call"),
+    TB_COUNTER(answers_bad, "Answers refused"),
+    TB_COUNTER(answers_lost, "Answers lost"),
+    TB_COUNTER(presence_bad, "Presence messages refused"),
+    TB_COUNTER(gateway_bad, "Messages of gateways refused"),
+    TB_COUNTER(names_unknown, "Messages of devices whose name is unknown"),
+    TB_COUNTER(redis_errors, "Error replies of Redis"),
+    TB_COUNTER(reconnects, "Connections to the broker begun")
+};
+
+#define TB_NCOUNTERS  (sizeof(tb_counter_table) / sizeof(tb_counter_table[0]))
+
+
+static unsigned long long
+tb_counter(tb_bridge_t *b, size_t i)
+{
+    return *(uint64_t *) ((char *) &b->count + tb_counter_table[i].offset);
+}
+
+
+void
+tb_counters(tb_bridge_t *b)
+{
+    char    line[1536];
+    size_t  i, n;
+
+    for (i = 0, n = 0; i < TB_NCOUNTERS; i++) {
+        n += snprintf(line + n, sizeof(line) - n, " %s=%llu",
+                      tb_counter_table[i].name, tb_counter(b, i));
+    }
+
+    tb_log(TB_LOG_INFO, "counters:%s open=%d devices=%d", line, b->ncalls,
+           b->ndevices);
+}
+
+
+static void
+tb_metrics_gauge(tb_bridge_t *b, FILE *f, const char *name, int value,
+    const char *help)
+{
+    fprintf(f, "# HELP tb_rpc_bridge_%s %s.\n# TYPE tb_rpc_bridge_%s gauge\n"
+            "tb_rpc_bridge_%s{bridge=\"%s\"} %d\n", name, help, name, name,
+            b->opt.name, value);
+}
+
+
+static int
+tb_metrics_write(tb_bridge_t *b, const char *path)
+{
+    FILE    *f;
+    size_t   i;
+
+    f = fopen(path, "w");
+    if (f == NULL) {
+        return TB_ERROR;
+    }
+
+    for (i = 0; i < TB_NCOUNTERS; i++) {
+        fprintf(f, "# HELP tb_rpc_bridge_%s_total %s.\n"
+                "# TYPE tb_rpc_bridge_%s_total counter\n"
+                "tb_rpc_bridge_%s_total{bridge=\"%s\"} %llu\n",
+                tb_counter_table[i].name, tb_counter_table[i].help,
+                tb_counter_table[i].name, tb_counter_table[i].name,
+                b->opt.name, tb_counter(b, i));
+    }
+
+    tb_metrics_gauge(b, f, "open_calls", b->ncalls, "Calls in hand");
+    tb_metrics_gauge(b, f, "devices", b->ndevices, "Devices present");
+    tb_metrics_gauge(b, f, "waiting_answers", b->nanswers,
+                     "Answers that Redis has not taken yet");
+    tb_metrics_gauge(b, f, "broker_up", b->mqtt_up,
+                     "Whether there is a connection to the broker");
+    tb_metrics_gauge(b, f, "redis_up", b->cmd.state == TB_REDIS_READY,
+                     "Whether there is a connection to Redis");
+
+    i = ferror(f);
+
+    return fclose(f) == 0 && !i ? TB_OK : TB_ERROR;
+}
+
+
+static void
+tb_metrics_file(tb_bridge_t *b)
+{
+    char  *path;
+
+    path = tb_alloc(strlen(b->opt.metrics_file) + 32);
+    sprintf(path, "%s.%ld", b->opt.metrics_file, (long) getpid());
+
+    if (tb_metrics_write(b, path) == TB_OK
+        && rename(path, b->opt.metrics_file) == 0)
+    {
+        b->metrics_failed = 0;
+
+    } else {
+        tb_log(b->metrics_failed ? TB_LOG_DEBUG : TB_LOG_ERROR,
+               "--metrics-file %s cannot be written: %s",
+               b->opt.metrics_file, strerror(errno));
+        b->metrics_failed = 1;
+        unlink(path);
+    }
+
+    free(path);
+}
+
+
+void
+tb_metrics_run(tb_bridge_t *b)
+{
+    int64_t  now;
+
+    now = tb_now();
+
+    if (b->opt.metrics_file && now >= b->metrics_at) {
+        b->metrics_at = now + TB_METRICS_INTERVAL;
+        tb_metrics_file(b);
+    }
+
+    if (b->opt.stats_interval && now >= b->stats_at) {
+
+        if (b->stats_at) {
+            tb_counters(b);
+        }
+
+        b->stats_at = now + b->opt.stats_interval * 1000LL;
+    }
+}

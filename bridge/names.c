@@ -1,0 +1,458 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Device names.  Those of --devices are all in memory; those of Redis (a hash
+ * for each tenant, kept by tb-rpc-admin) are asked for one by one and
+ * remembered for a minute, what is not there for five seconds.
+ */
+
+
+#include "bridge.h"
+
+
+#define TB_NAME_BUCKETS  65536
+#define TB_NAME_TTL      60000
+#define TB_NAME_MISSING  5000
+
+
+/* a line of the file */
+
+struct tb_named_s {
+    tb_named_t  *by_name;
+    tb_named_t  *by_id;
+    char         id[TB_UUID_LEN + 1];
+    char         name[1];
+};
+
+
+typedef struct tb_asker_s  tb_asker_t;
+
+struct tb_asker_s {
+    tb_asker_t          *next;
+    tb_name_handler_pt   handler;
+    void                *data;
+};
+
+
+/* a name in Redis: in the order of their use, the latest last */
+
+struct tb_name_s {
+    tb_name_t    *chain;
+    tb_name_t    *prev;
+    tb_name_t    *next;
+    tb_asker_t   *head;                /* wait for the reply */
+    tb_asker_t  **tail;
+    int           asked;
+    int64_t       until;
+    char          tenant[TB_UUID_LEN + 1];
+    char          id[TB_UUID_LEN + 1]; /* empty: there is none */
+    char          name[1];
+};
+
+
+static tb_named_t **
+tb_named_bucket(tb_named_t **table, const char *text, size_t len)
+{
+    return &table[tb_crc32(text, len) % TB_NAME_BUCKETS];
+}
+
+
+static tb_named_t *
+tb_named_find(tb_bridge_t *b, const char *name, size_t len)
+{
+    tb_named_t  *n;
+
+    if (b->named == NULL) {
+        return NULL;
+    }
+
+    n = *tb_named_bucket(b->named, name, len);
+
+    while (n && (strlen(n->name) != len || memcmp(n->name, name, len) != 0)) {
+        n = n->by_name;
+    }
+
+    return n;
+}
+
+
+const char *
+tb_name_of(tb_bridge_t *b, const char *id)
+{
+    tb_named_t  *n;
+
+    if (b->named == NULL) {
+        return NULL;
+    }
+
+    n = *tb_named_bucket(b->named_ids, id, TB_UUID_LEN);
+
+    while (n && strcmp(n->id, id) != 0) {
+        n = n->by_id;
+    }
+
+    return n ? n->name : NULL;
+}
+
+
+/* name,deviceId with the usual quotes; the name is unquoted in place */
+
+static const char *
+tb_named_line(char *line, char **name, char *id)
+{
+    char  *p, *out;
+
+    p = line;
+    *name = out = line;
+
+    if (*p == '"') {
+        for (p++; *p && (*p != '"' || p[1] == '"'); p++) {
+            p += *p == '"';
+            *out++ = *p;
+        }
+
+        if (*p++ != '"') {
+            return "a quote that does not end";
+        }
+
+    } else {
+        out = p += strcspn(p, ",");
+    }
+
+    if (*p++ != ',') {
+        return "it is not name,deviceId";
+    }
+
+    *out = '\0';
+    p += strspn(p, " \t\"");
+
+    if (out == line || out - line > TB_MAX_NAME) {
+        return "the name is empty or too long";
+    }
+
+    return tb_uuid(p, strcspn(p, " \t\","), id) == TB_OK
+           ? NULL : "the device id is not a UUID";
+}
+
+
+static void
+tb_named_free(tb_named_t **table)
+{
+    size_t       i;
+    tb_named_t  *n;
+
+    for (i = 0; table && i < TB_NAME_BUCKETS; i++) {
+        while (table[i] != NULL) {
+            n = table[i];
+            table[i] = n->by_name;
+            free(n);
+        }
+    }
+
+    free(table);
+}
+
+
+static void
+tb_named_add(tb_bridge_t *b, const char *name, const char *id)
+{
+    size_t        len;
+    tb_named_t   *n, **bucket;
+
+    len = strlen(name);
+
+    n = tb_alloc(sizeof(tb_named_t) + len);
+    memcpy(n->name, name, len + 1);
+    strcpy(n->id, id);
+
+    bucket = tb_named_bucket(b->named, name, len);
+    n->by_name = *bucket;
+    *bucket = n;
+
+    bucket = tb_named_bucket(b->named_ids, id, TB_UUID_LEN);
+    n->by_id = *bucket;
+    *bucket = n;
+
+    b->nnamed++;
+}
+
+
+static void
+tb_named_read(tb_bridge_t *b, FILE *f)
+{
+    int          n;
+    char         line[1024], id[TB_UUID_LEN + 1], *name;
+    const char  *error;
+
+    for (n = 1; fgets(line, sizeof(line), f) != NULL; n++) {
+        line[strcspn(line, "\r\n")] = '\0';
+
+        if (line[0] == '\0' || line[0] == '#') {
+            continue;
+        }
+
+        error = tb_named_line(line, &name, id);
+
+        if (error == NULL && tb_named_find(b, name, strlen(name))) {
+            error = "the name is there twice";
+        }
+
+        if (error == NULL && b->nnamed == b->opt.max_devices) {
+            tb_log(TB_LOG_ERROR, "%s:%d: beyond --max-devices %d, the rest"
+                   " is ignored", b->opt.devices, n, b->opt.max_devices);
+            return;
+        }
+
+        if (error == NULL) {
+            tb_named_add(b, name, id);
+
+        } else if (n > 1 || strncmp(line, "name", 4) != 0) {
+            tb_log(TB_LOG_ERROR, "%s:%d: ignored: %s", b->opt.devices, n,
+                   error);
+        }
+    }
+}
+
+
+int
+tb_names_load(tb_bridge_t *b)
+{
+    FILE  *f;
+
+    if (b->opt.devices == NULL) {
+        return TB_OK;
+    }
+
+    f = fopen(b->opt.devices, "r");
+
+    if (f == NULL) {
+        tb_log(TB_LOG_ERROR, "--devices %s cannot be read: %s",
+               b->opt.devices, strerror(errno));
+        return TB_ERROR;
+    }
+
+    tb_named_free(b->named);
+    free(b->named_ids);
+
+    b->named = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
+    b->named_ids = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
+    b->nnamed = 0;
+
+    tb_named_read(b, f);
+    fclose(f);
+
+    tb_log(TB_LOG_INFO, "%s: %d names", b->opt.devices, b->nnamed);
+
+    return TB_OK;
+}
+
+
+static tb_name_t **
+tb_name_bucket(tb_bridge_t *b, const char *name, size_t len)
+{
+    return &b->names[tb_crc32(name, len) % TB_NAME_BUCKETS];
+}
+
+
+/* the latest is the last */
+
+static void
+tb_name_order(tb_bridge_t *b, tb_name_t *n, int in)
+{
+    if (n->prev || n->next || b->name_head == n) {
+        *(n->prev ? &n->prev->next : &b->name_head) = n->next;
+        *(n->next ? &n->next->prev : &b->name_tail) = n->prev;
+    }
+
+    n->prev = n->next = NULL;
+
+    if (in) {
+        n->prev = b->name_tail;
+        *(b->name_tail ? &b->name_tail->next : &b->name_head) = n;
+        b->name_tail = n;
+    }
+}
+
+
+static void
+tb_name_drop(tb_bridge_t *b, tb_name_t *n)
+{
+    tb_name_t  **p;
+
+    tb_name_order(b, n, 0);
+
+    p = tb_name_bucket(b, n->name, strlen(n->name));
+
+    while (*p != n) {
+        p = &(*p)->chain;
+    }
+
+    *p = n->chain;
+    b->nnames--;
+    free(n);
+}
+
+
+static tb_name_t *
+tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
+{
+    tb_name_t  *n, **bucket;
+
+    if (b->names == NULL) {
+        b->names = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_name_t *));
+    }
+
+    bucket = tb_name_bucket(b, name->data, name->len);
+
+    for (n = *bucket; n != NULL; n = n->chain) {
+        if (strlen(n->name) == name->len
+            && memcmp(n->name, name->data, name->len) == 0
+            && strcmp(n->tenant, tenant) == 0)
+        {
+            return n;
+        }
+    }
+
+    if (b->nnames == b->opt.max_devices) {
+        if (b->name_head->asked) {
+            return NULL;
+        }
+
+        tb_name_drop(b, b->name_head);
+    }
+
+    n = tb_alloc(sizeof(tb_name_t) + name->len);
+    memcpy(n->name, name->data, name->len);
+    strcpy(n->tenant, tenant);
+    n->tail = &n->head;
+
+    bucket = tb_name_bucket(b, name->data, name->len);
+    n->chain = *bucket;
+    *bucket = n;
+    b->nnames++;
+
+    return n;
+}
+
+
+static void
+tb_name_reply(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_name_t   *n = data;
+    tb_asker_t  *asker;
+
+    n->asked = 0;
+    n->id[0] = '\0';
+    n->until = tb_now() + TB_NAME_MISSING;
+
+    if (reply->type == REDIS_REPLY_STRING
+        && tb_uuid(reply->str, reply->len, n->id) == TB_OK)
+    {
+        n->until = tb_now() + TB_NAME_TTL;
+
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(TB_LOG_ERROR, "the name \"%s\" cannot be looked up: %s",
+               tb_safe(n->name, strlen(n->name)),
+               tb_safe(reply->str, reply->len));
+    }
+
+    while (n->head != NULL) {
+        asker = n->head;
+        n->head = asker->next;
+        asker->handler(b, asker->data, n->id[0] ? n->id : NULL);
+        free(asker);
+    }
+
+    n->tail = &n->head;
+}
+
+
+static void
+tb_name_ask(tb_bridge_t *b, tb_name_t *n)
+{
+    char         key[256];
+    const char  *argv[3];
+
+    snprintf(key, sizeof(key), "%s{s%u}:names:%s", b->opt.prefix,
+             (unsigned) (tb_crc32(n->tenant, TB_UUID_LEN)
+                         % (uint32_t) b->shards), n->tenant);
+
+    argv[0] = "HGET";
+    argv[1] = key;
+    argv[2] = n->name;
+
+    n->asked = 1;
+    tb_command(b, tb_name_reply, n, 1, 3, argv, NULL);
+}
+
+
+void
+tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
+    tb_name_handler_pt handler, void *data)
+{
+    tb_name_t   *n;
+    tb_asker_t  *asker;
+    tb_named_t  *named;
+
+    named = tb_named_find(b, name->data, name->len);
+
+    if (named != NULL) {
+        handler(b, data, named->id);
+        return;
+    }
+
+    tenant = tenant ? tenant : b->opt.tenant;
+    n = NULL;
+
+    if (tenant && b->shards && name->len && name->len <= TB_MAX_NAME
+        && memchr(name->data, '\0', name->len) == NULL)
+    {
+        n = tb_name_get(b, tenant, name);
+    }
+
+    if (n == NULL) {
+        handler(b, data, NULL);
+        return;
+    }
+
+    tb_name_order(b, n, 1);
+
+    if (!n->asked && tb_now() < n->until) {
+        handler(b, data, n->id[0] ? n->id : NULL);
+        return;
+    }
+
+    asker = tb_alloc(sizeof(tb_asker_t));
+    asker->handler = handler;
+    asker->data = data;
+    *n->tail = asker;
+    n->tail = &asker->next;
+
+    if (!n->asked) {
+        tb_name_ask(b, n);
+    }
+}
+
+
+void
+tb_names_free(tb_bridge_t *b)
+{
+    tb_asker_t  *asker;
+
+    while (b->name_head != NULL) {
+
+        while (b->name_head->head != NULL) {
+            asker = b->name_head->head;
+            b->name_head->head = asker->next;
+            asker->handler(b, asker->data, NULL);
+            free(asker);
+        }
+
+        tb_name_drop(b, b->name_head);
+    }
+
+    tb_named_free(b->named);
+    free(b->named_ids);
+    free(b->names);
+}

@@ -1,0 +1,266 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The message that a call becomes: its topic, its payload, and with MQTT 5
+ * where to answer.  Devices behind a gateway have a topic and a form of
+ * their own.
+ */
+
+
+#include "bridge.h"
+
+
+int
+tb_publish_named(tb_bridge_t *b)
+{
+    unsigned  vars;
+
+    vars = b->opt.request.vars;
+
+    if (b->opt.mqtt_version == MQTT_PROTOCOL_V5) {
+        vars |= b->opt.response.vars;
+    }
+
+    return (vars & TB_VAR(NAME)) || (b->opt.gateway && b->opt.fixed);
+}
+
+
+static const char *
+tb_publish_topic(tb_call_t *call, tb_template_t *t, char *out, size_t size)
+{
+    int       i;
+    char      id[16];
+    tb_str_t  values[TB_VAR_MAX];
+
+    sprintf(id, "%u", (unsigned) call->request_id);
+
+    memset(values, 0, sizeof(values));
+    values[TB_VAR_DEVICE_ID].data = call->device_id;
+    values[TB_VAR_REQUEST_ID].data = id;
+    values[TB_VAR_TENANT_ID].data = call->tenant_id;
+    values[TB_VAR_METHOD].data = call->method_name;
+    values[TB_VAR_NAME].data = call->name;
+
+    for (i = 1; i < TB_VAR_MAX; i++) {
+        if (values[i].data != NULL) {
+            values[i].len = strlen(values[i].data);
+        }
+    }
+
+    return tb_template_expand(t, values, out, size);
+}
+
+
+/* all pieces in one block; NULL ends the list */
+
+static void
+tb_publish_join(tb_str_t *out, const tb_str_t *pieces, int n)
+{
+    int     i;
+    char   *p;
+
+    for (i = 0, out->len = 0; i < n; i++) {
+        out->len += pieces[i].len;
+    }
+
+    out->data = p = tb_alloc(out->len + 1);
+
+    for (i = 0; i < n; i++) {
+        memcpy(p, pieces[i].data, pieces[i].len);
+        p += pieces[i].len;
+    }
+}
+
+
+#define tb_text(s)  { s, sizeof(s) - 1 }
+
+
+static void
+tb_publish_json(tb_call_t *call, tb_str_t *out)
+{
+    tb_str_t  pieces[] = {
+        tb_text("{\"method\":"), call->method, tb_text(",\"params\":"),
+        call->params, tb_text("}")
+    };
+
+    tb_publish_join(out, pieces, 5);
+}
+
+
+/* a string without its quotes; null is nothing */
+
+static void
+tb_publish_value(tb_call_t *call, tb_str_t *out)
+{
+    json_t    *json;
+    tb_str_t   text;
+
+    text = call->params;
+
+    json = json_loadb(text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL
+                      | JSON_DECODE_INT_AS_REAL, NULL);
+
+    if (json_is_string(json)) {
+        text.data = json_string_value(json);
+        text.len = json_string_length(json);
+
+    } else if (json_is_null(json)
+               || (json_is_object(json) && json_object_size(json) == 0))
+    {
+        text.len = 0;
+    }
+
+    tb_publish_join(out, &text, 1);
+    json_decref(json);
+}
+
+
+static void
+tb_publish_payload(tb_bridge_t *b, tb_call_t *call, tb_str_t *out)
+{
+    switch (b->opt.payload) {
+
+    case TB_PAYLOAD_PARAMS:
+        tb_publish_join(out, &call->params, 1);
+        return;
+
+    case TB_PAYLOAD_VALUE:
+        tb_publish_value(call, out);
+        return;
+
+    default:
+        tb_publish_json(call, out);
+    }
+}
+
+
+static const char *
+tb_publish_gateway(tb_bridge_t *b, tb_call_t *call, const char *gateway,
+    const char *name, char *topic, size_t size, tb_str_t *out)
+{
+    char        *quoted, id[16];
+    json_t      *json;
+    tb_str_t     values[TB_VAR_MAX];
+    const char  *error;
+
+    memset(values, 0, sizeof(values));
+    values[TB_VAR_GATEWAY].data = gateway;
+    values[TB_VAR_GATEWAY].len = strlen(gateway);
+
+    error = tb_template_expand(&b->opt.gateway_rpc, values, topic, size);
+    if (error) {
+        return error;
+    }
+
+    json = json_string(name);
+    quoted = json ? json_dumps(json, JSON_ENCODE_ANY) : NULL;
+    json_decref(json);
+
+    if (quoted == NULL) {
+        return "the name of the device is not UTF-8";
+    }
+
+    tb_str_t  pieces[] = {
+        tb_text("{\"device\":"), { quoted, strlen(quoted) },
+        tb_text(",\"data\":{\"id\":"), { id, 0 }, tb_text(",\"method\":"),
+        call->method, tb_text(",\"params\":"), call->params, tb_text("}}")
+    };
+
+    pieces[3].len = sprintf(id, "%u", (unsigned) call->request_id);
+
+    tb_publish_join(out, pieces, 9);
+    free(quoted);
+
+    return NULL;
+}
+
+
+/* where to answer, and what names the call then */
+
+static mosquitto_property *
+tb_publish_properties(tb_bridge_t *b, tb_call_t *call)
+{
+    int                  len;
+    char                 topic[TB_MAX_TOPIC], id[64];
+    mosquitto_property  *list;
+
+    list = NULL;
+
+    if (b->opt.mqtt_version != MQTT_PROTOCOL_V5 || call->oneway
+        || tb_publish_topic(call, &b->opt.response, topic, sizeof(topic)))
+    {
+        return NULL;
+    }
+
+    len = sprintf(id, "%s/%u", call->device_id, (unsigned) call->request_id);
+
+    if (mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC, topic)
+        != MOSQ_ERR_SUCCESS
+        || mosquitto_property_add_binary(&list, MQTT_PROP_CORRELATION_DATA,
+                                         id, (uint16_t) len)
+           != MOSQ_ERR_SUCCESS)
+    {
+        mosquitto_property_free_all(&list);
+    }
+
+    return list;
+}
+
+
+const char *
+tb_publish_call(tb_bridge_t *b, tb_call_t *call)
+{
+    int                  rc;
+    char                 topic[TB_MAX_TOPIC];
+    tb_str_t             payload;
+    const char          *error, *gateway, *name;
+    mosquitto_property  *properties;
+
+    properties = NULL;
+    gateway = "";
+    name = call->name;
+
+    if (b->opt.gateway
+        && (b->opt.fixed
+            || tb_presence_gateway(b, call->device_id, &gateway, &name)))
+    {
+        error = name == NULL ? "the device has no name"
+                             : tb_publish_gateway(b, call, gateway, name,
+                                                  topic, sizeof(topic),
+                                                  &payload);
+
+    } else {
+        error = tb_publish_topic(call, &b->opt.request, topic,
+                                 sizeof(topic));
+
+        if (error == NULL) {
+            properties = tb_publish_properties(b, call);
+            tb_publish_payload(b, call, &payload);
+            tb_wait_add(b, call);
+        }
+    }
+
+    if (error) {
+        return error;
+    }
+
+    tb_log(TB_LOG_DEBUG, "request %u to %s, %zu bytes",
+           (unsigned) call->request_id, tb_safe(topic, strlen(topic)),
+           payload.len);
+
+    rc = tb_mqtt_publish(b, call, topic, &payload, properties);
+
+    free((char *) payload.data);
+    mosquitto_property_free_all(&properties);
+
+    if (rc == MOSQ_ERR_PAYLOAD_SIZE || rc == MOSQ_ERR_OVERSIZE_PACKET
+        || rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8)
+    {
+        return "the call cannot be sent as an MQTT message";
+    }
+
+    /* any other failure ends in a reconnect, and the call is POPPED then */
+
+    return NULL;
+}

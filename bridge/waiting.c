@@ -1,0 +1,172 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Calls whose answers come without a request id: an answer is of the oldest
+ * call of the device that was published and is not answered.  Only this
+ * process knows them.
+ */
+
+
+#include "bridge.h"
+
+
+#define TB_WAIT_BUCKETS  65536
+
+
+struct tb_wait_s {
+    tb_wait_t   *chain;                /* the oldest first */
+    tb_wait_t   *prev;
+    tb_wait_t   *next;
+    int64_t      until;
+    uint32_t     request_id;
+    char         device_id[TB_UUID_LEN + 1];
+};
+
+
+static tb_wait_t **
+tb_wait_bucket(tb_bridge_t *b, const char *device)
+{
+    return &b->waits[tb_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
+}
+
+
+/* of the device, with that id or with any */
+
+static tb_wait_t *
+tb_wait_find(tb_bridge_t *b, const char *device, uint32_t request_id)
+{
+    tb_wait_t  *w;
+
+    if (b->waits == NULL) {
+        return NULL;
+    }
+
+    for (w = *tb_wait_bucket(b, device); w != NULL; w = w->chain) {
+        if (strcmp(w->device_id, device) == 0
+            && (request_id == 0 || w->request_id == request_id))
+        {
+            return w;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+tb_wait_drop(tb_bridge_t *b, tb_wait_t *w)
+{
+    tb_wait_t  **p;
+
+    p = tb_wait_bucket(b, w->device_id);
+
+    while (*p != w) {
+        p = &(*p)->chain;
+    }
+
+    *p = w->chain;
+
+    *(w->prev ? &w->prev->next : &b->wait_head) = w->next;
+    *(w->next ? &w->next->prev : &b->wait_tail) = w->prev;
+
+    b->nwaits--;
+    free(w);
+}
+
+
+void
+tb_wait_add(tb_bridge_t *b, tb_call_t *call)
+{
+    tb_wait_t  *w, **p;
+
+    if (call->oneway || (b->opt.response.vars & TB_VAR(REQUEST_ID))
+        || tb_wait_find(b, call->device_id, call->request_id))
+    {
+        return;
+    }
+
+    if (b->waits == NULL) {
+        b->waits = tb_alloc(TB_WAIT_BUCKETS * sizeof(tb_wait_t *));
+    }
+
+    if (b->nwaits == TB_MAX_WAITING) {
+        tb_wait_drop(b, b->wait_head);
+    }
+
+    w = tb_alloc(sizeof(tb_wait_t));
+    strcpy(w->device_id, call->device_id);
+    w->request_id = call->request_id;
+    w->until = tb_now() + (call->lifetime > 0 ? call->lifetime : 60000);
+
+    p = tb_wait_bucket(b, call->device_id);
+
+    while (*p != NULL) {
+        p = &(*p)->chain;
+    }
+
+    *p = w;
+
+    w->prev = b->wait_tail;
+    *(b->wait_tail ? &b->wait_tail->next : &b->wait_head) = w;
+    b->wait_tail = w;
+    b->nwaits++;
+}
+
+
+uint32_t
+tb_wait_take(tb_bridge_t *b, const char *device)
+{
+    int64_t     until;
+    uint32_t    id;
+    tb_wait_t  *w;
+
+    while ((w = tb_wait_find(b, device, 0)) != NULL) {
+        id = w->request_id;
+        until = w->until;
+        tb_wait_drop(b, w);
+
+        if (tb_now() < until) {
+            return id;
+        }
+    }
+
+    return 0;
+}
+
+
+void
+tb_wait_remove(tb_bridge_t *b, const char *device, uint32_t request_id)
+{
+    tb_wait_t  *w;
+
+    w = tb_wait_find(b, device, request_id);
+
+    if (w != NULL) {
+        tb_wait_drop(b, w);
+    }
+}
+
+
+void
+tb_waits_run(tb_bridge_t *b)
+{
+    int64_t  now;
+
+    now = tb_now();
+
+    while (b->wait_head != NULL && b->wait_head->until <= now) {
+        tb_wait_drop(b, b->wait_head);
+    }
+}
+
+
+void
+tb_waits_free(tb_bridge_t *b)
+{
+    while (b->wait_head != NULL) {
+        tb_wait_drop(b, b->wait_head);
+    }
+
+    free(b->waits);
+}

@@ -1,0 +1,203 @@
+#!/usr/bin/perl
+
+# tb-rpc-mqtt-bridge: configuration file, PUBACK timeout, counters, metrics.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Env qw(root scratch file_in free_port wait_for);
+use TB::Mqtt qw(spawn reap child output text_of counter);
+
+my $mqtt = TB::Mqtt->new();
+my $redis = $mqtt->{redis};
+my $bin = TB::Mqtt::program();
+my ($status, $text);
+
+
+# --- help and mistakes ------------------------------------------------------
+
+($status, $text) = output($bin, '--help');
+is($status, 0, '--help');
+my @long = grep { length > 80 } split /\n/, $text;
+is_deeply(\@long, [], 'in 80 columns');
+
+for my $option ($text =~ /^  --([a-z-]+)/mg) {
+    next if $option eq 'help';
+    ok(do {
+           open my $fh, '<', root() . '/docs/mqtt-bridge.md';
+           local $/;
+           <$fh> =~ /`--\Q$option\E[ `]/;
+       }, "--$option is in docs/mqtt-bridge.md");
+}
+
+for (["nosuch 1\n", qr/:1: nosuch is not an option/],
+     ["# x\n\nqos 2\n", qr/:3: qos must be a number from 0 to 1/],
+     ["name\n", qr/:1: name needs a value/],
+     ["config /x\n", qr/:1: config cannot be in a configuration file/],
+     ["static perhaps\n", qr/:1: static must be on or off/],
+     ["payload xml\n", qr/:1: payload must be one of json\|params\|value/],
+     ["mqtt-version 4\n", qr/:1: mqtt-version must be 3\.1\.1 or 5/],
+     ["tenant x\n", qr/:1: tenant must be a UUID/],
+     ['x' x 3000 . "\n", qr/:1: the line is too long/],
+     ["name x\ngateway\n", qr/--gateway needs --tenant or --devices/],
+     ["name x\npresence-topic tele/{name}/LWT\n", qr/needs --tenant/],
+     ["name x\ncafile /x\n", qr/need an mqtts/],
+     ["name x\nbroker mqtts://h\ncert /x\n", qr/need each other/],
+     ["name x\nbroker mqtt://h:0\n", qr/has a port that is no number/],
+     ["name x\nresponse-topic a/{requestId}\n", qr/must have \{deviceId\} or/],
+     ["name x\ngateway-topic a/{name}\n", qr/--gateway-topic has a variable/])
+{
+    ($status, $text) = output($bin, '--config',
+                                        file_in('wrong.conf', $_->[0]));
+    is($status, 2, 'refused: ' . substr $_->[0], 0, 40);
+    like($text, $_->[1], 'with the reason');
+}
+
+for (['--config', '/nonexistent'], ['--name'], ['--static=1', '--name', 'x'],
+     ['--name', 'x', '--devices', '/nonexistent', '--drain', 0])
+{
+    ($status) = output($bin, @$_);
+    isnt($status, 0, "refused: @$_");
+}
+
+
+# --- a broker that takes messages and acknowledges none ----------------------
+
+my $mute_port = free_port();
+
+sub mute_broker {
+    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+        LocalPort => $mute_port, Listen => 5, ReuseAddr => 1) or die;
+
+    return child(sub {
+        while (my $sock = $listen->accept()) {
+            my $in = '';
+
+            while (sysread $sock, $in, 65536, length $in) {
+                while (length $in >= 2) {
+                    my ($size, $head, $shift) = (0, 1, 0);
+
+                    for (;;) {
+                        my $byte = ord substr $in, $head++, 1;
+                        $size |= ($byte & 127) << $shift;
+                        $shift += 7;
+                        last if $byte < 128;
+                    }
+
+                    last if length $in < $head + $size;
+
+                    my $type = ord($in) >> 4;
+                    my $id = substr $in, $head, 2;
+
+                    syswrite $sock, "\x20\x02\0\0" if $type == 1;
+                    syswrite $sock, "\x90\x03$id\x01" if $type == 8;
+                    syswrite $sock, "\xd0\0" if $type == 12;
+                    substr $in, 0, $head + $size, '';
+                }
+            }
+        }
+    });
+}
+
+mute_broker();
+
+my $file = file_in('bridge.conf', <<END);
+# all of it in one file
+name           c1
+redis          redis://127.0.0.1:$redis->{port}
+redis-user     bridge
+redis-password-file  $mqtt->{password}
+broker         mqtt://127.0.0.1:$mute_port
+  static
+ack-timeout    300
+qos            1
+log-level      warn
+END
+my $metrics = scratch() . '/bridge.prom';
+
+my $pid = spawn('c1.log', $bin, '--log-level', 'debug', '--config',
+                          $file, '--metrics-file', $metrics,
+                          '--stats-interval=1');
+ok(wait_for { text_of('c1.log') =~ /mqtt: connected/ },
+   'started by a configuration file, with a flag that overrides');
+
+my $d1 = $mqtt->device(bridge => 'c1');
+my ($rpc) = $mqtt->call($d1, '"m"', '1', persistent => 1, retries => 2,
+                        oneway => 1);
+ok(wait_for { $mqtt->status($d1, $rpc) eq 'FAILED' },
+   'without a PUBACK the retries are used up');
+is(counter('c1', $pid, 'timeouts'), 3, 'three timeouts');
+is(counter('c1', $pid, 'published'), 3, 'three messages');
+is(counter('c1', $pid, 'delivered'), 0, 'none delivered');
+like($redis->call('HGET', sprintf('tb:{s%d}:rpc:%s',
+                  TB::Bridge::shard($d1, 16), $rpc), 'R'),
+     qr/Retry attempts set: 2/, 'it says why');
+
+my @rpc = map { ($mqtt->call($d1, '"m"', $_))[0] } 1 .. 5;
+ok(wait_for { counter('c1', $pid, 'timeouts') == 8 },
+   'lightweight calls without a PUBACK do not block the others');
+
+my $seen = wait_for {
+    my @lines = text_of('c1.log') =~ /counters:/g;
+    @lines > 6;
+} 10;
+ok($seen, '--stats-interval');
+is(counter('c1', $pid, 'open'), 0, 'nothing is left in hand');
+
+my $prom = do { local (@ARGV, $/) = $metrics; <> };
+like($prom, qr/^tb_rpc_bridge_popped_total\{bridge="c1"\} \d+$/m,
+     '--metrics-file');
+like($prom, qr/^# TYPE tb_rpc_bridge_devices gauge$/m, 'with types');
+is(scalar(() = $prom =~ /^# HELP /mg), scalar(() = $prom =~ /^tb_rpc/mg),
+   'help for each');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- QoS 0: the broker does not read ----------------------------------------
+
+my $deaf = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5,
+                                 LocalPort => free_port(), ReuseAddr => 1);
+my $deaf_port = $deaf->sockport();
+child(sub {
+    while (my $sock = $deaf->accept()) {
+        sysread $sock, my $in, 65536;
+        syswrite $sock, "\x20\x02\0\0";
+        sleep(60);
+    }
+});
+
+$pid = spawn('c2.log', $bin, $mqtt->options('c2'), '--broker',
+                       "mqtt://127.0.0.1:$deaf_port", qw(--static --qos 0
+                       --ack-timeout 300 --drain 0));
+ok(wait_for { text_of('c2.log') =~ /mqtt: connected/ },
+   'a broker that does not read');
+my $d2 = $mqtt->device(bridge => 'c2');
+my $big = '"' . 'x' x 60000 . '"';
+$mqtt->call($d2, '"m"', $big) for 1 .. 200;
+$seen = wait_for { counter('c2', $pid, 'timeouts') > 0 } 15;
+ok($seen, 'QoS 0: what cannot be written in time is a timeout');
+cmp_ok(counter('c2', $pid, 'delivered'), '>', 0,
+       'what was written is delivered');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- systemd ----------------------------------------------------------------
+
+SKIP: {
+    my $unit = root() . '/bridge/tb-rpc-mqtt-bridge.service';
+
+    ok(-e $unit, 'a systemd unit');
+    skip 'no systemd-analyze', 1 if system('which systemd-analyze >/dev/null');
+
+    ($status, $text) = output('systemd-analyze', 'verify', $unit);
+    unlike($text, qr/Unknown|Invalid|Failed to parse/i, 'without mistakes');
+}
+
+done_testing();

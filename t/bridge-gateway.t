@@ -1,0 +1,192 @@
+#!/usr/bin/perl
+
+# Devices behind ThingsBoard gateways.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Env qw(scratch file_in wait_for);
+use TB::Mqtt qw(spawn reap output text_of counter);
+
+my $mqtt = TB::Mqtt->new();
+my $redis = $mqtt->{redis};
+my @gateway = ('--gateway', '--tenant', $TB::Mqtt::TENANT,
+               '--session-ttl', 3000);
+my ($rpc, $id, $word, $seen);
+
+$mqtt->broker();
+
+my $d1 = $mqtt->device();
+my $d2 = $mqtt->device();
+my $name2 = "Device \"B\" \xc3\xa9";
+$mqtt->name('Device A', $d1);
+$mqtt->name($name2, $d2);
+
+my $pid = $mqtt->bridge('gw', @gateway);
+$mqtt->subscribe('gw.sub', 'v1/gateway/rpc');
+
+sub requests {
+    return map { m{^v1/gateway/rpc (.*"method".*)$} ? $1 : () }
+           split /\n/, text_of('gw.sub');
+}
+
+$mqtt->publish('v1/gateway/connect', '{"device":"Device A","type":"default"}');
+ok($mqtt->attached($d1, 'gw'), 'connect attaches');
+$mqtt->publish('v1/gateway/connect', '{"device":"Device \"B\" \u00e9"}');
+ok($mqtt->attached($d2, 'gw'), 'a name with quotes and UTF-8');
+
+($rpc, $id, $word) = $mqtt->call($d1, '"get\u0041"', '{"v": 1.10}');
+is($word, 'queued', 'online');
+$seen = wait_for { (requests())[0] };
+is($seen, '{"device":"Device A","data":{"id":' . $id
+          . ',"method":"get\u0041","params":{"v": 1.10}}}',
+   'the request, byte for byte');
+$mqtt->publish('v1/gateway/rpc', "{\"device\":\"Device A\",\"id\":$id,"
+               . '"data": { "t" : 1.10, "n":123456789012345678901234567890 }'
+               . "\n}");
+is($mqtt->answer($d1, $rpc),
+   'A{ "t" : 1.10, "n":123456789012345678901234567890 }',
+   'the answer, byte for byte');
+
+($rpc, $id) = $mqtt->call($d2, '"m"', '1');
+wait_for { requests() == 2 };
+like((requests())[1], qr/^\{"device":"Device \\"B\\" \xc3\xa9","data"/,
+     'the name in JSON');
+$mqtt->publish('v1/gateway/rpc', "{\"id\":$id,\"data\":null,"
+               . '"device":"Device \"B\" \u00e9"}');
+is($mqtt->answer($d2, $rpc), 'Anull', 'members in any order');
+
+($rpc, $id) = $mqtt->call($d1, '"m"', '2');
+wait_for { requests() == 3 };
+$mqtt->publish('v1/gateway/rpc', "{\"device\":\"Device A\",\"id\":$id,"
+               . '"error":"no such method"}');
+is($mqtt->answer($d1, $rpc), 'A{"error":"no such method"}',
+   'an error of the gateway');
+
+# what is refused
+
+my $bad = counter('gw', $pid, 'gateway_bad');
+my @wrong = (['rpc', '{'], ['rpc', '[]'], ['rpc', ''], ['rpc', 'x' x 2000],
+    ['rpc', '{"id":1,"data":1}'], ['rpc', '{"device":"Device A","id":0,'
+    . '"data":1}'], ['rpc', '{"device":"Device A","id":2147483648,"data":1}'],
+    ['rpc', '{"device":"Device A","id":"1","data":1}'],
+    ['rpc', '{"device":7,"id":1,"data":1}'],
+    ['rpc', '{"device":"Device A","id":1}'], ['rpc', "\0\xff"],
+    ['rpc', '{"device":"a\u0000b","id":1,"data":1}'],
+    ['connect', '{"device":""}'], ['connect', '{}'], ['disconnect', 'x'],
+    ['connect', '{"device":"' . 'x' x 300 . '"}'],
+    ['rpc', '{"device":"Device A","id":1,"data":1} x'],
+    ['rpc', '[' x 50000]);
+$mqtt->publish("v1/gateway/$_->[0]", $_->[1]) for @wrong;
+$seen = wait_for { counter('gw', $pid, 'gateway_bad') == $bad + @wrong };
+ok($seen, 'broken messages are refused')
+    or diag(counter('gw', $pid, 'gateway_bad') - $bad . ' of ' . @wrong);
+
+my $late = counter('gw', $pid, 'answers_late');
+my $unknown = counter('gw', $pid, 'names_unknown');
+$mqtt->publish('v1/gateway/rpc', '{"device":"Device A","id":77,"data":1}');
+$mqtt->publish('v1/gateway/rpc', "{\"device\":\"Device A\",\"id\":$id,"
+               . '"data":1}');
+$mqtt->publish('v1/gateway/rpc', '{"device":"Nobody","id":77,"data":1}');
+$mqtt->publish('v1/gateway/connect', '{"device":"Nobody"}');
+$seen = wait_for {
+    counter('gw', $pid, 'answers_late') == $late + 2
+    && counter('gw', $pid, 'names_unknown') == $unknown + 2;
+};
+ok($seen, 'late answers and unknown names are counted');
+
+# a name that becomes known
+
+my $d3 = $mqtt->device();
+$mqtt->name('Nobody', $d3);
+sleep(5.1);
+$mqtt->publish('v1/gateway/connect', '{"device":"Nobody"}');
+ok($mqtt->attached($d3, 'gw'), 'a device that is added later');
+is($redis->call('HGET', $redis->device_key($d1), 'bridge'), 'gw',
+   'heartbeats go on');
+
+# the gateway itself is a device like any other
+
+my $d4 = $mqtt->device();
+$mqtt->publish("v1/devices/$d4/status", 'online', '-r');
+ok($mqtt->attached($d4, 'gw'), 'an ordinary device beside it');
+$mqtt->subscribe('d4.sub', "v1/devices/$d4/rpc/request/+");
+($rpc, $id) = $mqtt->call($d4, '"m"', '3');
+$seen = wait_for { text_of('d4.sub') =~ m{request/$id \{"method":"m"} };
+ok($seen, 'has its own topics');
+
+# the bridge is killed: the gateway does not connect its devices again
+
+is(reap($pid, 'KILL'), 'signal 9', 'killed');
+sleep(3.2);
+$pid = $mqtt->bridge('gw', @gateway);
+$mqtt->call($d1, '"after"', '1');
+$seen = wait_for { grep { /Device A.*"after"/ } requests() };
+ok($seen, 'after a restart the devices behind gateways are remembered');
+
+# the broker restarts
+
+reap($mqtt->{broker}, 'TERM');
+$mqtt->broker();
+wait_for { 2 <= (() = text_of('gw.log') =~ /mqtt: connected/g) };
+$mqtt->subscribe('gw.sub', 'v1/gateway/rpc');
+$seen = wait_for {
+    $mqtt->call($d2, '"again"', '1', oneway => 1);
+    sleep(0.2);
+    grep { /"again"/ } requests();
+};
+ok($seen, 'and after a restart of the broker');
+
+$mqtt->publish('v1/gateway/disconnect', '{"device":"Device A"}');
+ok($mqtt->attached($d1, ''), 'disconnect detaches');
+is($redis->call('HEXISTS', 'tb:{s0}:gateway:gw', $d1), 0,
+   'and is remembered');
+is($redis->call('HEXISTS', 'tb:{s0}:gateway:gw', $d2), 1,
+   'as are the others');
+
+$mqtt->publish('v1/gateway/status', 'offline');
+ok($mqtt->attached($d2, ''), 'a gateway that goes takes its devices along');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- gateways with topics of their own --------------------------------------
+
+my $d5 = $mqtt->device();
+$mqtt->name('Device E', $d5);
+$pid = $mqtt->bridge('own', @gateway, '--gateway-topic',
+                     'gateways/{gateway}/v1');
+$mqtt->subscribe('own.sub', 'gateways/+/v1/rpc');
+$mqtt->publish('gateways/g1/v1/connect', '{"device":"Device E"}');
+ok($mqtt->attached($d5, 'own'), 'connect by a gateway of its own topic');
+($rpc, $id) = $mqtt->call($d5, '"m"', '1');
+$seen = wait_for { text_of('own.sub') =~ m{^gateways/g1/v1/rpc .*"id":$id}m };
+ok($seen, 'the call goes to that gateway');
+
+$bad = counter('own', $pid, 'gateway_bad');
+$mqtt->publish('gateways/g2/v1/rpc', "{\"device\":\"Device E\",\"id\":$id,"
+               . '"data":"foreign"}');
+$seen = wait_for { counter('own', $pid, 'gateway_bad') == $bad + 1 };
+ok($seen, 'another gateway cannot answer');
+$mqtt->publish('gateways/g2/v1/disconnect', '{"device":"Device E"}');
+$mqtt->publish('gateways/g2/v1/status', 'offline');
+$mqtt->publish('gateways/g1/v1/rpc', "{\"device\":\"Device E\",\"id\":$id,"
+               . '"data":"mine"}');
+is($mqtt->answer($d5, $rpc), 'A"mine"', 'its own can');
+is($redis->call('HGET', $redis->device_key($d5), 'bridge'), 'own',
+   'nor disconnect it');
+
+$mqtt->publish('gateways/g2/v1/connect', '{"device":"Device E"}');
+$mqtt->call($d5, '"moved"', '1');
+$seen = wait_for { text_of('own.sub') =~ m{^gateways/g2/v1/rpc .*"moved"}m };
+ok($seen, 'a device that moves to another gateway');
+$mqtt->publish('gateways/g2/v1/status', 'offline');
+ok($mqtt->attached($d5, ''), 'the last will of the gateway');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+done_testing();

@@ -1,0 +1,177 @@
+#!/usr/bin/perl
+
+# tb-rpc-mqtt-bridge: TLS, certificates, user and password at the broker.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Env qw(scratch file_in free_port wait_for);
+use TB::Mqtt qw(spawn reap output text_of counter);
+
+plan skip_all => 'no openssl' if system('openssl version > /dev/null 2>&1');
+
+my $mqtt = TB::Mqtt->new();
+my $dir = scratch();
+
+
+# --- certificates -----------------------------------------------------------
+
+sub openssl {
+    my ($status, $text) = output('openssl', @_);
+    die "openssl @_: $text" if $status;
+}
+
+
+sub authority {
+    my ($name) = @_;
+
+    openssl(qw(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1
+               -nodes -days 2 -subj), "/CN=$name",
+            '-keyout', "$dir/$name.key", '-out', "$dir/$name.pem");
+}
+
+
+sub certificate {
+    my ($name, $ca, $subject, $san) = @_;
+
+    openssl(qw(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes
+               -subj), "/CN=$subject", '-keyout', "$dir/$name.key",
+            '-out', "$dir/$name.csr");
+    openssl(qw(x509 -req -days 2 -CAcreateserial -in), "$dir/$name.csr",
+            '-CA', "$dir/$ca.pem", '-CAkey', "$dir/$ca.key",
+            '-out', "$dir/$name.pem", '-extfile',
+            file_in("$name.ext", "subjectAltName=$san\n"));
+    chmod 0644, "$dir/$name.key";
+}
+
+
+authority('ca');
+authority('other');
+certificate('server', 'ca', 'broker', 'DNS:localhost,IP:127.0.0.1');
+certificate('elsewhere', 'ca', 'broker', 'DNS:broker.example');
+certificate('client', 'ca', 'bridge', 'DNS:bridge');
+certificate('stranger', 'other', 'bridge', 'DNS:bridge');
+openssl('ec', '-in', "$dir/client.key", '-aes256', '-passout', 'pass:x',
+        '-out', "$dir/locked.key");
+
+my ($tls, $elsewhere, $mutual) = map { free_port() } 1 .. 3;
+my $users = file_in('users', '');
+system('mosquitto_passwd', '-b', $users, 'bridge', 'mqtt-secret') == 0
+    or die 'mosquitto_passwd';
+chmod 0644, $users;
+
+sub listener {
+    my ($port, $name, $more) = @_;
+
+    return "listener $port 127.0.0.1\ncafile $dir/ca.pem\n"
+           . "certfile $dir/$name.pem\nkeyfile $dir/$name.key\n"
+           . ($more || '');
+}
+
+$mqtt->broker(listener($tls, 'server') . listener($elsewhere, 'elsewhere')
+              . listener($mutual, 'server', "require_certificate true\n"));
+
+
+# --- connections ------------------------------------------------------------
+
+my $runs = 0;
+
+# 1 when it connects, 0 when it says why not, within a few seconds
+
+sub connects {
+    my ($port, @more) = @_;
+
+    my $log = 'run' . ++$runs . '.log';
+    my $pid = spawn($log, TB::Mqtt::program(), $mqtt->options('tls'),
+                    '--broker', "mqtts://127.0.0.1:$port", '--static', @more);
+
+    my $seen = wait_for {
+        text_of($log) =~ /mqtt: (connected|connection to)/ ? $1 : undef
+    };
+    my $text = text_of($log);
+
+    if (defined $seen && $seen eq 'connected') {
+        my $device = $mqtt->device(bridge => 'tls');
+        my ($rpc, $id) = $mqtt->call($device, '"big"', '"' . 'x' x 40000
+                                     . '"');
+        wait_for { counter("run$runs",
+                           $pid, 'delivered') == 1 };
+        $mqtt->publish("v1/devices/$device/rpc/response/$id", 'y' x 40000);
+        my $answer = $mqtt->answer($device, $rpc);
+        $seen = 'no answer' if ($answer || '') ne 'A' . 'y' x 40000;
+    }
+
+    reap($pid, 'TERM');
+
+    return ($seen || 'nothing', $text);
+}
+
+my ($seen, $text) = connects($tls, '--cafile', "$dir/ca.pem");
+is($seen, 'connected', 'TLS, and calls go through it') or diag($text);
+like($text, qr/connected to .* with TLS/, 'and it says so');
+
+mkdir "$dir/cas";
+system("cp $dir/ca.pem $dir/cas/ && openssl rehash $dir/cas") == 0 or die;
+($seen) = connects($tls, '--capath', "$dir/cas");
+is($seen, 'connected', '--capath');
+
+($seen) = connects($tls, '--cafile', "$dir/ca.pem", '--mqtt-version', 5,
+                   '--client-id', 'tls5');
+is($seen, 'connected', 'with MQTT 5 and a session');
+
+($seen) = connects($mutual, '--cafile', "$dir/ca.pem", '--cert',
+                   "$dir/client.pem", '--key', "$dir/client.key");
+is($seen, 'connected', 'with a certificate of its own');
+
+for ([$tls, 'the system does not know the authority'],
+     [$tls, 'another authority', '--cafile', "$dir/other.pem"],
+     [$elsewhere, 'a certificate of another host', '--cafile',
+      "$dir/ca.pem"],
+     [$mutual, 'no certificate of its own', '--cafile', "$dir/ca.pem"],
+     [$mutual, 'one of a stranger', '--cafile', "$dir/ca.pem", '--cert',
+      "$dir/stranger.pem", '--key', "$dir/stranger.key"],
+     [$mutual, 'a key with a passphrase', '--cafile', "$dir/ca.pem",
+      '--cert', "$dir/client.pem", '--key', "$dir/locked.key"],
+     [$tls, 'a file that is not there', '--cafile', "$dir/nosuch.pem"],
+     [$mqtt->{port}, 'a broker without TLS', '--cafile', "$dir/ca.pem"])
+{
+    my ($port, $what, @more) = @$_;
+
+    ($seen, $text) = connects($port, @more);
+    like($seen, qr/^connection to$/, "refused: $what");
+    unlike($text, qr/mqtt: connected/, 'and never connected');
+}
+
+
+# --- user and password ------------------------------------------------------
+
+reap($mqtt->{broker}, 'TERM');
+$mqtt->broker("allow_anonymous false\npassword_file $users\n");
+
+my $right = file_in('right', "mqtt-secret\n");
+my $wrong = file_in('wrong', "mqtt-wrong\n");
+my $pid = $mqtt->bridge('pw', '--static', '--mqtt-user', 'bridge',
+                        '--mqtt-password-file', $right);
+like(text_of('pw.log'), qr/mqtt: connected/, 'user and password');
+reap($pid, 'TERM');
+unlike(text_of('pw.log'), qr/mqtt-secret/, 'no secret in the log');
+
+for my $version ('3.1.1', 5) {
+    $pid = spawn("no$version.log", TB::Mqtt::program(), $mqtt->options('no'),
+                 '--mqtt-version', $version, '--mqtt-user', 'bridge',
+                 '--mqtt-password-file', $wrong);
+    ok(wait_for {
+           text_of("no$version.log")
+               =~ /refused the connection: .*not authori[sz]ed/i
+       }, "a wrong password is said ($version)")
+        or diag(text_of("no$version.log"));
+    is(reap($pid, 'TERM'), 0, 'exit 0');
+}
+
+done_testing();

@@ -1,0 +1,101 @@
+# The function library against a model of its rules (lib/TB/Model.pm): random
+# sequences of steps, compared after each one.
+#
+#   TB_SEED=17 prove -I t/lib t/functions-model.t      one sequence again
+#   TB_SECONDS=600                                     how long (40)
+#   TB_STEPS=500                                       steps of a sequence
+#   TB_FIRST=100000                                    the first seed
+#
+# Time is moved, never waited for: see lib/TB/Clock.pm.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use TB::Clock;
+use TB::Sequence;
+
+my $clock = TB::Clock->start;
+my $subscriber = $clock->{server}->client;
+
+$subscriber->ssubscribe($clock->key('reply', 'w1'));
+
+my $seconds = $ENV{TB_SECONDS} // 40;
+my $first = $ENV{TB_SEED} // $ENV{TB_FIRST} // 1;
+my $end = time + $seconds;
+my ($sequences, $steps, %done) = (0, 0);
+
+
+sub sequence {
+    my ($seed) = @_;
+
+    my $s = TB::Sequence->new($clock, $subscriber, $seed);
+    my $n = $ENV{TB_STEPS} || 10 + int rand 60;
+    my $error = eval { $s->invent($n) } // ($@ ? "died: $@" : undef);
+
+    $sequences++;
+    $steps += @{ $s->{steps} };
+    $done{ $_->[0] }++ for @{ $s->{steps} };
+
+    return ($error, $s);
+}
+
+
+# leaves out steps as long as there is still a mismatch
+
+sub shrink {
+    my ($s) = @_;
+
+    my @steps = @{ $s->{steps} };
+    my $error = $s->play(@steps) or return;
+    my $until = time + 20;
+
+    for (my $part = int(@steps / 2) || 1; $part; $part = int $part / 2) {
+        for (my $i = @steps - $part; $i >= 0; $i -= $part) {
+            my @less = @steps;
+
+            splice @less, $i, $part;
+
+            my $less = eval { $s->play(@less) } // $@ || undef;
+
+            ($error, @steps) = ($less, @less) if $less;
+            last if time > $until;
+        }
+    }
+
+    return ($error, @steps);
+}
+
+
+for (my $seed = $first;; $seed++) {
+    my ($error, $s) = sequence($seed);
+
+    if ($error) {
+        my ($least, @steps) = shrink($s);
+
+        fail("seed $seed");
+        diag("step " . @{ $s->{steps} } . " of TB_SEED=$seed"
+             . ($ENV{TB_STEPS} ? " TB_STEPS=$ENV{TB_STEPS}" : '')
+             . ":\n$error\n");
+        diag("the settings: ", join ' ', map { "$_=$s->{settings}{$_}" }
+             sort keys %{ $s->{settings} });
+        diag(defined $least ? ("the same in " . @steps . " steps:\n",
+                               $s->shown(@steps), "$least\n")
+                            : "not seen when the steps are played again:\n"
+                              . $s->shown(@{ $s->{steps} }));
+        last;
+    }
+
+    last if defined $ENV{TB_SEED} || time > $end;
+}
+
+ok($sequences > 0 && $steps > 0, "$sequences sequences, $steps steps, seeds "
+   . "$first.." . ($first + $sequences - 1));
+note(join ', ', map { "$_ $done{$_}" } sort keys %done);
+
+done_testing();

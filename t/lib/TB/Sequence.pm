@@ -1,0 +1,639 @@
+package TB::Sequence;
+
+# One sequence of steps, done by the library and by TB::Model at once.
+#
+#   my $s = TB::Sequence->new($clock, $subscriber, $seed);
+#   my $error = $s->play(@steps)        or
+#   my $error = $s->invent($n)          random steps; then $s->{steps}
+#
+# A step is [name, argument ...]; calls are named by the number of their
+# create, so that a step means the same when others are left out.
+
+use strict;
+use warnings;
+
+use TB::Clock;
+use TB::Model;
+use TB::Sequence::Invent;
+use TB::Sequence::Look;
+
+our $TENANT = '11111111-2222-3333-4444-555555555555';
+our $OTHER  = '99999999-2222-3333-4444-555555555555';
+
+my @CUSTOMER = ('cccccccc-0000-1000-8000-000000000001',
+                'cccccccc-0000-1000-8000-000000000002');
+
+
+sub new {
+    my ($class, $clock, $subscriber, $seed) = @_;
+
+    srand($seed);
+
+    my $self = bless {
+        clock => $clock, redis => $clock->{redis}, sub => $subscriber,
+        seed => $seed, steps => [], calls => [], hand => {}, sessions => 0
+    }, $class;
+
+    # ids before and after "@", in the order of their making and not
+
+    $self->{devices} = [map { sprintf '%08x-d000-1000-8000-00000000000%d',
+                              int rand 2 ** 32, $_ } 1 .. 3];
+    $self->{salt} = int rand 2 ** 32;
+
+    # also where requestIds start again
+
+    $self->{begin} = 2 ** 31 * 800 + one(1, 2 ** 30, 2 ** 31 - 5000);
+    $self->{bridges} = [qw(b1 b2 b3)];
+    $self->{settings} = $self->some_settings;
+    $self->start;
+
+    return $self;
+}
+
+
+# the same once more, from nothing
+
+sub start {
+    my ($self) = @_;
+
+    $self->{model} = TB::Model->new(%{ $self->{settings} });
+    $self->{model}{now} = $self->{begin};
+    $self->{clock}->clear($self->{begin});
+    $self->published;
+    $self->{clock}->config(%{ $self->{settings} });
+    $self->{calls} = [];
+    $self->{hand} = {};
+    $self->{admitted} = {};
+    $self->{serial} = {};
+    $self->{changed} = {};
+    $self->{look} //= $self->{redis}->cmd('SCRIPT', 'LOAD', $TB::Sequence::Look::SCRIPT);
+}
+
+
+sub play {
+    my ($self, @steps) = @_;
+
+    $self->start;
+
+    for my $step (@steps) {
+        my $error = $self->step(@$step);
+        return $error if $error;
+    }
+
+    return $self->end;
+}
+
+
+sub invent {
+    my ($self, $n) = @_;
+
+    for (1 .. $n) {
+        my $step = $self->some_step;
+
+        push @{ $self->{steps} }, $step;
+
+        my $error = $self->step(@$step);
+        return $error if $error;
+    }
+
+    return $self->end;
+}
+
+
+# one step by both, and the comparison ---------------------------------------
+
+sub step {
+    my ($self, $name, @args) = @_;
+
+    my $do = $self->can("do_$name") or die "no step $name\n";
+    my ($want, $got) = $do->($self, @args) or return;
+
+    if (ref $got eq 'TB::Redis::Error') {
+        $got = $want eq 'ERR' && $got =~ /^ERR tb_rpc/ ? 'ERR' : "$got";
+    }
+
+    $got = join ' ', map { $_ // '(nil)' } @$got if ref $got;
+
+    return "$name returned '$got', not '$want'" if $got ne $want;
+
+    return $self->compare || $self->rules;
+}
+
+
+sub compare {
+    my ($self) = @_;
+
+    my $want = $self->{model}->text;
+    my $got = $self->{redis}->cmd('EVALSHA', $self->{look}, 0,
+                                  $self->{settings}{record_ttl});
+
+    return if !ref $got && $got eq $want;
+
+    my %want = map { $_ => 1 } split /\n/, $want;
+    my %got = map { $_ => 1 } split /\n/, "$got";
+
+    my @lines = ((map { "    library only: $_" } grep { !$want{$_} } keys %got),
+                 (map { "    model only:   $_" } grep { !$got{$_} } keys %want));
+
+    return if !@lines;
+    return join "\n", 'the states differ', sort { substr($a, 18)
+                                                  cmp substr $b, 18 } @lines;
+}
+
+
+# What must hold whatever the model thinks: calls leave in the order in which
+# they were made, and a sequential device has one at a time.
+
+sub rules {
+    my ($self) = @_;
+
+    my $m = $self->{model};
+
+    for my $items (values %{ $m->{queue} }) {
+        for my $item (@$items) {
+            my $c = $item->{call};
+
+            next if $item->{attempt} != 1 || $c->{left}++;
+
+            my $last = \$self->{serial}{ $c->{device} };
+
+            return "call $c->{serial} of $c->{device} left after $$last"
+                if $c->{serial} < ($$last // 0);
+            $$last = $c->{serial};
+        }
+    }
+
+    for my $d (values %{ $m->{device} }) {
+        next if ($d->{strategy} // '') !~ /^seq/
+                || $self->{changed}{ $d->{id} };
+
+        my $n = grep { $_->{state} =~ /[qs]/ } values %{ $d->{open} };
+
+        return "$n calls at a time with $d->{id}" if $n > 1;
+    }
+
+    return;
+}
+
+
+# the steps -------------------------------------------------------------------
+
+sub device_key { return $_[0]{clock}->key('device', $_[1]) }
+
+
+sub fcall {
+    my ($self, @args) = @_;
+
+    return $self->{redis}->fcall(@args);
+}
+
+
+sub do_time {
+    my ($self, $ms) = @_;
+
+    $self->{clock}->pass($ms);
+    $self->{model}{now} = $self->{clock}{now};
+
+    return;
+}
+
+
+sub do_tick {
+    my ($self, $max) = @_;
+
+    $self->{model}->tick($max);
+
+    my $reply = $self->{clock}->tick($max);
+
+    return ('done', ref $reply eq 'ARRAY' ? 'done' : $reply);
+}
+
+
+sub do_config {
+    my ($self, $name, $value) = @_;
+
+    $self->{model}{set}{$name} = $value;
+    $self->{clock}->config(%{ $self->{model}{set} });
+
+    return ('', '');
+}
+
+
+sub do_put {
+    my ($self, $device, $customer, %field) = @_;
+
+    $customer = $customer ? $CUSTOMER[$customer - 1] : '';
+
+    my $d = $self->{model}{device}{$device};
+
+    # what left under another strategy may still be on its way
+
+    $self->{changed}{$device} = 1
+        if exists $field{strategy}
+           && ($d ? $d->{strategy} // '' : '') ne $field{strategy}
+           && $d && %{ $d->{open} };
+
+    return ($self->{model}->device_put($device, $customer, %field),
+            $self->fcall('device_put', $self->device_key($device), $TENANT,
+                         $customer, %field));
+}
+
+
+sub do_del {
+    my ($self, $device) = @_;
+
+    my @replies = ($self->{model}->device_del($device),
+                   $self->fcall('device_del', $self->device_key($device)));
+
+    # its last requestId is forgotten, and a millisecond gives many
+
+    $self->do_time(100);
+
+    return @replies;
+}
+
+
+sub rpc_id {
+    my ($self, $no) = @_;
+
+    # neither in the order of creation, nor against it
+    my $mixed = (($no + 1) * 2654435761 + $self->{salt}) % 2 ** 32;
+
+    return sprintf '%08x-0000-1000-8000-%012x', $mixed, $no;
+}
+
+
+sub do_create {
+    my ($self, $no, $device, %o) = @_;
+
+    my $id = $self->rpc_id($o{again} // $no);
+    my $uuid = $o{uuid} ? sprintf 'aaaaaaaa-0000-1000-8000-%012d', $o{uuid}
+                        : '';
+    my $customer = $o{customer} eq '*' || !$o{customer}
+                   ? $o{customer} : $CUSTOMER[$o{customer} - 1];
+    my $m = $self->{model};
+
+    if (defined $o{again}) {
+        my $call = $self->{calls}[ $o{again} ] or return;
+
+        # without its envelope a lightweight call's createdTime is forgotten
+
+        return if $call->{light} ? !$call->{call} || $call->{call}{over}
+                                   || $call->{call}{state} !~ /[pq]/
+                                 : !$m->{record}{$id};
+
+        $o{light} = $call->{light};
+        $device = $call->{device};
+    }
+
+    my $want = $m->create($device, %o, id => $id, uuid => $uuid,
+                          customer => $customer, hash => $o{hash} || 'ab');
+    my $got = $self->fcall('create', $self->device_key($device), $id,
+        $o{light} ? 'w1' : '', $o{oneway}, $o{light} ? 0 : 1,
+        $o{foreign} ? $OTHER : $TENANT, $customer, '"m"',
+        "{\"n\":$no,\"attempt\":7}", '', $o{retries} // '', $o{timeout} > 0
+        ? ($o{timeout}, '') : ('', $m->{now} + $o{timeout}), $o{hold} || '',
+        $o{reject} ? 'reject' : 'wait', $uuid, $o{hash} || 'ab', '');
+
+    if (!defined $o{again} && $want =~ /^\w+ (\S+) (\d+)/ && $1 eq $id) {
+        $self->{calls}[$no] = {
+            no => $no, id => $id, rid => $2, device => $device,
+            light => $o{light}
+        };
+
+        my $d = $m->{device}{$device};
+
+        $self->{calls}[$no]{call} = $d->{open}{$2} if $d;
+    }
+
+    return ($want, $got);
+}
+
+
+sub do_pop {
+    my ($self, $bridge) = @_;
+
+    my $item = shift @{ $self->{model}{queue}{$bridge} || [] };
+    my $got = $self->{redis}->cmd('LPOP',
+                                  $self->{clock}->key('queue', $bridge));
+    my $want = '(nil)';
+
+    if ($item) {
+        my $c = $item->{call};
+
+        $want = "$c->{rid} $c->{id} $item->{attempt} $item->{time}";
+        push @{ $self->{hand}{$bridge} }, $item;
+    }
+
+    if (defined $got && !ref $got) {
+        $got = $got =~ /^{"requestId":(\d+),"rpcId":"([^"]+)",.*
+                        "attempt":(\d+),"queuedTime":(\d+)}$/x
+               ? "$1 $2 $3 $4" : "no envelope: $got";
+    }
+
+    return ($want, $got // '(nil)');
+}
+
+
+# a bridge forgets all that it has popped
+
+sub do_crash {
+    my ($self, $bridge) = @_;
+
+    delete $self->{hand}{$bridge};
+
+    return;
+}
+
+
+sub attempt {
+    my ($call, $off) = @_;
+
+    return if !defined $off || $off eq '';
+
+    my $attempt = ($call->{call} ? $call->{call}{attempt} : 1) + $off;
+
+    return $attempt > 0 ? $attempt : 0;
+}
+
+
+sub do_sent {
+    my ($self, $no, $off, $claimer) = @_;
+
+    my $call = $self->{calls}[$no] or return;
+    my $c = $call->{call} or return;
+    my $m = $self->{model};
+    my $attempt = attempt($call, $off);
+
+    # nobody can know an envelope that is still in its queue
+
+    return if $off >= 0 && !grep { $_->{call} == $c
+                                   && $_->{attempt} == $attempt }
+                            map { @$_ } values %{ $self->{hand} };
+
+    my @state = @$c{qw(over expiry state)};
+    my $want = $m->sent($call->{device}, $call->{rid}, $attempt, $claimer);
+    my $got = $self->fcall('sent', $self->device_key($call->{device}),
+                           $call->{rid}, $attempt, $claimer);
+
+    if (!ref $got && $got eq '1') {
+        my $before = \$self->{admitted}{"$call->{id} $attempt"};
+
+        return ('', "admitted after its end") if $state[0];
+        return ('', "admitted after it expired") if $state[1] <= $m->{now};
+        return ('', "admitted twice")
+            if defined $$before && ($$before ne $claimer || $claimer eq '');
+        $$before = $claimer;
+    }
+
+    return ($want, $got);
+}
+
+
+sub report {
+    my ($self, $name, $no, @args) = @_;
+
+    my $call = $self->{calls}[$no] or return;
+
+    return ($self->{model}->$name($call->{device}, $call->{rid}, @args),
+            $self->fcall($name, $self->device_key($call->{device}),
+                         $call->{rid}, map { $_ // '' } @args));
+}
+
+
+sub do_delivered {
+    my ($self, $no, $off) = @_;
+
+    return $self->report('delivered', $no,
+                         attempt($self->{calls}[$no], $off));
+}
+
+
+sub do_timeout {
+    my ($self, $no, $off) = @_;
+
+    return $self->report('timeout', $no, attempt($self->{calls}[$no], $off));
+}
+
+
+sub do_failed {
+    my ($self, $no, $text, $off) = @_;
+
+    return $self->report('failed', $no, $text,
+                         attempt($self->{calls}[$no], $off));
+}
+
+
+sub do_respond {
+    my ($self, $no, $length) = @_;
+
+    return $self->report('respond', $no, 'r' x $length);
+}
+
+
+sub do_attach {
+    my ($self, $device, $bridge, $session, $ttl) = @_;
+
+    return ($self->{model}->attach($device, $bridge, $session, $ttl),
+            $self->fcall('attach', $self->device_key($device), $bridge,
+                         $session, $ttl));
+}
+
+
+sub do_detach {
+    my ($self, $device, $session) = @_;
+
+    return ($self->{model}->detach($device, $session),
+            $self->fcall('detach', $self->device_key($device), $session));
+}
+
+
+sub do_cancel {
+    my ($self, $no, $blind) = @_;
+
+    my $call = $self->{calls}[$no] or return;
+
+    return ($self->{model}->cancel($call->{device}, $call->{id}),
+            $self->fcall('cancel', $self->device_key($call->{device}),
+                         $call->{id}, $blind ? '' : $call->{rid}));
+}
+
+
+sub do_delete {
+    my ($self, $no, $foreign) = @_;
+
+    my $id = $self->rpc_id($no);
+
+    return ($self->{model}->withdraw($id, $foreign),
+            $self->fcall('delete', $self->{clock}->key('rpc', $id),
+                         $foreign ? $OTHER : $TENANT));
+}
+
+
+sub do_list {
+    my ($self, $device, $status, $desc, $offset, $count) = @_;
+
+    my $got = $self->fcall('list', $self->device_key($device), $TENANT, '*',
+                           $status, 'createdTime', $desc ? 'desc' : 'asc',
+                           $offset, $count);
+
+    if (ref $got eq 'ARRAY' && $got->[0] eq 'ok') {
+        my @list = @$got;
+        my @ids = splice @list, 0, 3;
+
+        while (@list) {
+            my ($n, $id) = splice @list, 0, 2;
+            splice @list, 0, $n;
+            push @ids, $id;
+        }
+
+        $got = \@ids;
+    }
+
+    return ($self->{model}->list($device, $status eq '' ? undef : $status,
+                                 $desc, $offset, $count), $got);
+}
+
+
+# the end -------------------------------------------------------------------
+
+# Time passes until all is over and forgotten.
+
+sub end {
+    my ($self) = @_;
+
+    my $m = $self->{model};
+    my $ttl = $m->{set}{record_ttl};
+
+    for my $ms (1000, 30000, 600_000, 3_700_000, 1000, $ttl, $ttl, 1000) {
+        $self->do_time($ms);
+
+        my $error = $self->step('tick', 1000);
+        return "at the end: $error" if $error;
+    }
+
+    return 'calls are left at the end'
+        if grep { %{ $_->{open} } } values %{ $m->{device} };
+
+    if ($ttl == 0) {
+        for my $r (values %{ $m->{record} }) {
+            $m->withdraw($r->{id});
+            $self->fcall('delete', $self->{clock}->key('rpc', $r->{id}),
+                         $TENANT);
+        }
+    }
+
+    return $self->all_refused || $self->nothing_left || $self->all_said;
+}
+
+
+# what a bridge would still pop
+
+sub all_refused {
+    my ($self) = @_;
+
+    for my $bridge (@{ $self->{bridges} }) {
+        while (@{ $self->{model}{queue}{$bridge} || [] }) {
+            my $error = $self->step('pop', $bridge);
+            return $error if $error;
+        }
+    }
+
+    for my $bridge (@{ $self->{bridges} }) {
+        for my $item (@{ $self->{hand}{$bridge} }) {
+            my $c = $item->{call};
+            my $got = $self->fcall('sent', $self->device_key($c->{device}),
+                                   $c->{rid}, $item->{attempt}, '');
+
+            return "$c->{id} is admitted at the end: $got" if $got ne '0';
+        }
+    }
+
+    return;
+}
+
+
+sub nothing_left {
+    my ($self) = @_;
+
+    my $r = $self->{redis};
+
+    for my $key (@{ $r->cmd('KEYS', '*') }) {
+        my ($name) = $key =~ /^\Q$TB::Clock::PREFIX\E([^:]+)/;
+
+        next if $name =~ /^(config|stats|events|clock-test|ticklock)$/;
+
+        if ($name eq 'answer') {
+            my $ttl = $r->cmd('PTTL', $key);
+
+            next if $ttl > 0 && $ttl <= 30000;
+        }
+
+        if ($name eq 'device') {
+            my %d = @{ $r->cmd('HGETALL', $key) };
+
+            next if !exists $d{turn} && !exists $d{wait};
+            return "turn or wait is left in $key";
+        }
+
+        return "$key is left at the end";
+    }
+
+    return;
+}
+
+
+sub published {
+    my ($self) = @_;
+
+    my $sub = $self->{sub};
+    my @got;
+
+    $sub->send_cmd('PING');
+
+    while (my $reply = $sub->read) {
+        last if ref $reply ne 'ARRAY' || $reply->[0] eq 'pong';
+        push @got, $reply->[2] if $reply->[0] eq 'smessage';
+    }
+
+    return @got;
+}
+
+
+# answers published and events, each exactly once
+
+sub all_said {
+    my ($self) = @_;
+
+    my $m = $self->{model};
+    my @got = $self->published;
+    my $got = join "\n", sort @got;
+    my $want = join "\n", sort @{ $m->{said} };
+
+    return "published:\n$got\nnot:\n$want" if $got ne $want;
+
+    my $events = $self->{redis}->cmd('XRANGE', $self->{clock}->key('events'),
+                                     '-', '+');
+
+    @got = map { my %e = @{ $_->[1] }; "$e{rpcId} $e{event}" } @$events;
+    $got = join "\n", sort @got;
+    $want = join "\n", sort @{ $m->{events} };
+
+    return "events:\n$got\nnot:\n$want" if $got ne $want;
+
+    return;
+}
+
+
+sub shown {
+    my ($self, @steps) = @_;
+
+    return join '', map {
+        my ($name, @args) = @$_;
+        '    [' . join(', ', "'$name'", map { defined $_ ? "'$_'" : 'undef' }
+                       @args) . "],\n";
+    } @steps;
+}
+
+
+1;

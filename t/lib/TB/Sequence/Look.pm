@@ -1,0 +1,83 @@
+package TB::Sequence::Look;
+
+use strict;
+use warnings;
+
+# what there is in Redis, as TB::Model::text() has it; "bad" lines are what
+# must not be
+
+our $SCRIPT = <<'END';
+local p, ttl = 'tb:{s0}:', ARGV[1]
+local out, records, indexes = {}, {}, {}
+local function say(...) out[#out + 1] = table.concat({ ... }, ' ') end
+local function due(m) return redis.call('ZSCORE', p .. 'due', m) end
+local function shown(s) return #s .. ':' .. string.sub(s, 1, 100) end
+local see = {
+  device = function(key, id)
+    local v = redis.call('HMGET', key, 'bridge', 'until', 'session', 'prev',
+                         'route', 'strategy')
+    for i = 1, 6 do v[i] = v[i] or '-' end
+    say('device', id, unpack(v))
+    if v[3] ~= '-' and not due('@' .. id) then say('bad session', id) end
+  end,
+  pending = function(key, id)
+    say('wait', id, unpack(redis.call('LRANGE', key, 0, -1)))
+  end,
+  inflight = function(key, id)
+    local v = redis.call('HGETALL', key)
+    for i = 1, #v, 2 do
+      local kind, call, attempt =
+        string.match(v[i + 1], '^([PL][pqsdx][01])([%x%-]+) (%d+) ')
+      say('open', id, v[i], kind or 'bad', call or v[i + 1], attempt or '')
+      if not due(string.sub(v[i + 1], 1, 1) == 'P' and call
+                 or id .. '/' .. v[i]) then say('bad due', v[i]) end
+    end
+  end,
+  queue = function(key, id)
+    local v = redis.call('LRANGE', key, 0, -1)
+    for i, item in ipairs(v) do
+      v[i] = string.match(item, '"rpcId":"([%x%-]+)"') .. '/'
+             .. string.match(item, '"attempt":(%d+),"queuedTime":%d+}$')
+    end
+    say('queue', id, unpack(v))
+  end,
+  rpc = function(key, id)
+    local v = redis.call('HMGET', key, 'd', 's', 'u', 'R', 'c')
+    say('record', id, v[1], v[2], v[3] or 0, shown(v[4] or ''))
+    records[v[1]] = (records[v[1]] or 0) + 1
+    local index = p .. 'index:' .. v[1]
+    if tonumber(redis.call('ZSCORE', index, id)) ~= tonumber(v[5])
+       or tonumber(redis.call('ZSCORE', index .. ':status', id))
+          ~= v[2] * 2 ^ 42 + v[5] then say('bad index', id) end
+    if ttl ~= '0' and not due(id) then say('bad due', id) end
+  end,
+  index = function(key, id)
+    id = string.match(id, '^[^:]+')
+    indexes[#indexes + 1] = { key, id }
+  end,
+  answer = function(key, id) say('answer', id, shown(redis.call('GET', key)))
+  end,
+  uuid = function(key, id)
+    say('uuid', id, string.match(redis.call('GET', key), '^%S+'))
+  end,
+  stats = function(key)
+    local v = redis.call('HGETALL', key)
+    for i = 1, #v, 2 do say('count', v[i], v[i + 1]) end
+  end
+}
+local no = { due = 1, config = 1, events = 1, ticklock = 1,
+             ['clock-test'] = 1 }
+for _, key in ipairs(redis.call('KEYS', p .. '*')) do
+  local name, id = string.match(string.sub(key, #p + 1), '^([^:]+):?(.*)$')
+  if see[name] then see[name](key, id)
+  elseif not no[name] then say('bad key', key) end
+end
+for _, v in ipairs(indexes) do
+  if redis.call('ZCARD', v[1]) ~= records[v[2]] then say('bad', v[1]) end
+end
+table.sort(out)
+return table.concat(out, '\n')
+END
+
+
+1;
