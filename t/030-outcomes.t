@@ -11,6 +11,7 @@ device('theirs', bridge => 'b1', customer => macro('other_customer'));
 device('off');
 device('off2');
 device('off3');
+device('kept');
 device('nobody', bridge => 'nobody');
 device('gone');
 
@@ -331,7 +332,7 @@ POST %{v1}/oneway/%{uuid:none} {"method":"m","params":1}     => 403 error 20 Sys
 --- requests
 POST /api/rpc/oneway/%{off3} {"method":"m","params":1,"persistent":true}  => 200 json .*
 POST /api/rpc/oneway/%{off3} {"method":"m","params":1,"persistent":true}  => 200 json .*
-POST /api/rpc/oneway/%{off3} {"method":"m","params":1,"persistent":true}  => 429 TOO_MANY_PENDING error 33 Too many calls for the device: of its records too many are kept
+POST /api/rpc/oneway/%{off3} {"method":"m","params":1,"persistent":true}  => 429 TOO_MANY_PENDING error 33 Too many calls for the device
 POST %{v1}/twoway/%{off3} {"method":"m","params":1}                       => 429 TOO_MANY_PENDING error 33 .*
 POST /api/rpc/twoway/%{d1} {"method":"m","params":1}                      => 200 1
 
@@ -366,7 +367,19 @@ POST /api/rpc/twoway/%{d1} {"method":"m","params":2,"requestUUID":"%{uuid:r1}"} 
 
 
 
-=== TEST 20: for what follows
+=== TEST 20: too many records are kept
+--- http_config
+    tb_rpc_max_records  2;
+--- auth: tenant
+--- requests
+POST /api/rpc/oneway/%{kept} {"method":"m","params":1,"persistent":true,"expirationTime":1}  => 200 json .*
+POST /api/rpc/oneway/%{kept} {"method":"m","params":1,"persistent":true}  => 200 json .*
+POST /api/rpc/oneway/%{kept} {"method":"m","params":1,"persistent":true}  => 429 TOO_MANY_PENDING error 33 Too many calls for the device: of its records too many are kept
+POST %{v1}/twoway/%{kept} {"method":"m","params":1,"expirationTime":1}    => 408 EXPIRED error 2 .*
+
+
+
+=== TEST 21: for what follows
 --- http_config
     tb_rpc_redis {
         server           redis://127.0.0.1:%{redis_port};

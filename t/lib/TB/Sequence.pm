@@ -120,6 +120,44 @@ sub step {
 }
 
 
+# What became due for several devices during one long step may enter a queue
+# in any order among the devices, but not within one: the model follows.
+
+sub same_order {
+    my ($self, $got) = @_;
+
+    my $m = $self->{model};
+    my %device;
+
+    for my $d (values %{ $m->{device} }) {
+        $device{ $_->{id} } = $d->{id} for values %{ $d->{open} || {} };
+    }
+
+    for my $line ($got =~ /^queue (.*)$/mg) {
+        my ($bridge, @names) = split / /, $line;
+        my $items = $m->{queue}{$bridge} or next;
+        my (%named, %order);
+
+        push @{ $named{"$_->{call}{id}/$_->{attempt}"} }, $_ for @$items;
+
+        my @new = grep { $_ } map { shift @{ $named{$_} || [] } } @names;
+
+        next if @new != @$items || @names != @$items;
+
+        for (['was', $items], ['is', \@new]) {
+            my ($when, $list) = @$_;
+
+            push @{ $order{ $device{ $_->{call}{id} } // '' }{$when} },
+                 "$_->{call}{id}/$_->{attempt}" for @$list;
+        }
+
+        next if grep { "@{ $_->{was} }" ne "@{ $_->{is} }" } values %order;
+
+        $m->{queue}{$bridge} = \@new;
+    }
+}
+
+
 sub compare {
     my ($self) = @_;
 
@@ -128,6 +166,13 @@ sub compare {
                                   $self->{settings}{record_ttl});
 
     return if !ref $got && $got eq $want;
+
+    if (!ref $got) {
+        $self->same_order($got);
+        $want = $self->{model}->text;
+
+        return if $got eq $want;
+    }
 
     my %want = map { $_ => 1 } split /\n/, $want;
     my %got = map { $_ => 1 } split /\n/, "$got";
