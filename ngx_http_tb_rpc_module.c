@@ -189,6 +189,13 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       0,
       NULL },
 
+    { ngx_string("tb_rpc_device_api"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_tb_rpc_device_api,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("tb_rpc_jwt_alg"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_enum_slot,

@@ -20,6 +20,12 @@
 #define NGX_HTTP_TB_RPC_MAX_DEPTH       64
 
 
+/* how long a device's poll is held, ms: without a timeout, and at most */
+
+#define NGX_HTTP_TB_RPC_POLL_TIMEOUT    60000
+#define NGX_HTTP_TB_RPC_POLL_MAX        300000
+
+
 /* tb_rpc */
 
 #define NGX_HTTP_TB_RPC_V1              1
@@ -92,6 +98,10 @@ typedef enum {
 typedef struct ngx_http_tb_rpc_worker_s  ngx_http_tb_rpc_worker_t;
 
 
+typedef struct ngx_http_tb_rpc_cache_s  ngx_http_tb_rpc_cache_t;
+typedef struct ngx_http_tb_rpc_polls_s  ngx_http_tb_rpc_polls_t;
+
+
 typedef struct {
     ngx_tb_redis_conf_t          *redis;        /* NULL without the block */
     ngx_str_t                     prefix;       /* "tb:" */
@@ -112,7 +122,8 @@ typedef struct {
     ngx_uint_t                    max_held;     /* per worker */
     ngx_msec_t                    longest_hold; /* max of tb_rpc_max_timeout */
 
-    ngx_uint_t                    used;         /* a location has tb_rpc */
+    ngx_uint_t                    used;         /* a location has tb_rpc or
+                                                   tb_rpc_device_api */
     uint64_t                      stamp;        /* epoch ms of this
                                                    configuration */
 
@@ -129,8 +140,10 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
-    u_char                       *file;         /* where tb_rpc was said */
+    ngx_uint_t                    device_api;   /* tb_rpc_device_api */
+    u_char                       *file;         /* where one was said */
     ngx_uint_t                    line;
+    ngx_msec_t                    poll_timeout; /* of a poll without one */
 
     ngx_flag_t                    auth;
     ngx_http_complex_value_t     *tenant;       /* tb_rpc_identity */
@@ -201,6 +214,7 @@ typedef struct {
     ngx_http_tb_rpc_op_e          op;
     ngx_str_t                     device_id;    /* lower case; from the path */
     ngx_str_t                     rpc_id;       /* of the path or generated */
+    ngx_str_t                     key_id;       /* of a device's token */
 
     ngx_http_tb_rpc_identity_t   *identity;     /* NULL: not authenticated */
     void                         *identity_conf;  /* location that holds for */
@@ -244,6 +258,8 @@ char *ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
 char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -363,11 +379,8 @@ ssize_t ngx_http_tb_rpc_base64(u_char *dst, u_char *src, size_t len,
 
 /* ngx_http_tb_rpc_api_key.c */
 
-typedef struct ngx_http_tb_rpc_api_keys_s  ngx_http_tb_rpc_api_keys_t;
-
 /* the worker's cache; NULL without memory */
-ngx_http_tb_rpc_api_keys_t *ngx_http_tb_rpc_api_keys_create(
-    ngx_pool_t *pool);
+ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool);
 /* as ngx_http_tb_rpc_authenticate() */
 ngx_int_t ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
@@ -392,6 +405,13 @@ ngx_int_t ngx_http_tb_rpc_record(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_tb_rpc_parse_body(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx);
+
+/*
+ * The bytes of a body that was read, wherever they are.  NGX_OK,
+ * NGX_DECLINED: more than max, NGX_ERROR
+ */
+ngx_int_t ngx_http_tb_rpc_collect_body(ngx_http_request_t *r, size_t max,
+    ngx_str_t *text);
 
 /* the rules of http-contract for one JSON text; NGX_OK or NGX_DECLINED */
 ngx_int_t ngx_http_tb_rpc_check_json(u_char *p, size_t len);
@@ -469,6 +489,18 @@ ngx_int_t ngx_http_tb_rpc_add_header(ngx_http_request_t *r, const char *key,
 extern ngx_str_t  ngx_http_tb_rpc_results[];    /* "TIMEOUT", ... */
 
 
+/* ngx_http_tb_rpc_device.c: the content handler of tb_rpc_device_api */
+
+ngx_int_t ngx_http_tb_rpc_device_handler(ngx_http_request_t *r);
+
+/* the worker's cache of tokens; NULL without memory */
+ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
+
+/* 16 hex digits of the SHA-256 of the token; NGX_DECLINED: there is none */
+ngx_int_t ngx_http_tb_rpc_device_key_id(ngx_http_request_t *r,
+    ngx_str_t *value);
+
+
 /* ngx_http_tb_rpc_vars.c */
 
 ngx_int_t ngx_http_tb_rpc_add_variables(ngx_conf_t *cf);
@@ -497,7 +529,9 @@ struct ngx_http_tb_rpc_worker_s {
     uint64_t                      last_time;    /* of the last rpcId */
     u_char                        node[6];
 
-    ngx_http_tb_rpc_api_keys_t   *api_keys;
+    ngx_http_tb_rpc_cache_t      *api_keys;
+    ngx_http_tb_rpc_cache_t      *tokens;       /* of devices */
+    ngx_http_tb_rpc_polls_t      *polls;        /* device_polls.c */
 
     ngx_event_t                   tick;
     ngx_uint_t                    ticking;      /* replies awaited */
@@ -542,6 +576,25 @@ void ngx_http_tb_rpc_subscribed(void *data);
 
 /* a request that waits is told when its client leaves, unless ignored */
 ngx_int_t ngx_http_tb_rpc_watch_client(ngx_http_request_t *r);
+/* the same, whatever tb_rpc_ignore_client_abort says */
+ngx_int_t ngx_http_tb_rpc_watch(ngx_http_request_t *r);
+
+
+/* ngx_http_tb_rpc_device_polls.c: the worker's table of open polls */
+
+/* NULL without memory */
+ngx_http_tb_rpc_polls_t *ngx_http_tb_rpc_polls_create(
+    ngx_http_tb_rpc_worker_t *w);
+
+/* answers all of them */
+void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls);
+
+/* messages may have been lost: tells Redis of all of them again */
+void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls);
+
+/* "<deviceId>P..." or "<deviceId>E..." */
+void ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
+    size_t len);
 
 
 #endif /* _NGX_HTTP_TB_RPC_H_INCLUDED_ */

@@ -24,7 +24,7 @@ static ngx_int_t ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
 static void ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held);
 
 
-/* a message is "<rpcId><kind><payload>" */
+/* a message is "<rpcId><kind><payload>", or of a device's poll */
 
 void
 ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p, size_t len)
@@ -40,6 +40,13 @@ ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p, size_t len)
         ngx_log_error(NGX_LOG_ERR, w->log, 0,
                       "tb_rpc: a message of %uz bytes on \"%V\" is too short "
                       "for an answer", len, channel);
+        return;
+    }
+
+    if (p[NGX_HTTP_TB_RPC_UUID_LEN] == 'P'
+        || p[NGX_HTTP_TB_RPC_UUID_LEN] == 'E')
+    {
+        ngx_http_tb_rpc_poll_message(w, p, len);
         return;
     }
 
@@ -89,6 +96,8 @@ ngx_http_tb_rpc_subscribed(void *data)
     if (w->held.root != w->held.sentinel) {
         ngx_http_tb_rpc_fetch_held(w->held.root, w->held.sentinel);
     }
+
+    ngx_http_tb_rpc_polls_again(w->polls);
 }
 
 

@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_tb_rpc_api_key.h"
+#include "ngx_http_tb_rpc_cache.h"
 
 #include <openssl/evp.h>
 
@@ -43,6 +44,15 @@ static ngx_int_t ngx_http_tb_rpc_api_key_copy(ngx_pool_t *pool,
     ngx_str_t *dst, u_char *src, size_t len);
 
 
+ngx_http_tb_rpc_cache_t *
+ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool)
+{
+    return ngx_http_tb_rpc_cache_create(pool,
+                                        sizeof(ngx_http_tb_rpc_api_key_t),
+                                        4096, 1024);
+}
+
+
 ngx_int_t
 ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
@@ -73,8 +83,8 @@ ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
     }
 
     if (lcf->api_key_cache) {
-        known = ngx_http_tb_rpc_api_keys_get(w->api_keys, digest,
-                                             lcf->api_key_cache);
+        known = ngx_http_tb_rpc_cache_get(w->api_keys, digest,
+                                          lcf->api_key_cache);
         if (known) {
             return ngx_http_tb_rpc_api_key_use(r, ctx, id, known);
         }
@@ -265,7 +275,8 @@ ngx_http_tb_rpc_api_key_result(ngx_http_tb_rpc_lookup_t *lookup,
     w = ngx_http_tb_rpc_worker(mcf);
 
     if (w && lcf->api_key_cache) {
-        ngx_http_tb_rpc_api_keys_put(w->api_keys, lookup->digest, &key);
+        ngx_http_tb_rpc_cache_put(w->api_keys, lookup->digest, &key,
+                                  key.error ? 1 : 0);
     }
 
     return ngx_http_tb_rpc_api_key_use(r, lookup->ctx, lookup->identity,

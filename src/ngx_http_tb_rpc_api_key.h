@@ -28,18 +28,4 @@ typedef struct {
 } ngx_http_tb_rpc_api_key_t;
 
 
-/*
- * ngx_http_tb_rpc_api_key_cache.c: by the SHA-256 of the key, bounded.
- * Both work without a cache (NULL).
- */
-
-/* NULL if it is not there or older than valid, in ms */
-ngx_http_tb_rpc_api_key_t *ngx_http_tb_rpc_api_keys_get(
-    ngx_http_tb_rpc_api_keys_t *keys, u_char *digest, ngx_msec_t valid);
-
-/* copies key; silent without memory */
-void ngx_http_tb_rpc_api_keys_put(ngx_http_tb_rpc_api_keys_t *keys,
-    u_char *digest, ngx_http_tb_rpc_api_key_t *key);
-
-
 #endif /* _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_ */

@@ -16,8 +16,6 @@
 #define NGX_HTTP_TB_RPC_NAME_LEN  64
 
 
-static ngx_int_t ngx_http_tb_rpc_collect_body(ngx_http_request_t *r,
-    size_t max, ngx_str_t *text);
 static ngx_int_t ngx_http_tb_rpc_copy_body(ngx_http_request_t *r, u_char *p);
 static size_t ngx_http_tb_rpc_buf_size(ngx_buf_t *b);
 static ngx_int_t ngx_http_tb_rpc_parse_members(ngx_http_tb_rpc_body_t *body);
@@ -85,9 +83,7 @@ ngx_http_tb_rpc_parse_body(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 }
 
 
-/* NGX_OK, NGX_DECLINED: too large, NGX_ERROR */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_tb_rpc_collect_body(ngx_http_request_t *r, size_t max,
     ngx_str_t *text)
 {

@@ -20,6 +20,8 @@ static void ngx_http_tb_rpc_merge_auth(ngx_http_tb_rpc_loc_conf_t *prev,
     ngx_http_tb_rpc_loc_conf_t *conf);
 static char *ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf);
+static void ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
 static char *ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text);
 static ngx_http_complex_value_t *ngx_http_tb_rpc_complex_value(
@@ -150,6 +152,8 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->api = 0;
+     *     conf->device_api = 0;
+     *     conf->poll_timeout = 0;
      *     conf->file = NULL;
      *     conf->line = 0;
      *     conf->jwt_issuer = { 0, NULL };
@@ -219,24 +223,39 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (conf->api == 0 && clcf->noname) {
+    if (conf->api == 0 && !conf->device_api) {
 
-        /* "if" and "limit_except" in a location with tb_rpc */
-
-        conf->api = prev->api;
-
-        if (conf->api && clcf->lmt_excpt && clcf->handler == NULL) {
-            clcf->handler = ngx_http_tb_rpc_handler;
+        if (clcf->noname) {
+            ngx_http_tb_rpc_merge_nameless(prev, conf, clcf);
         }
 
         return NGX_CONF_OK;
     }
 
-    if (conf->api == 0) {
-        return NGX_CONF_OK;
+    return ngx_http_tb_rpc_check_location(cf, conf);
+}
+
+
+/* "if" and "limit_except" in a location that is ours */
+
+static void
+ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf)
+{
+    conf->api = prev->api;
+    conf->device_api = prev->device_api;
+    conf->poll_timeout = prev->poll_timeout;
+
+    if (!clcf->lmt_excpt || clcf->handler) {
+        return;
     }
 
-    return ngx_http_tb_rpc_check_location(cf, conf);
+    if (conf->api) {
+        clcf->handler = ngx_http_tb_rpc_handler;
+
+    } else if (conf->device_api) {
+        clcf->handler = ngx_http_tb_rpc_device_handler;
+    }
 }
 
 
@@ -277,6 +296,13 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     if (mcf->redis == NULL) {
         return ngx_http_tb_rpc_location_error(cf, conf,
                                       "needs a \"tb_rpc_redis\" block");
+    }
+
+    if (conf->device_api) {
+
+        /* devices have their own credentials, and their own time */
+
+        return NGX_CONF_OK;
     }
 
     if (conf->min_timeout > conf->max_timeout) {
@@ -320,8 +346,9 @@ static char *
 ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text)
 {
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc\" %s in %s:%ui",
-                  text, conf->file, conf->line);
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc%s\" %s in %s:%ui",
+                  conf->device_api ? "_device_api" : "", text, conf->file,
+                  conf->line);
 
     return NGX_CONF_ERROR;
 }
@@ -338,6 +365,10 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (lcf->api) {
         return "is duplicate";
+    }
+
+    if (lcf->device_api) {
+        return "can't be in a location with \"tb_rpc_device_api\"";
     }
 
     value = cf->args->elts;
@@ -360,6 +391,56 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_tb_rpc_handler;
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
+    mcf->used = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    ngx_int_t                     ms;
+    ngx_str_t                    *value;
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    if (lcf->device_api) {
+        return "is duplicate";
+    }
+
+    if (lcf->api) {
+        return "can't be in a location with \"tb_rpc\"";
+    }
+
+    lcf->poll_timeout = NGX_HTTP_TB_RPC_POLL_TIMEOUT;
+
+    if (cf->args->nelts == 2) {
+        value = cf->args->elts;
+
+        ms = ngx_parse_time(&value[1], 0);
+
+        if (ms == NGX_ERROR || ms == 0 || ms > NGX_HTTP_TB_RPC_POLL_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\" in "
+                               "\"tb_rpc_device_api\", it must be a time "
+                               "from 1ms to 5m", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        lcf->poll_timeout = (ngx_msec_t) ms;
+    }
+
+    lcf->device_api = 1;
+    lcf->file = cf->conf_file->file.name.data;
+    lcf->line = cf->conf_file->line;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_http_tb_rpc_device_handler;
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
     mcf->used = 1;

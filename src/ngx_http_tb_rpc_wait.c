@@ -94,14 +94,27 @@ ngx_http_tb_rpc_hold(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 ngx_int_t
 ngx_http_tb_rpc_watch_client(ngx_http_request_t *r)
 {
-    ngx_connection_t            *c;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    r->write_event_handler = ngx_http_request_empty_handler;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
-    if (lcf->ignore_client_abort || r->discard_body) {
+    if (lcf->ignore_client_abort) {
+        r->write_event_handler = ngx_http_request_empty_handler;
+        return NGX_OK;
+    }
+
+    return ngx_http_tb_rpc_watch(r);
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_watch(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (r->discard_body) {
         return NGX_OK;
     }
 

@@ -86,7 +86,10 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
     }
 
     w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
-    if (w->api_keys == NULL) {
+    w->tokens = ngx_http_tb_rpc_tokens_create(w->pool);
+    w->polls = ngx_http_tb_rpc_polls_create(w);
+
+    if (w->api_keys == NULL || w->tokens == NULL || w->polls == NULL) {
         return NGX_ERROR;
     }
 
@@ -124,6 +127,8 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
     if (w == NULL) {
         return;
     }
+
+    ngx_http_tb_rpc_polls_close(w->polls);
 
     ngx_tb_redis_client_close(&w->redis);
 

@@ -26,18 +26,20 @@ tb:{s}:inflight:<deviceId>, requestId -> an open call, one text:
     p  waits in pending: the device is offline or it is not its turn
     q  pushed to the bridge's queue, not claimed; time is its queuedTime
     s  claimed by the bridge
+    h  handed to the device's open poll, not confirmed; <rest> as before
     d  acknowledged by the device, the answer is awaited
     x  L only: claimed, gave its turn away, the answer is awaited
 
 tb:{s}:due holds what must be looked at again: <rpcId>,
-<deviceId>/<requestId> of a lightweight call, @<deviceId> of a session.
+<deviceId>/<requestId> of a lightweight call, @<deviceId> of a session or
+a poll.
 
 Values read back are checked: whatever somebody wrote into a key by hand is
 skipped or dropped, and never stops tb_rpc_tick.
 
 --]]
 
-local VERSION = 1
+local VERSION = 2
 
 local ANSWER_TTL = 30000        -- ms an answer is kept for its worker
 local PUBLISH_MAX = 16384       -- bytes; larger answers are fetched
@@ -79,6 +81,12 @@ local concat, insert, remove, sort
 local band, bxor, bnot, rshift
 local tonumber, type, select, unpack, pairs, ipairs, pcall
 local CRC, HEX, BYTES
+
+-- what has to do with polls: a table, since a chunk has 200 locals at most
+
+local polls = {
+    CONFIRM = 1000              -- ms a call that was handed out is left alone
+}                               -- when the device polls again
 
 local STRATEGY = {
     burst = 'burst',
@@ -338,7 +346,8 @@ local function device(x)
     end
 
     local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
-                   'bridge', 'until', 'turn', 'last', 'wait')
+                   'bridge', 'until', 'turn', 'last', 'wait', 'poll',
+                   'handed')
 
     if not v[1] then
         x.device = false
@@ -347,7 +356,8 @@ local function device(x)
 
     x.device = {
         tenant = v[1], customer = v[2], strategy = v[3], bridge = v[4],
-        till = v[5], turn = v[6], last = v[7], wait = v[8]
+        till = v[5], turn = v[6], last = v[7], wait = v[8],
+        poll = v[9], handed = v[10]
     }
 
     return x.device
@@ -452,7 +462,7 @@ local function parse(rid, v)
     end
 
     local kind, state, oneway, id, attempt, time, rest =
-        match(v, '^([PL])([pqsdx])([01])([%x%-]+) (%d+) (%d+)(.*)$')
+        match(v, '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+)(.*)$')
 
     if not kind or #id ~= 36 or #time > 15 or #attempt > 9 then
         return nil
@@ -668,31 +678,36 @@ local function record(x, id)
 end
 
 
--- queues a call; nothing is done with one that has expired or is broken
+-- the envelope for the next attempt; nothing is done with a call that has
+-- expired or is broken
 
-local function push(x, c)
-    local item
+function polls.item(x, c)
+    local tail = pushed(c.attempt + 1, x.time)
 
     if c.kind == 'L' then
-        if c.expiry <= x.now then
-            return false
-        end
+        return c.expiry > x.now and c.rest .. tail
+    end
 
-        item = c.rest .. pushed(c.attempt + 1, x.time)
+    local r = record(x, c.id)
 
-    else
-        local r = record(x, c.id)
+    if not r or tonumber(r.expiry) <= x.now then
+        return nil
+    end
 
-        if not r or tonumber(r.expiry) <= x.now then
-            return false
-        end
+    c.expiry = tonumber(r.expiry)
+    c.created = r.created
+    c.rest = ''
 
-        c.expiry = tonumber(r.expiry)
-        c.rest = ''
+    return envelope(x, c.rid, c.id, r.tenant, r.method, r.params, c.oneway,
+                    true, r.created, r.expiry, r.info, r.trace, tail)
+end
 
-        item = envelope(x, c.rid, c.id, r.tenant, r.method, r.params,
-                        c.oneway, true, r.created, r.expiry, r.info, r.trace,
-                        pushed(c.attempt + 1, x.time))
+
+local function push(x, c)
+    local item = polls.item(x, c)
+
+    if not item then
+        return false
     end
 
     local key = queue(x)
@@ -716,7 +731,8 @@ local function room(x)
 end
 
 
--- pushes what waits for the device, as far as strategy and queue allow
+-- hands to an open poll, and pushes, what waits for the device, as far as
+-- strategy and queue allow
 
 local function release(x, max)
     if call('LLEN', x.pending) == 0 then
@@ -724,13 +740,14 @@ local function release(x, max)
         return 0
     end
 
+    local n = polls.offer(x) and 1 or 0
+
     if not online(x) then
-        return 0
+        return n
     end
 
     local sequential = strategy(x) ~= 'burst'
     local left = room(x)
-    local n = 0
 
     for _ = 1, max + RELEASE do
 
@@ -879,14 +896,16 @@ local function leave(x)
 
     call('HDEL', x.key, 'session', 'bridge', 'until')
     call('ZREM', x.due, '@' .. x.id)
+    polls.arm(x)
 
     d.session, d.bridge, d.till = false, false, false
 
     if d.route then
         call('HSET', x.key, 'bridge', d.route, 'until', '-1')
         d.bridge, d.till = d.route, '-1'
-        release(x, RELEASE)
     end
+
+    release(x, RELEASE)
 end
 
 
@@ -972,16 +991,17 @@ local function answer(x, c, kind, payload)
 end
 
 
--- a one-way caller has its answer as soon as the call is claimed
+-- a one-way caller has its answer as soon as a bridge has claimed the call;
+-- from a poll it may still come back
 
 local function is_answered(c)
-    return c.oneway and c.state ~= 'p' and c.state ~= 'q'
+    return c.oneway and c.state ~= 'p' and c.state ~= 'q' and c.state ~= 'h'
 end
 
 
 local function place(x, c)
     if c.state == 'p' then
-        return online(x) and 'turn' or 'offline'
+        return (online(x) or polls.open(x)) and 'turn' or 'offline'
     end
 
     return c.state == 'q' and 'queued' or 'sent'
@@ -1043,6 +1063,204 @@ local function ack_timeout(x, c, r)
     set_status(x, c, r.created, TIMEOUT)
     push_again(x, c)
     stat(x, 'retries')
+end
+
+
+-- polls ---------------------------------------------------------------------
+
+-- A device that polls over HTTP has no bridge: its open poll, the latest one,
+-- is named in the device by "<worker> <session> <end>".  A call that waits is
+-- handed to the poll, which ends it, by a message to its worker.  Until the
+-- worker has confirmed that the response was sent, the call has the state h,
+-- and whatever is lost on the way brings it back into pending.
+
+-- worker, session and end of a poll that is open
+
+function polls.open(x)
+    local d = device(x)
+    local worker, session, till =
+        match(d and d.poll or '', '^([^ ]+) (%d+) (%d+)$')
+
+    if not worker or #till > 15 or tonumber(till) <= x.now then
+        return nil
+    end
+
+    return worker, session, tonumber(till)
+end
+
+
+function polls.arm(x)
+    local _, _, till = polls.open(x)
+
+    if till then
+        arm(x, till)
+    end
+end
+
+
+function polls.close(x)
+    if x.device.poll then
+        call('HDEL', x.key, 'poll')
+        x.device.poll = false
+    end
+end
+
+
+-- how many listen: with 0 the worker is gone for certain
+
+function polls.tell(x, worker, text)
+    return call('SPUBLISH', x.p .. 'reply:' .. worker, x.id .. text)
+end
+
+
+-- the calls that were handed out and are not confirmed, oldest first
+
+function polls.handed(x)
+    local list = {}
+
+    for rid in polls.gmatch(device(x).handed or '', '%d+') do
+        local c = open_call(x, rid)
+
+        if c and c.state == 'h' then
+            list[#list + 1] = c
+        end
+    end
+
+    return list
+end
+
+
+-- the first one in pending that may be handed out, and its envelope
+
+function polls.next(x)
+    if strategy(x) ~= 'burst' and turn_taken(x) then
+        return nil
+    end
+
+    for _ = 1, RELEASE do
+        local rid = call('LINDEX', x.pending, 0)
+
+        if not rid then
+            return nil
+        end
+
+        local c = open_call(x, rid)
+        local item = c and c.state == 'p' and polls.item(x, c)
+
+        if item then
+            return c, item
+        end
+
+        call('LPOP', x.pending)
+    end
+
+    arm(x, x.now + DRAIN)
+end
+
+
+-- one that an earlier poll did not bring to the device; "again": the very
+-- same poll asks, and has got nothing
+
+function polls.unconfirmed(x, again)
+    for _, c in ipairs(polls.handed(x)) do
+
+        if again then
+            c.attempt = c.attempt - 1
+        end
+
+        if not again and x.now < c.time + polls.CONFIRM then
+            due_within(x, c, c.time + polls.CONFIRM - x.now)
+
+        else
+            local item = polls.item(x, c)
+
+            if item then
+                return c, item
+            end
+        end
+    end
+end
+
+
+function polls.claim(x, c)
+    local list = {}
+
+    for i, other in ipairs(polls.handed(x)) do
+        list[i] = other.rid ~= c.rid and other.rid or ''
+    end
+
+    list[#list + 1] = c.rid
+
+    c.attempt = c.attempt + 1
+    store(x, c, 'h')
+    due_within(x, c, config(x).ack_timeout)
+    take_turn(x, c.rid)
+
+    x.device.handed = concat(list, ' ')
+    call('HSET', x.key, 'handed', x.device.handed)
+
+    if c.kind == 'P' then
+        set_status(x, c, c.created, SENT)
+    end
+end
+
+
+-- hands the first call that waits to the open poll
+
+function polls.offer(x)
+    local worker, session = polls.open(x)
+
+    if not worker then
+        return false
+    end
+
+    local c, item = polls.next(x)
+
+    if not c then
+        return false
+    end
+
+    local text = 'P' .. session .. ' ' .. c.rid .. ' ' .. c.attempt + 1
+
+    -- without it the worker asks for it
+
+    if #item <= PUBLISH_MAX then
+        text = text .. ' ' .. item
+    end
+
+    local listeners = polls.tell(x, worker, text)
+
+    polls.close(x)
+
+    if listeners == 0 then
+        stat(x, 'lost_polls')
+        return false
+    end
+
+    call('LPOP', x.pending)
+    polls.claim(x, c)
+
+    return true
+end
+
+
+-- nobody said yet that the device has it
+
+function polls.check(x, c)
+    local ms = config(x).ack_timeout
+
+    if polls.open(x) then
+        ms = min(ms, polls.CONFIRM)
+    end
+
+    if x.now < c.time + ms then
+        due_within(x, c, c.time + ms - x.now)
+        return
+    end
+
+    stat(x, 'unconfirmed')
+    wait_one(x, c)
+    release(x, RELEASE_NEXT)
 end
 
 
@@ -1440,6 +1658,10 @@ local function create_new(x, c, a, word)
         arm(x, x.now + RETRY)
     end
 
+    if word == 'turn' and polls.open(x) and release(x, RELEASE_NEXT) > 0 then
+        word = 'queued'
+    end
+
     return { word, c.id, c.number, c.expiry - x.now, x.now }
 end
 
@@ -1447,6 +1669,13 @@ end
 -- where does a new call go?
 
 local function create_place(x)
+
+    -- from pending it is handed to the poll
+
+    if x.device.poll and polls.open(x) then
+        return 'turn'
+    end
+
     if not online(x) then
         return 'offline'
     end
@@ -1938,6 +2167,126 @@ local function detach(keys, a)
 end
 
 
+function polls.arguments(keys, a)
+    local x, err = device_context(keys)
+
+    if not x then
+        return nil, err
+    end
+
+    if #(a[1] or '') > 64 or not find(a[1] or '', '^[%w%.%_:%-]+$') then
+        return nil, bad('worker ' .. shown(a[1]) .. ' is not a worker name')
+    end
+
+    if not int(a[2], 999999999999999) then
+        return nil, bad('session ' .. shown(a[2]) .. ' is not a number')
+    end
+
+    err = wrong_session(x)
+
+    if err then
+        return nil, err
+    end
+
+    return x
+end
+
+
+function polls.poll(keys, a)
+    local ttl = int(a[3])
+
+    if not ttl or ttl == 0 then
+        return bad('ttl ' .. shown(a[3]) .. ' is not a number of ms')
+    end
+
+    local x, err = polls.arguments(keys, a)
+
+    if not x then
+        return err
+    end
+
+    if not device(x) then
+        return { 'unknown' }
+    end
+
+    local worker, session = polls.open(x)
+
+    if worker and (worker ~= a[1] or session ~= a[2]) then
+        polls.tell(x, worker, 'E' .. session)
+    end
+
+    local c, item = polls.unconfirmed(x, a[4] == '1')
+
+    if not c then
+        c, item = polls.next(x)
+
+        if c then
+            call('LPOP', x.pending)
+        end
+    end
+
+    if c then
+        polls.close(x)
+        polls.claim(x, c)
+
+        return { 'call', tonumber(c.rid), c.attempt, item }
+    end
+
+    x.device.poll = a[1] .. ' ' .. a[2] .. ' ' .. dec(x.now + ttl)
+    call('HSET', x.key, 'poll', x.device.poll)
+    arm(x, x.now + ttl)
+
+    return { 'wait' }
+end
+
+
+function polls.unpoll(keys, a)
+    local x, err = polls.arguments(keys, a)
+
+    if not x then
+        return err
+    end
+
+    local worker, session = polls.open(x)
+
+    if worker ~= a[1] or session ~= a[2] then
+        return 0
+    end
+
+    polls.close(x)
+
+    -- a bridge was the second choice
+
+    release(x, RELEASE)
+
+    return 1
+end
+
+
+-- it was handed to a poll and did not reach the device: no retry is used
+
+function polls.give_back(keys, a)
+    if not a[2] or a[2] == '' then
+        return bad('tb_rpc_return needs requestId and attempt')
+    end
+
+    local x, c = report(keys, a, 'return', 2)
+
+    if not x then
+        return c
+    end
+
+    if c.state ~= 'h' then
+        return ignored(x, 'return')
+    end
+
+    wait_one(x, c)
+    release(x, RELEASE_NEXT)
+
+    return 1
+end
+
+
 -- provisioning --------------------------------------------------------------
 
 local function crc32(s)
@@ -2148,6 +2497,12 @@ local function device_del(keys)
                 call('ZREM', x.due, c.id)
             end
         end
+    end
+
+    local worker, session = polls.open(x)
+
+    if worker then
+        polls.tell(x, worker, 'E' .. session)
     end
 
     call('DEL', x.key, x.inflight, x.pending)
@@ -2715,6 +3070,13 @@ local function tick_session(x)
         return
     end
 
+    if d.poll and not polls.open(x) then
+        polls.close(x)
+        stat(x, 'lapsed_polls')
+    end
+
+    polls.arm(x)
+
     if d.session and not is_online(d.bridge, d.till, x.now) then
         stat(x, 'lapsed')
         leave(x)
@@ -2783,6 +3145,9 @@ local function tick_light(x, rid, member)
     elseif c.state == 'q' and x.now < c.expiry then
         tick_queued(x, c)
 
+    elseif c.state == 'h' and x.now < c.expiry then
+        polls.check(x, c)
+
     elseif c.state == 's' then
         tick_turn(x, c, 'ack', set.ack_timeout)
 
@@ -2846,6 +3211,9 @@ local function tick_persistent(prefix, id, now)
 
     elseif c.state == 'q' then
         tick_queued(x, c)
+
+    elseif c.state == 'h' then
+        polls.check(x, c)
 
     elseif c.state == 's' then
         if now >= c.time + set.ack_timeout then
@@ -2970,6 +3338,7 @@ local function setup()
     call, pcall_redis, error_reply = redis.call, redis.pcall, redis.error_reply
 
     sub, gsub, find, match = string.sub, string.gsub, string.find, string.match
+    polls.gmatch = string.gmatch
     lower, byte = string.lower, string.byte
     floor, ceil, min, max_of = math.floor, math.ceil, math.min, math.max
     concat, insert, remove = table.concat, table.insert, table.remove
@@ -3039,3 +3408,6 @@ register('timeout', timeout, 'allow-oom')
 register('failed', failed, 'allow-oom')
 register('respond', respond, 'allow-oom')
 register('tick', tick, 'allow-oom')
+register('poll', polls.poll, 'allow-oom')
+register('unpoll', polls.unpoll, 'allow-oom')
+register('return', polls.give_back, 'allow-oom')

@@ -370,3 +370,21 @@ GET /guarded
 GET /first/rpc/persistent/no-uuid
 --- error_code: 401
 --- response_body_like: "errorCode":10
+
+
+
+=== TEST 22: nor a rewrite, when a variable has asked for it before
+--- more_config
+    location /first/rpc/ {
+        set      $who    $tb_rpc_tenant_id;
+        rewrite  ^/first(.*)$  /second$1  last;
+        tb_rpc   v2;
+    }
+
+    location /second/rpc/ {
+        tb_rpc_jwt_key  %{other key};
+        tb_rpc          v2;
+    }
+--- auth: tenant
+--- requests
+GET /first/rpc/persistent/%{uuid:1}  => 401 error 10 Invalid token signature

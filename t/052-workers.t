@@ -51,14 +51,14 @@ my @channels = @{ redis()->call('PUBSUB', 'SHARDCHANNELS') };
 my %names = map { /^tb:\{s\d+\}:reply:([0-9a-f]+)$/ ? ($1, 1) : ($_, 1) }
                 @channels;
 
-is(scalar keys %names, scalar keys %by,
-   'each worker that was asked listens, by its own name');
-is(scalar @channels, 16 * keys %by, 'on every shard');
+is(scalar keys %names, scalar @workers,
+   'each worker listens, by its own name');
+is(scalar @channels, 16 * @workers, 'on every shard');
 
 my @clients = grep { /\bname=tb-rpc-/ }
               split /\n/, redis()->call('CLIENT', 'LIST');
 
-is(scalar @clients, 2 * keys %by, 'two connections per worker');
+is(scalar @clients, 2 * @workers, 'two connections per worker');
 
 $nginx->clean();
 

@@ -17,8 +17,10 @@ $f->config;
 sub uuid { TB::Functions::uuid() }
 sub words { return ref $_[0] eq 'ARRAY' ? $_[0][0] : "$_[0]" }
 
-is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 0), 1, 'version');
-is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), 1,
+my ($version) = TB::Server::library() =~ /^local VERSION = (\d+)$/m;
+
+is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 0), $version, 'version');
+is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
    'version with a key');
 
 # the envelope

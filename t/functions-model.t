@@ -2,7 +2,8 @@
 # sequences of steps, compared after each one.
 #
 #   TB_SEED=17 prove -I t/lib t/functions-model.t      one sequence again
-#   TB_SECONDS=600                                     how long (40)
+#   TB_SECONDS=600                                     how long, instead of
+#                                                      3000 sequences
 #   TB_STEPS=500                                       steps of a sequence
 #   TB_FIRST=100000                                    the first seed
 #
@@ -25,7 +26,8 @@ my $subscriber = $clock->{server}->client;
 
 $subscriber->ssubscribe($clock->key('reply', 'w1'));
 
-my $seconds = $ENV{TB_SECONDS} // 40;
+my $seconds = $ENV{TB_SECONDS} // 300;
+my $most = $ENV{TB_SECONDS} ? 1e9 : 3000;
 my $first = $ENV{TB_SEED} // $ENV{TB_FIRST} // 1;
 my $end = time + $seconds;
 my ($sequences, $steps, %done) = (0, 0);
@@ -91,7 +93,7 @@ for (my $seed = $first;; $seed++) {
         last;
     }
 
-    last if defined $ENV{TB_SEED} || time > $end;
+    last if defined $ENV{TB_SEED} || $sequences >= $most || time > $end;
 }
 
 ok($sequences > 0 && $steps > 0, "$sequences sequences, $steps steps, seeds "

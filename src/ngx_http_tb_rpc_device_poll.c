@@ -1,0 +1,500 @@
+
+/*
+ * A poll.  Redis knows it by the worker's name and a number, the session,
+ * and gives it at most one call: by the reply to tb_rpc_poll, or later by a
+ * message.  A message may get lost; so whenever the worker was deaf for a
+ * while, it tells of all its polls again, which brings the calls too.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_device.h"
+
+
+/* a poll stays in Redis for so long after its time, ms */
+
+#define NGX_HTTP_TB_RPC_POLL_GRACE  2000
+
+
+static ngx_int_t ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll);
+static void ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
+    redisReply *reply);
+static void ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll,
+    redisReply *reply);
+static void ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll,
+    ngx_uint_t status, redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_poll_call(ngx_http_tb_rpc_poll_t *poll,
+    redisReply *reply, ngx_http_tb_rpc_handed_t *handed);
+static void ngx_http_tb_rpc_poll_timer(ngx_event_t *ev);
+static void ngx_http_tb_rpc_poll_cleanup(void *data);
+static void ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll);
+
+
+ngx_int_t
+ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_http_tb_rpc_worker_t *w, ngx_msec_t timeout)
+{
+    ngx_int_t                 rc;
+    ngx_http_cleanup_t       *cln;
+    ngx_http_tb_rpc_poll_t   *poll;
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = w->polls;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (cln == NULL || ngx_http_tb_rpc_watch(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    poll = ngx_calloc(sizeof(ngx_http_tb_rpc_poll_t), r->connection->log);
+    if (poll == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    poll->polls = polls;
+    poll->request = r;
+    poll->end = ngx_current_msec + timeout;
+    ngx_memcpy(poll->device_id, ctx->device_id.data,
+               NGX_HTTP_TB_RPC_UUID_LEN);
+
+    cln->handler = ngx_http_tb_rpc_poll_cleanup;
+    cln->data = poll;
+    poll->cleanup = &cln->handler;
+
+    poll->timer.handler = ngx_http_tb_rpc_poll_timer;
+    poll->timer.data = &w->dummy;
+    poll->timer.log = w->log;
+    poll->timer.cancelable = 1;
+
+    ngx_add_timer(&poll->timer, timeout);
+
+    poll->node.key = ++polls->session;
+    ngx_rbtree_insert(&polls->tree, &poll->node);
+
+    ngx_http_tb_rpc_polls_guard(polls);
+
+    r->connection->log->action = "waiting for a call to the device";
+
+    r->main->count++;
+
+    ngx_http_tb_rpc_poll_enqueue(poll);
+    ngx_http_tb_rpc_polls_pump(polls);
+
+    return NGX_DONE;
+}
+
+
+void
+ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll)
+{
+    if (poll->asked) {
+        poll->again = 1;
+        return;
+    }
+
+    if (!poll->queued) {
+        poll->queued = 1;
+        ngx_queue_insert_tail(&poll->polls->queue, &poll->queue);
+    }
+}
+
+
+/* a hundred thousand polls are not told of in one turn */
+
+void
+ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_queue_t             *q;
+    ngx_http_tb_rpc_poll_t  *poll;
+
+    while (!ngx_queue_empty(&polls->queue)
+           && polls->asked < NGX_HTTP_TB_RPC_POLL_BATCH
+           && ngx_tb_redis_client_is_ready(&polls->worker->redis,
+                                           NGX_TB_REDIS_SUBSCRIBED))
+    {
+        q = ngx_queue_head(&polls->queue);
+        poll = ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue);
+
+        if (ngx_http_tb_rpc_poll_ask(poll) != NGX_OK) {
+            break;
+        }
+
+        ngx_queue_remove(q);
+
+        poll->queued = 0;
+        poll->asked = 1;
+        poll->again = 0;
+        poll->known = 1;
+
+        polls->asked++;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
+{
+    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
+    u_char                     session[NGX_INT64_LEN], ttl[NGX_INT64_LEN];
+    ngx_str_t                  argv[8];
+    ngx_msec_int_t             left;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = poll->polls->worker;
+
+    left = (ngx_msec_int_t) (poll->end - ngx_current_msec);
+
+    argv[3].data = key;
+    argv[4].data = w->name;
+    argv[4].len = sizeof(w->name);
+    argv[5].data = session;
+    argv[5].len = ngx_sprintf(session, "%ui", poll->node.key) - session;
+    argv[6].data = ttl;
+    argv[6].len = ngx_sprintf(ttl, "%M", (ngx_msec_t) ngx_max(left, 0)
+                                         + NGX_HTTP_TB_RPC_POLL_GRACE)
+                  - ttl;
+
+    ngx_str_set(&argv[7], "0");
+
+    if (poll->known) {
+        ngx_str_set(&argv[7], "1");
+    }
+
+    if (ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_poll", argv, 4,
+                                    w->conf->redis->command_timeout,
+                                    NGX_TB_REDIS_SUBSCRIBED
+                                    |NGX_TB_REDIS_UNBOUNDED,
+                                    ngx_http_tb_rpc_poll_reply, poll)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_poll_t *poll = data;
+
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = poll->polls;
+
+    poll->asked = 0;
+    polls->asked--;
+
+    if (poll->request == NULL) {
+        ngx_http_tb_rpc_poll_late(poll, status, reply);
+        ngx_free(poll);
+
+    } else if (status != NGX_TB_REDIS_REPLY) {
+
+        /* told again by the next reply, the subscription, or the watch */
+
+        ngx_http_tb_rpc_poll_enqueue(poll);
+        return;
+
+    } else {
+        ngx_http_set_log_request(poll->request->connection->log,
+                                 poll->request);
+
+        ngx_http_tb_rpc_poll_answered(poll, reply);
+    }
+
+    ngx_http_tb_rpc_polls_pump(polls);
+}
+
+
+static void
+ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
+    redisReply *reply)
+{
+    ngx_str_t                 word, envelope;
+    ngx_http_tb_rpc_handed_t  handed;
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
+        != NGX_OK)
+    {
+        ngx_str_null(&word);
+    }
+
+    if (word.len == 4 && ngx_memcmp(word.data, "wait", 4) == 0) {
+
+        if (poll->again) {
+            ngx_http_tb_rpc_poll_enqueue(poll);
+        }
+
+        return;
+    }
+
+    if (ngx_http_tb_rpc_poll_call(poll, reply, &handed) == NGX_OK
+        && ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 3),
+                                  &envelope)
+           == NGX_OK)
+    {
+        ngx_http_tb_rpc_poll_serve(poll, &handed, &envelope);
+        return;
+    }
+
+    if (word.len == 7 && ngx_memcmp(word.data, "unknown", 7) == 0) {
+
+        /* it was deleted, its token was not */
+
+        ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_UNAUTHORIZED);
+        return;
+    }
+
+    ngx_http_tb_rpc_poll_refused(poll, reply);
+}
+
+
+static void
+ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll, redisReply *reply)
+{
+    ngx_int_t            rc;
+    ngx_str_t            text;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = poll->request;
+    c = r->connection;
+
+    ngx_str_set(&text, "not a reply of tb_rpc_poll");
+
+    if (reply->type == REDIS_REPLY_ERROR && reply->str) {
+        text.data = (u_char *) reply->str;
+        text.len = ngx_min((size_t) reply->len, 256);
+    }
+
+    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                  "tb_rpc: the poll of device \"%*s\" was refused by Redis: "
+                  "\"%V\"", (size_t) NGX_HTTP_TB_RPC_UUID_LEN,
+                  poll->device_id, &text);
+
+    ngx_http_tb_rpc_poll_release(poll);
+
+    rc = ngx_http_tb_rpc_send_result(r, ngx_http_tb_rpc_get_ctx(r),
+                                     NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE, NULL);
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* the reply to a poll that has ended meanwhile */
+
+static void
+ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_handed_t  handed;
+
+    if (status == NGX_TB_REDIS_REPLY
+        && ngx_http_tb_rpc_poll_call(poll, reply, &handed) == NGX_OK)
+    {
+        ngx_http_tb_rpc_give_back(poll->polls->worker, &handed);
+        return;
+    }
+
+    if (!poll->served) {
+        ngx_http_tb_rpc_poll_forget(poll);
+    }
+}
+
+
+/* { "call", requestId, attempt, envelope } */
+
+static ngx_int_t
+ngx_http_tb_rpc_poll_call(ngx_http_tb_rpc_poll_t *poll, redisReply *reply,
+    ngx_http_tb_rpc_handed_t *handed)
+{
+    ngx_str_t  word;
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
+            != NGX_OK
+        || word.len != 4
+        || ngx_memcmp(word.data, "call", 4) != 0
+        || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
+                                  &handed->request_id)
+           != NGX_OK
+        || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2),
+                                  &handed->attempt)
+           != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_memcpy(handed->device_id, poll->device_id, NGX_HTTP_TB_RPC_UUID_LEN);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
+    ngx_http_tb_rpc_handed_t *handed, ngx_str_t *envelope)
+{
+    ngx_int_t                  rc;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    r = poll->request;
+    c = r->connection;
+    w = poll->polls->worker;
+
+    poll->served = 1;
+
+    ngx_http_tb_rpc_poll_release(poll);
+
+    if (ngx_http_tb_rpc_device_listens(r)) {
+        rc = ngx_http_tb_rpc_device_send(r, w, handed, envelope);
+
+    } else {
+        ngx_http_tb_rpc_give_back(w, handed);
+        rc = NGX_HTTP_CLIENT_CLOSED_REQUEST;
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_tb_rpc_poll_timer(ngx_event_t *ev)
+{
+    ngx_http_tb_rpc_poll_t  *poll;
+
+    poll = (ngx_http_tb_rpc_poll_t *)
+               ((u_char *) ev - offsetof(ngx_http_tb_rpc_poll_t, timer));
+
+    ngx_http_tb_rpc_poll_forget(poll);
+    ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
+}
+
+
+/* the client has left */
+
+static void
+ngx_http_tb_rpc_poll_cleanup(void *data)
+{
+    ngx_http_tb_rpc_poll_t *poll = data;
+
+    poll->cleanup = NULL;
+
+    ngx_http_tb_rpc_poll_forget(poll);
+    ngx_http_tb_rpc_poll_release(poll);
+}
+
+
+/* tells Redis that it is over; what this misses lapses there */
+
+void
+ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll)
+{
+    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
+    u_char                     session[NGX_INT64_LEN];
+    ngx_str_t                  argv[6];
+    ngx_uint_t                 flags;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = poll->polls->worker;
+
+    /* while it is asked, the reply decides */
+
+    if (poll->asked || !poll->known
+        || !ngx_tb_redis_client_is_ready(&w->redis, 0))
+    {
+        return;
+    }
+
+    argv[3].data = key;
+    argv[4].data = w->name;
+    argv[4].len = sizeof(w->name);
+    argv[5].data = session;
+    argv[5].len = ngx_sprintf(session, "%ui", poll->node.key) - session;
+
+    flags = NGX_TB_REDIS_UNBOUNDED;
+
+    /* an exiting worker stays until all of them are written */
+
+    if (!ngx_exiting) {
+        flags |= NGX_TB_REDIS_BACKGROUND;
+    }
+
+    (void) ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_unpoll",
+                                       argv, 2,
+                                       w->conf->redis->command_timeout,
+                                       flags, NULL, NULL);
+}
+
+
+void
+ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
+{
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = poll->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_http_tb_rpc_poll_release(poll);
+
+    rc = ngx_http_tb_rpc_send_failure(r, status, NULL, NULL);
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* the request does not wait any more; the poll is gone, or its reply's */
+
+static void
+ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll)
+{
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = poll->polls;
+
+    ngx_rbtree_delete(&polls->tree, &poll->node);
+
+    if (poll->queued) {
+        poll->queued = 0;
+        ngx_queue_remove(&poll->queue);
+    }
+
+    if (poll->timer.timer_set) {
+        ngx_del_timer(&poll->timer);
+    }
+
+    if (poll->cleanup) {
+        *poll->cleanup = NULL;
+        poll->cleanup = NULL;
+    }
+
+    poll->request = NULL;
+
+    if (!poll->asked) {
+        ngx_free(poll);
+    }
+}

@@ -1,0 +1,283 @@
+
+/*
+ * The worker's open polls: its ear for what Redis has for one of them, and
+ * what happens to all of them together.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_device.h"
+
+
+/* how often it is looked whether the worker is to exit, ms */
+
+#define NGX_HTTP_TB_RPC_POLL_WATCH  200
+
+
+static ngx_http_tb_rpc_poll_t *ngx_http_tb_rpc_poll_find(
+    ngx_http_tb_rpc_polls_t *polls, ngx_uint_t session, u_char *device_id);
+static ngx_int_t ngx_http_tb_rpc_poll_number(u_char **p, u_char *last,
+    int64_t *value);
+static void ngx_http_tb_rpc_polls_watch(ngx_event_t *ev);
+
+
+ngx_http_tb_rpc_polls_t *
+ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = ngx_pcalloc(w->pool, sizeof(ngx_http_tb_rpc_polls_t));
+    if (polls == NULL) {
+        return NULL;
+    }
+
+    polls->worker = w;
+
+    ngx_rbtree_init(&polls->tree, &polls->sentinel, ngx_rbtree_insert_value);
+    ngx_queue_init(&polls->queue);
+
+    /* not cancelable: an exiting worker has to answer its polls */
+
+    polls->watch.handler = ngx_http_tb_rpc_polls_watch;
+    polls->watch.data = &w->dummy;
+    polls->watch.log = w->log;
+
+    return polls;
+}
+
+
+void
+ngx_http_tb_rpc_polls_guard(ngx_http_tb_rpc_polls_t *polls)
+{
+    if (!polls->watch.timer_set) {
+        ngx_add_timer(&polls->watch, NGX_HTTP_TB_RPC_POLL_WATCH);
+    }
+}
+
+
+/*
+ * "<deviceId>P<session> <requestId> <attempt>[ <envelope>]": a call for the
+ * poll.  "<deviceId>E<session>": the device has opened another one.
+ */
+
+void
+ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
+    size_t len)
+{
+    u_char                    *last;
+    int64_t                    session;
+    ngx_str_t                  id, envelope;
+    ngx_http_tb_rpc_poll_t    *poll;
+    ngx_http_tb_rpc_handed_t   handed;
+
+    id.data = p;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    last = p + len;
+    p += NGX_HTTP_TB_RPC_UUID_LEN + 1;
+
+    if (ngx_http_tb_rpc_parse_uuid(handed.device_id, &id) != NGX_OK
+        || ngx_http_tb_rpc_poll_number(&p, last, &session) != NGX_OK)
+    {
+        goto invalid;
+    }
+
+    poll = ngx_http_tb_rpc_poll_find(w->polls, (ngx_uint_t) session,
+                                     handed.device_id);
+
+    if (id.data[NGX_HTTP_TB_RPC_UUID_LEN] == 'E') {
+
+        if (poll) {
+            ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
+        }
+
+        return;
+    }
+
+    if (ngx_http_tb_rpc_poll_number(&p, last, &handed.request_id) != NGX_OK
+        || ngx_http_tb_rpc_poll_number(&p, last, &handed.attempt) != NGX_OK)
+    {
+        goto invalid;
+    }
+
+    if (poll == NULL) {
+        ngx_http_tb_rpc_give_back(w, &handed);
+        return;
+    }
+
+    if (p == last) {
+
+        /* too large to be published: it comes by a reply */
+
+        ngx_http_tb_rpc_poll_enqueue(poll);
+        ngx_http_tb_rpc_polls_pump(w->polls);
+        return;
+    }
+
+    envelope.data = p;
+    envelope.len = last - p;
+
+    ngx_http_set_log_request(poll->request->connection->log, poll->request);
+
+    ngx_http_tb_rpc_poll_serve(poll, &handed, &envelope);
+
+    return;
+
+invalid:
+
+    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                  "tb_rpc: an invalid message of %uz bytes for a poll", len);
+}
+
+
+static ngx_http_tb_rpc_poll_t *
+ngx_http_tb_rpc_poll_find(ngx_http_tb_rpc_polls_t *polls, ngx_uint_t session,
+    u_char *device_id)
+{
+    ngx_rbtree_node_t       *node;
+    ngx_http_tb_rpc_poll_t  *poll;
+
+    node = polls->tree.root;
+
+    while (node != polls->tree.sentinel) {
+
+        if (session != node->key) {
+            node = (session < node->key) ? node->left : node->right;
+            continue;
+        }
+
+        poll = (ngx_http_tb_rpc_poll_t *)
+                   ((u_char *) node - offsetof(ngx_http_tb_rpc_poll_t, node));
+
+        return ngx_memcmp(poll->device_id, device_id,
+                          NGX_HTTP_TB_RPC_UUID_LEN) == 0 ? poll : NULL;
+    }
+
+    return NULL;
+}
+
+
+/* digits and a blank, or the end */
+
+static ngx_int_t
+ngx_http_tb_rpc_poll_number(u_char **p, u_char *last, int64_t *value)
+{
+    u_char  *start;
+
+    start = *p;
+
+    for (*value = 0; *p < last && **p >= '0' && **p <= '9'; (*p)++) {
+
+        if (*p - start > 15) {
+            return NGX_ERROR;
+        }
+
+        *value = *value * 10 + (**p - '0');
+    }
+
+    if (*p == start || (*p < last && **p != ' ')) {
+        return NGX_ERROR;
+    }
+
+    if (*p < last) {
+        (*p)++;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_rbtree_node_t  *node;
+
+    if (polls->tree.root == polls->tree.sentinel) {
+        return;
+    }
+
+    node = ngx_rbtree_min(polls->tree.root, polls->tree.sentinel);
+
+    while (node) {
+        ngx_http_tb_rpc_poll_enqueue((ngx_http_tb_rpc_poll_t *)
+                (void *) ((u_char *) node
+                          - offsetof(ngx_http_tb_rpc_poll_t, node)));
+
+        node = ngx_rbtree_next(&polls->tree, node);
+    }
+
+    ngx_http_tb_rpc_polls_pump(polls);
+}
+
+
+static void
+ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
+{
+    ngx_uint_t                n;
+    ngx_msec_t                next;
+    ngx_rbtree_node_t        *node;
+    ngx_http_tb_rpc_poll_t   *poll;
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = (ngx_http_tb_rpc_polls_t *)
+                ((u_char *) ev - offsetof(ngx_http_tb_rpc_polls_t, watch));
+
+    next = NGX_HTTP_TB_RPC_POLL_WATCH;
+
+    if (ngx_exiting || ngx_quit) {
+
+        next = 1;
+
+        for (n = 0; n < NGX_HTTP_TB_RPC_POLL_BATCH; n++) {
+
+            node = polls->tree.root;
+
+            if (node == polls->tree.sentinel) {
+                break;
+            }
+
+            poll = (ngx_http_tb_rpc_poll_t *)
+                       ((u_char *) node
+                        - offsetof(ngx_http_tb_rpc_poll_t, node));
+
+            poll->request->keepalive = 0;
+
+            ngx_http_tb_rpc_poll_forget(poll);
+            ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
+        }
+
+    } else {
+        ngx_http_tb_rpc_polls_pump(polls);
+    }
+
+    if (polls->tree.root != polls->tree.sentinel) {
+        ngx_add_timer(&polls->watch, next);
+    }
+}
+
+
+void
+ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_rbtree_node_t       *node;
+    ngx_http_tb_rpc_poll_t  *poll;
+
+    while (polls->tree.root != polls->tree.sentinel) {
+
+        node = polls->tree.root;
+
+        poll = (ngx_http_tb_rpc_poll_t *)
+                   ((u_char *) node - offsetof(ngx_http_tb_rpc_poll_t, node));
+
+        poll->request->keepalive = 0;
+
+        ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
+    }
+
+    if (polls->watch.timer_set) {
+        ngx_del_timer(&polls->watch);
+    }
+}

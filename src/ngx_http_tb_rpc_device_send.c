@@ -1,0 +1,382 @@
+
+/*
+ * A call on its way to the device that polls: the response, and what Redis
+ * is told of its fate.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_device.h"
+
+
+typedef struct {
+    ngx_http_request_t           *request;
+    ngx_http_tb_rpc_worker_t     *worker;
+    ngx_http_tb_rpc_handed_t      handed;
+    ngx_uint_t                    failed;
+} ngx_http_tb_rpc_delivery_t;
+
+
+static void ngx_http_tb_rpc_delivery_cleanup(void *data);
+static void ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w,
+    const char *name, ngx_http_tb_rpc_handed_t *handed, ngx_str_t *text);
+static ngx_int_t ngx_http_tb_rpc_device_body(ngx_http_request_t *r,
+    int64_t request_id, ngx_str_t *envelope, ngx_str_t *body);
+static u_char *ngx_http_tb_rpc_device_member(u_char *p, u_char *last,
+    ngx_str_t *name, ngx_str_t *value);
+static u_char *ngx_http_tb_rpc_device_string(u_char *p, u_char *last);
+
+
+ngx_tb_redis_command_t *
+ngx_http_tb_rpc_device_call(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
+    const char *name, ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout,
+    ngx_uint_t flags, ngx_tb_redis_reply_pt handler, void *data)
+{
+    u_char     *p;
+    ngx_str_t   id;
+
+    id.data = device_id;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    ngx_str_set(&argv[0], "FCALL");
+    argv[1].data = (u_char *) name;
+    argv[1].len = ngx_strlen(name);
+    ngx_str_set(&argv[2], "1");
+
+    /* the length of the prefix is bounded by the configuration */
+
+    p = ngx_snprintf(argv[3].data, NGX_HTTP_TB_RPC_DEVICE_KEY,
+                     "%V{s%ui}:device:%V", &w->conf->prefix,
+                     ngx_http_tb_rpc_shard(w->conf, &id), &id);
+
+    argv[3].len = p - argv[3].data;
+
+    return ngx_tb_redis_command(&w->redis, argv, 4 + n, timeout, flags,
+                                handler, data);
+}
+
+
+ngx_uint_t
+ngx_http_tb_rpc_device_listens(ngx_http_request_t *r)
+{
+    int                n;
+    u_char             byte[1];
+    ngx_err_t          err;
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (c->error || c->read->eof || c->read->pending_eof) {
+        return 0;
+    }
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        return 1;
+    }
+#endif
+
+#if (NGX_HTTP_V3)
+    if (c->quic) {
+        return 1;
+    }
+#endif
+
+    /* its leaving may be behind us in the list of events */
+
+    n = recv(c->fd, (char *) byte, 1, MSG_PEEK);
+
+    if (n > 0) {
+        return 1;
+    }
+
+    err = ngx_socket_errno;
+
+    return n == -1 && (err == NGX_EAGAIN || err == NGX_EINTR);
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_device_send(ngx_http_request_t *r,
+    ngx_http_tb_rpc_worker_t *w, ngx_http_tb_rpc_handed_t *handed,
+    ngx_str_t *envelope)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    body;
+    ngx_http_cleanup_t          *cln;
+    ngx_http_tb_rpc_delivery_t  *delivery;
+
+    static ngx_str_t  broken =
+        ngx_string("{\"error\":\"The call can't be given to the device\"}");
+
+    rc = ngx_http_tb_rpc_device_body(r, handed->request_id, envelope, &body);
+
+    if (rc == NGX_DECLINED) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "tb_rpc: the envelope of request %L to device \"%*s\" "
+                      "is not valid", handed->request_id,
+                      (size_t) NGX_HTTP_TB_RPC_UUID_LEN, handed->device_id);
+
+        ngx_http_tb_rpc_device_report(w, "tb_rpc_failed", handed, &broken);
+
+        return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_REQUEST_TIME_OUT,
+                                            NULL, NULL);
+    }
+
+    delivery = ngx_palloc(r->pool, sizeof(ngx_http_tb_rpc_delivery_t));
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (rc != NGX_OK || delivery == NULL || cln == NULL) {
+        ngx_http_tb_rpc_give_back(w, handed);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    delivery->request = r;
+    delivery->worker = w;
+    delivery->handed = *handed;
+
+    cln->handler = ngx_http_tb_rpc_delivery_cleanup;
+    cln->data = delivery;
+
+    rc = ngx_http_tb_rpc_send_json(r, &body);
+
+    /* with another code the client gets another response, or none */
+
+    delivery->failed = (rc != NGX_OK);
+
+    return rc;
+}
+
+
+/* the request is over: all was given to the socket, or never will be */
+
+static void
+ngx_http_tb_rpc_delivery_cleanup(void *data)
+{
+    ngx_http_tb_rpc_delivery_t *delivery = data;
+
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = delivery->request;
+    c = r->connection;
+
+    if (delivery->failed
+        || !r->header_sent
+        || c->error
+        || c->timedout
+        || c->buffered
+        || r->buffered
+        || r->out)
+    {
+        ngx_http_tb_rpc_give_back(delivery->worker, &delivery->handed);
+        return;
+    }
+
+    ngx_http_tb_rpc_device_report(delivery->worker, "tb_rpc_delivered",
+                                  &delivery->handed, NULL);
+}
+
+
+void
+ngx_http_tb_rpc_give_back(ngx_http_tb_rpc_worker_t *w,
+    ngx_http_tb_rpc_handed_t *handed)
+{
+    ngx_log_error(NGX_LOG_INFO, w->log, 0,
+                  "tb_rpc: request %L did not reach device \"%*s\", which "
+                  "has left: it waits again", handed->request_id,
+                  (size_t) NGX_HTTP_TB_RPC_UUID_LEN, handed->device_id);
+
+    ngx_http_tb_rpc_device_report(w, "tb_rpc_return", handed, NULL);
+}
+
+
+/* may be said twice: the attempt tells what it is about */
+
+static void
+ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w, const char *name,
+    ngx_http_tb_rpc_handed_t *handed, ngx_str_t *text)
+{
+    u_char       key[NGX_HTTP_TB_RPC_DEVICE_KEY];
+    u_char       id[NGX_INT64_LEN], attempt[NGX_INT64_LEN];
+    ngx_str_t    argv[7];
+    ngx_uint_t   n;
+
+    argv[3].data = key;
+
+    n = 4;
+
+    argv[n].data = id;
+    argv[n++].len = ngx_sprintf(id, "%L", handed->request_id) - id;
+
+    if (text) {
+        argv[n++] = *text;
+    }
+
+    argv[n].data = attempt;
+    argv[n++].len = ngx_sprintf(attempt, "%L", handed->attempt) - attempt;
+
+    if (ngx_http_tb_rpc_device_call(w, handed->device_id, name, argv, n - 4,
+                                    NGX_HTTP_TB_RPC_REPORT,
+                                    NGX_TB_REDIS_REPEAT
+                                    |NGX_TB_REDIS_UNBOUNDED, NULL, NULL)
+        == NULL)
+    {
+        /* tb_rpc_tick will miss it */
+
+        ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                      "tb_rpc: %s of request %L could not be sent to Redis",
+                      name, handed->request_id);
+    }
+}
+
+
+/*
+ * {"id":..,"method":..,"params":..} by the bytes of the envelope, which the
+ * function library has put together from texts that were checked.  NGX_OK,
+ * NGX_DECLINED: it is not one, NGX_ERROR
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_device_body(ngx_http_request_t *r, int64_t request_id,
+    ngx_str_t *envelope, ngx_str_t *body)
+{
+    u_char     *p, *last;
+    ngx_str_t   name, value, method, params;
+
+    ngx_str_null(&method);
+    ngx_str_null(&params);
+
+    p = envelope->data;
+    last = p + envelope->len;
+
+    if (p == last || *p != '{') {
+        return NGX_DECLINED;
+    }
+
+    while (method.len == 0 || params.len == 0) {
+
+        /* the first time it stands at the brace, then at a comma */
+
+        p = ngx_http_tb_rpc_device_member(p + 1, last, &name, &value);
+
+        if (p == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (name.len == sizeof("\"method\"") - 1
+            && ngx_memcmp(name.data, "\"method\"", name.len) == 0)
+        {
+            method = value;
+
+        } else if (name.len == sizeof("\"params\"") - 1
+                   && ngx_memcmp(name.data, "\"params\"", name.len) == 0)
+        {
+            params = value;
+        }
+    }
+
+    body->data = ngx_pnalloc(r->pool,
+                          sizeof("{\"id\":,\"method\":,\"params\":}") - 1
+                          + NGX_INT64_LEN + method.len + params.len);
+    if (body->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(body->data, "{\"id\":%L,\"method\":", request_id);
+    p = ngx_cpymem(p, method.data, method.len);
+    p = ngx_cpymem(p, ",\"params\":", sizeof(",\"params\":") - 1);
+    p = ngx_cpymem(p, params.data, params.len);
+    *p++ = '}';
+
+    body->len = p - body->data;
+
+    return NGX_OK;
+}
+
+
+/* where the comma or brace behind the member is; NULL: it has no end */
+
+static u_char *
+ngx_http_tb_rpc_device_member(u_char *p, u_char *last, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_uint_t  depth;
+
+    name->data = p;
+
+    p = ngx_http_tb_rpc_device_string(p, last);
+
+    if (p == NULL || last - p < 2 || *p != ':') {
+        return NULL;
+    }
+
+    name->len = p - name->data;
+    value->data = ++p;
+    depth = 0;
+
+    while (p < last) {
+
+        switch (*p) {
+
+        case '"':
+            p = ngx_http_tb_rpc_device_string(p, last);
+
+            if (p == NULL) {
+                return NULL;
+            }
+
+            continue;
+
+        case '{':
+        case '[':
+            depth++;
+            break;
+
+        case '}':
+        case ']':
+        case ',':
+            if (depth == 0) {
+                value->len = p - value->data;
+                return (value->len && p + 1 <= last) ? p : NULL;
+            }
+
+            if (*p != ',') {
+                depth--;
+            }
+
+            break;
+        }
+
+        p++;
+    }
+
+    return NULL;
+}
+
+
+/* behind its end; NULL: no string */
+
+static u_char *
+ngx_http_tb_rpc_device_string(u_char *p, u_char *last)
+{
+    if (p >= last || *p != '"') {
+        return NULL;
+    }
+
+    for (p++; p < last; p++) {
+
+        if (*p == '"') {
+            return p + 1;
+        }
+
+        if (*p == '\\') {
+            p++;
+        }
+    }
+
+    return NULL;
+}
