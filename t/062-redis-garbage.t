@@ -272,6 +272,16 @@ for my $i (0 .. $#modes) {
     is($nginx->worker(), $worker, "$m->{name}: no crash") or last;
 }
 
+# told before hiredis has to allocate anything
+
+like($nginx->error_log(), qr/command connection to \S+ failed: \Q$_\E/,
+     "told: $_")
+    for 'this is not the Redis protocol', 'too large reply',
+        'too many elements in a reply', 'too deeply nested reply',
+        'bad length in a reply', 'bad number in a reply',
+        'too long line in a reply', 'string reply without an end',
+        'reply to no command', 'closed by the server', 'no progress in state';
+
 works('the real Redis is back');
 is($nginx->worker(), $worker, 'the worker is the first one');
 

@@ -12,7 +12,8 @@ package TB::Proxy;
 #     $proxy->tell('eat', 'tb_rpc_create')   once: the next command with this
 #                                         word reaches Redis; its reply does
 #                                         not come back, the connection is
-#                                         closed instead
+#                                         closed instead; a number behind it:
+#                                         so often
 #     $proxy->tell('stop', 'tb_rpc_create')  once: closed before the command
 #                                         reaches Redis
 #     $proxy->tell('mute', 'cmd')         replies are kept back ...
@@ -83,7 +84,7 @@ sub loop {
 
 
 sub obey {
-    my ($self, $word, $what) = @_;
+    my ($self, $word, $what, $times) = @_;
 
     my @pairs = values %{{ map { $_ => $_ } values %{ $self->{conns} } }};
 
@@ -94,7 +95,7 @@ sub obey {
         $self->{refuse} = $what;
 
     } elsif ($word eq 'eat' || $word eq 'stop') {
-        $self->{words}{$what} = $word;
+        $self->{words}{$what} = [$word, $times || 1];
 
     } elsif ($word eq 'mute') {
         $self->{mute} = $what;
@@ -203,14 +204,17 @@ sub readable {
     }
 
     for my $word ($bytes =~ /\r\n(tb_rpc_\w+|SSUBSCRIBE|GET|DEL)\r\n/g) {
-        my $how = delete $self->{words}{$word};
+        my $how = $self->{words}{$word};
 
-        if (defined $how && $how eq 'stop') {
-            return $self->shut($pair);
+        if ($how) {
+            delete $self->{words}{$word} if --$how->[1] == 0;
+
+            return $self->shut($pair) if $how->[0] eq 'stop';
+
+            $pair->{eat} = 1;
         }
 
         $self->{seen}{$word}++;
-        $pair->{eat} = 1 if defined $how;
     }
 
     put($pair->{server}, $bytes);
