@@ -39,7 +39,7 @@ skipped or dropped, and never stops tb_rpc_tick.
 
 --]]
 
-local VERSION = 2
+local VERSION = 3
 
 local ANSWER_TTL = 30000        -- ms an answer is kept for its worker
 local PUBLISH_MAX = 16384       -- bytes; larger answers are fetched
@@ -144,9 +144,9 @@ end
 
 
 local function is_uuid(s)
-    return s and #s == 36 and byte(s, 9) == 45 and byte(s, 14) == 45
-           and byte(s, 19) == 45 and byte(s, 24) == 45
-           and find(s, '^%x+%-%x+%-%x+%-%x+%-%x+$')
+    return s and #s == 36
+           and find(s, '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x'
+                       .. '%-%x%x%x%x%x%x%x%x%x%x%x%x$')
 end
 
 
@@ -176,26 +176,39 @@ end
 
 
 -- x is what the functions below work on: a device in a shard, at a moment;
--- a table that has its fields from the start does not grow
+-- a table that has its fields from the start does not grow.  "fields" is the
+-- table that device() fills; from "free" on, see creates.
 
 local UNREAD = 0
 
 
 local function context(prefix, id, now, text, key)
+    local index = prefix .. 'index:' .. id
+
     return {
         p = prefix, id = id, now = now, time = text or dec(now),
         key = key or prefix .. 'device:' .. id,
         inflight = prefix .. 'inflight:' .. id,
         pending = prefix .. 'pending:' .. id,
-        due = prefix .. 'due',
-        config = false, device = UNREAD
+        index = index, status = index .. ':status',
+        due = prefix .. 'due', rpc = prefix .. 'rpc:',
+        config = false, device = UNREAD, fields = {},
+        queue = false, bridge = false,
+        free = 0, free_from = 0, free_of = false, last = 0, stored = false
     }
 end
 
 
--- D: <prefix>{s<n>}:device:<deviceId>
+-- The devices that were seen lately: the names of their keys are not made anew
+-- for each call, and creates know what they have counted.
 
-local function device_context(keys)
+local seen = {
+    MAX = 1024,
+    device = {}, n = 0
+}
+
+
+function seen.add(keys)
     local prefix, id
 
     if #keys == 1 then
@@ -207,9 +220,36 @@ local function device_context(keys)
                         .. ' not ' .. shown(keys[1]))
     end
 
-    local now, text = clock()
+    if seen.n == seen.MAX then
+        seen.device, seen.n = {}, 0
+    end
 
-    return context(prefix, id, now, text, keys[1])
+    local x = context(prefix, id, 0, '', keys[1])
+
+    seen.device[keys[1]] = x
+    seen.n = seen.n + 1
+
+    return x
+end
+
+
+-- D: <prefix>{s<n>}:device:<deviceId>
+
+local function device_context(keys)
+    local x, err = #keys == 1 and seen.device[keys[1]]
+
+    if not x then
+        x, err = seen.add(keys)
+
+        if not x then
+            return nil, err
+        end
+    end
+
+    x.now, x.time = clock()
+    x.config, x.device = false, UNREAD
+
+    return x
 end
 
 
@@ -246,8 +286,8 @@ end
 
 local function wrong_device(x)
     return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
-                 x.due, 'zset', x.p .. 'index:' .. x.id, 'zset',
-                 x.p .. 'index:' .. x.id .. ':status', 'zset',
+                 x.due, 'zset', x.index, 'zset',
+                 x.status, 'zset',
                  x.p .. 'stats', 'hash', x.p .. 'config', 'hash',
                  x.p .. 'events', 'stream')
 end
@@ -258,9 +298,7 @@ end
 -- one text a shard; it is read again after CONFIG_TTL, or when it was written
 -- by tb_rpc_config here
 
-local known_text, known_settings
-local shard_settings = {}
-local shards_known = 0
+local known = { text = false, settings = false, shards = {}, n = 0 }
 
 
 local function parse_settings(text)
@@ -283,35 +321,35 @@ end
 
 
 local function settings(x)
-    local known = shard_settings[x.p]
+    local shard = known.shards[x.p]
 
-    if known and x.now < known.till and x.now >= known.from then
-        return known.settings
+    if shard and x.now < shard.till and x.now >= shard.from then
+        return shard.settings
     end
 
     local text = call('HGET', x.p .. 'config', 'settings') or ''
 
-    if text ~= known_text then
-        known_settings = parse_settings(text)
-        known_text = text
+    if text ~= known.text then
+        known.settings = parse_settings(text)
+        known.text = text
     end
 
     -- as many as there can be, whatever prefixes are tried
 
-    if shards_known > 16384 then
-        shard_settings, shards_known, known = {}, 0, nil
+    if known.n > 16384 then
+        known.shards, known.n, shard = {}, 0, nil
     end
 
-    if not known then
-        known = {}
-        shard_settings[x.p] = known
-        shards_known = shards_known + 1
+    if not shard then
+        shard = {}
+        known.shards[x.p] = shard
+        known.n = known.n + 1
     end
 
-    known.from, known.till = x.now, x.now + CONFIG_TTL
-    known.settings = known_settings
+    shard.from, shard.till = x.now, x.now + CONFIG_TTL
+    shard.settings = known.settings
 
-    return known_settings
+    return known.settings
 end
 
 
@@ -354,13 +392,15 @@ local function device(x)
         return false
     end
 
-    x.device = {
-        tenant = v[1], customer = v[2], strategy = v[3], bridge = v[4],
-        till = v[5], turn = v[6], last = v[7], wait = v[8],
-        poll = v[9], handed = v[10]
-    }
+    local d = x.fields
 
-    return x.device
+    d.tenant, d.customer, d.strategy, d.bridge = v[1], v[2], v[3], v[4]
+    d.till, d.turn, d.last, d.wait = v[5], v[6], v[7], v[8]
+    d.poll, d.handed, d.session = v[9], v[10], nil
+
+    x.device = d
+
+    return d
 end
 
 
@@ -403,7 +443,14 @@ end
 
 
 local function queue(x)
-    return x.p .. 'queue:' .. (device(x).bridge or '')
+    local bridge = device(x).bridge or ''
+
+    if bridge ~= x.bridge then
+        x.queue = x.p .. 'queue:' .. bridge
+        x.bridge = bridge
+    end
+
+    return x.queue
 end
 
 
@@ -554,7 +601,7 @@ local function last_moment(x, c)
     end
 
     if not c.expiry then
-        local v = pcall_redis('HGET', x.p .. 'rpc:' .. c.id, 'e')
+        local v = pcall_redis('HGET', x.rpc .. c.id, 'e')
 
         c.expiry = int(type(v) == 'string' and v or nil) or 0
     end
@@ -660,7 +707,7 @@ end
 -- the record of a persistent call, or nil when it can't be used
 
 local function record(x, id)
-    local v = pcall_redis('HMGET', x.p .. 'rpc:' .. id, 't', 'm', 'p', 'c',
+    local v = pcall_redis('HMGET', x.rpc .. id, 't', 'm', 'p', 'c',
                           'e', 's', 'a', 'n', 'u', 'T', 'd', 'i', 'o')
 
     if v.err or not (v[1] and v[2] and v[3] and v[6] and v[11])
@@ -725,6 +772,9 @@ local function push(x, c)
     return true
 end
 
+
+-- how many calls the queue still takes: with none its bridge does not read, and
+-- its devices count as offline
 
 local function room(x)
     return config(x).max_queue - call('LLEN', queue(x))
@@ -916,7 +966,7 @@ local function event(x, id, name)
         return
     end
 
-    local r = call('HGETALL', x.p .. 'rpc:' .. id)
+    local r = call('HGETALL', x.rpc .. id)
 
     if #r > 0 then
         call('XADD', x.p .. 'events', 'MAXLEN', '~', EVENTS, '*', 'rpcId', id,
@@ -926,7 +976,7 @@ end
 
 
 local function set_status(x, c, created, code, response)
-    local key = x.p .. 'rpc:' .. c.id
+    local key = x.rpc .. c.id
 
     if response and response ~= '' then
         call('HSET', key, 's', code, 'R', response)
@@ -935,7 +985,7 @@ local function set_status(x, c, created, code, response)
         call('HSET', key, 's', code)
     end
 
-    call('ZADD', x.p .. 'index:' .. x.id .. ':status',
+    call('ZADD', x.status,
          dec(code * BAND + tonumber(created)), c.id)
 
     event(x, c.id, STATUS[code])
@@ -1001,7 +1051,8 @@ end
 
 local function place(x, c)
     if c.state == 'p' then
-        return (online(x) or polls.open(x)) and 'turn' or 'offline'
+        return (polls.open(x) or online(x) and room(x) > 0) and 'turn'
+               or 'offline'
     end
 
     return c.state == 'q' and 'queued' or 'sent'
@@ -1059,7 +1110,7 @@ local function ack_timeout(x, c, r)
         return
     end
 
-    call('HSET', x.p .. 'rpc:' .. c.id, 'u', used + 1)
+    call('HSET', x.rpc .. c.id, 'u', used + 1)
     set_status(x, c, r.created, TIMEOUT)
     push_again(x, c)
     stat(x, 'retries')
@@ -1266,6 +1317,11 @@ end
 
 -- create --------------------------------------------------------------------
 
+local creates = {
+    AHEAD = 64                  -- ids of a burst that are stored at once
+}
+
+
 local function create_error(a, persistent)
     if not is_uuid(a[1]) then
         return 'rpcId ' .. shown(a[1]) .. ' is not a UUID'
@@ -1293,12 +1349,14 @@ local function create_error(a, persistent)
         return 'retries ' .. shown(a[10]) .. ' is not a number'
     end
 
+    local time = a[11] ~= '' and a[11] or a[12]
+
     if (a[11] == '') == (a[12] == '') then
         return 'one of timeout and expiration is needed'
     end
 
-    if not int(a[11] .. a[12]) then
-        return 'timeout or expiration ' .. shown(a[11] .. a[12])
+    if not int(time) then
+        return 'timeout or expiration ' .. shown(time)
                .. ' is not a number of ms'
     end
 
@@ -1314,7 +1372,7 @@ local function create_error(a, persistent)
         return 'requestUUID ' .. shown(a[15]) .. ' is not a UUID'
     end
 
-    if #a[16] > 128 or find(a[16], '%X') then
+    if a[16] ~= '' and (#a[16] > 128 or find(a[16], '%X')) then
         return 'hash is not hex'
     end
 
@@ -1322,7 +1380,7 @@ local function create_error(a, persistent)
         return 'a requestUUID needs a hash'
     end
 
-    if #a[17] > 64 or find(a[17], '[^%x%-]') then
+    if a[17] ~= '' and (#a[17] > 64 or find(a[17], '[^%x%-]')) then
         return 'traceparent is not of hex digits and dashes'
     end
 end
@@ -1381,12 +1439,14 @@ end
 
 -- repeatable creates: by rpcId, and by the client's own requestUUID
 
-local function find_repeated(x, a, persistent, open)
+local function find_repeated(x, a, persistent)
     if not persistent then
+        local open = call('HLEN', x.inflight)
+
         return open > 0 and open <= SCAN and repeated_light(x, a[1])
     end
 
-    if call('HLEN', x.p .. 'rpc:' .. a[1]) > 0 then
+    if call('HLEN', x.rpc .. a[1]) > 0 then
         return repeated_record(x, a[1])
     end
 
@@ -1406,7 +1466,7 @@ local function find_repeated(x, a, persistent, open)
         return { 'conflict' }
     end
 
-    if call('EXISTS', x.p .. 'rpc:' .. id) == 0 then
+    if call('EXISTS', x.rpc .. id) == 0 then
         return nil
     end
 
@@ -1414,14 +1474,43 @@ local function find_repeated(x, a, persistent, open)
 end
 
 
-local function next_id(last, now)
-    local id = now % IDS
+-- What is stored is the last id, or, when ids run ahead of the clock in a
+-- burst, the last one of some more: x knows how many of them were given.
+
+local function next_id(x)
+    local id = x.now % IDS
+    local last = x.device.last
+
+    last = last and (last == x.stored and x.last or tonumber(last))
 
     if last and (last - id) % IDS < AHEAD then
         id = (last + 1) % IDS
     end
 
     return id == 0 and 1 or id
+end
+
+
+-- the text to store, or nil
+
+function creates.last_id(x, id)
+    local stored = x.device.last
+
+    x.last = id
+
+    if stored and stored == x.stored
+       and (tonumber(stored) - id) % IDS < creates.AHEAD
+    then
+        return nil
+    end
+
+    if id ~= x.now % IDS then
+        id = (id + creates.AHEAD - 1) % IDS
+    end
+
+    x.stored = dec(id)
+
+    return x.stored
 end
 
 
@@ -1456,7 +1545,7 @@ end
 
 
 local function create_record(x, c, a, tenant, expiry, status)
-    local key = x.p .. 'rpc:' .. c.id
+    local key = x.rpc .. c.id
 
     if a[9] == '' and a[10] == '' and a[15] == '' and a[17] == '' then
         call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
@@ -1468,14 +1557,14 @@ local function create_record(x, c, a, tenant, expiry, status)
              create_more(x, c, a))
     end
 
-    call('ZADD', x.p .. 'index:' .. x.id, x.time, c.id)
+    call('ZADD', x.index, x.time, c.id)
 end
 
 
 -- persistent, and its time was over before it came
 
 local function create_expired(x, c, a, tenant)
-    local status = x.p .. 'index:' .. x.id .. ':status'
+    local status = x.status
     local err = wrong(x.due, 'zset', status, 'zset')
 
     if err then
@@ -1494,7 +1583,7 @@ end
 
 -- device known and caller's, call new, and not one too many?
 
-local function create_refused(x, a, persistent, open)
+local function create_refused(x, a, persistent)
     local d = device(x)
 
     if not d or (d.tenant ~= a[5] and d.tenant ~= lower(a[5])) then
@@ -1505,17 +1594,35 @@ local function create_refused(x, a, persistent, open)
         return { 'customer' }
     end
 
-    local known = find_repeated(x, a, persistent, open)
+    return find_repeated(x, a, persistent)
+end
 
-    if known then
-        return known
-    end
 
-    if persistent
-       and call('ZCARD', x.p .. 'index:' .. x.id) >= config(x).max_records
+-- Which cap is reached?  Only tb_rpc_create adds open calls and records, so
+-- what was counted holds for as many more; not for long, since another server
+-- may have been the master meanwhile.
+
+function creates.capped(x, persistent)
+    local set = config(x)
+
+    if x.free > 0 and x.free_of == set and x.now >= x.free_from
+       and x.now < x.free_from + CONFIG_TTL
     then
-        return { 'records' }
+        x.free = x.free - 1
+        return nil
     end
+
+    local records = call('ZCARD', x.index)
+    local open = call('HLEN', x.inflight)
+
+    x.free = min(set.max_records - records, set.max_pending - open) - 1
+    x.free_from, x.free_of = x.now, set
+
+    if persistent and records >= set.max_records then
+        return 'records'
+    end
+
+    return open >= set.max_pending and 'pending' or nil
 end
 
 
@@ -1537,11 +1644,10 @@ local function create_index(x, c, light, queued)
         time = x.now + config(x).ack_timeout
     end
 
-    c.due = light and x.id .. '/' .. c.rid or c.id
-
+    local member = light and x.id .. '/' .. c.rid or c.id
     local n = pcall_redis('ZADD', x.due,
                           time == c.expiry and c.expiry_text or dec(time),
-                          c.due)
+                          member)
 
     if type(n) == 'table' then
         return n
@@ -1551,11 +1657,11 @@ local function create_index(x, c, light, queued)
         return
     end
 
-    n = pcall_redis('ZADD', x.p .. 'index:' .. x.id .. ':status', x.time,
+    n = pcall_redis('ZADD', x.status, x.time,
                     c.id)
 
     if type(n) == 'table' then
-        call('ZREM', x.due, c.id)
+        call('ZREM', x.due, member)
         return n
     end
 end
@@ -1566,7 +1672,7 @@ end
 -- cost more than all the rest.
 
 local function create_open(x, c, a, word)
-    local rid = next_id(tonumber(x.device.last or nil), x.now)
+    local rid = next_id(x)
     local queued = word == 'queued'
     local light = c.kind == 'L'
     local expiry = c.expiry_text
@@ -1644,14 +1750,17 @@ local function create_new(x, c, a, word)
         event(x, c.id, STATUS[QUEUED])
     end
 
-    if word ~= 'queued' then
-        call('HSET', x.key, 'last', c.rid, 'wait', '1')
+    local last = creates.last_id(x, c.number)
 
-    elseif strategy(x) ~= 'burst' then
-        call('HSET', x.key, 'last', c.rid, 'turn', c.rid)
+    if last then
+        call('HSET', x.key, 'last', last)
+    end
+
+    if word ~= 'queued' then
+        set_wait(x)
 
     else
-        call('HSET', x.key, 'last', c.rid)
+        take_turn(x, c.rid)
     end
 
     if full then
@@ -1669,19 +1778,20 @@ end
 -- where does a new call go?
 
 local function create_place(x)
+    local d = x.device
 
     -- from pending it is handed to the poll
 
-    if x.device.poll and polls.open(x) then
+    if d.poll and polls.open(x) then
         return 'turn'
     end
 
-    if not online(x) then
+    if not is_online(d.bridge, d.till, x.now) then
         return 'offline'
     end
 
-    if (x.device.wait and call('LLEN', x.pending) > 0)
-       or (strategy(x) ~= 'burst' and turn_taken(x))
+    if (d.wait and call('LLEN', x.pending) > 0)
+       or (d.turn and strategy(x) ~= 'burst' and turn_taken(x))
     then
         return 'turn'
     end
@@ -1709,11 +1819,16 @@ local function create(keys, a)
         return bad(err)
     end
 
-    local open = call('HLEN', x.inflight)
-    local reply = create_refused(x, a, persistent, open)
+    local reply = create_refused(x, a, persistent)
 
     if reply then
         return reply
+    end
+
+    local capped = creates.capped(x, persistent)
+
+    if capped == 'records' then
+        return { capped }
     end
 
     local expiry = a[11] ~= '' and x.now + tonumber(a[11]) or tonumber(a[12])
@@ -1725,7 +1840,7 @@ local function create(keys, a)
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
         expiry = expiry, expiry_text = dec(expiry), worker = a[2],
-        rid = '', number = 0, due = ''
+        rid = '', number = 0
     }
 
     if config(x).events == 1 then
@@ -1744,8 +1859,8 @@ local function create(keys, a)
         return { 'expired', c.id, 0, 0, x.now }
     end
 
-    if open >= config(x).max_pending then
-        return { 'pending' }
+    if capped then
+        return { capped }
     end
 
     local word = create_place(x)
@@ -2421,11 +2536,11 @@ local function device_put(keys, a)
     local d = device(x)
 
     if (not d or d.tenant ~= tenant)
-       and (call('ZCARD', x.p .. 'index:' .. x.id) > 0
+       and (call('ZCARD', x.index) > 0
             or call('HLEN', x.inflight) > 0)
-       and (d or call('ZCARD', x.p .. 'index:' .. x.id) > 0)
+       and (d or call('ZCARD', x.index) > 0)
     then
-        local id = call('ZRANGE', x.p .. 'index:' .. x.id, 0, 0)[1]
+        local id = call('ZRANGE', x.index, 0, 0)[1]
         local owner = d and d.tenant or (record(x, id or '') or {}).tenant
 
         if owner ~= tenant then
@@ -2639,7 +2754,7 @@ local function set_config(keys, a)
 
     if v[2] ~= text or stored < stamp then
         call('HSET', keys[1], 'stamp', dec(stamp), 'settings', text)
-        shard_settings[prefix] = nil
+        known.shards[prefix] = nil
     end
 
     return { 1 }
@@ -2806,7 +2921,7 @@ end
 -- ids of a page, and the total
 
 local function page(x, status, property, desc, offset, count)
-    local key = x.p .. 'index:' .. x.id
+    local key = x.index
     local base, total = 0
 
     if status then
@@ -2920,7 +3035,7 @@ local function list(keys, a)
     local out, n = { 'ok', total, 0 }, 3
 
     for i = 1, #ids do
-        local r = pcall_redis('HGETALL', x.p .. 'rpc:' .. ids[i])
+        local r = pcall_redis('HGETALL', x.rpc .. ids[i])
 
         for k = 1, #r do
             bytes = bytes + #r[k]
@@ -2946,12 +3061,12 @@ end
 
 
 local function purge(x, id)
-    local key = x.p .. 'rpc:' .. id
+    local key = x.rpc .. id
     local uuid = call('HGET', key, 'q')
 
     call('DEL', key)
-    call('ZREM', x.p .. 'index:' .. x.id, id)
-    call('ZREM', x.p .. 'index:' .. x.id .. ':status', id)
+    call('ZREM', x.index, id)
+    call('ZREM', x.status, id)
     call('ZREM', x.due, id)
 
     if uuid and call('TYPE', x.p .. 'uuid:' .. uuid).ok == 'string'
@@ -3178,7 +3293,7 @@ end
 
 
 local function tick_persistent(prefix, id, now)
-    local r = record({ p = prefix }, id)
+    local r = record({ rpc = prefix .. 'rpc:' }, id)
 
     if not r or not is_uuid(r.device) then
         local v = call('HMGET', prefix .. 'rpc:' .. id, 'd', 'i')

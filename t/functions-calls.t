@@ -17,6 +17,19 @@ $f->config;
 sub uuid { TB::Functions::uuid() }
 sub words { return ref $_[0] eq 'ARRAY' ? $_[0][0] : "$_[0]" }
 
+
+# another device id of the same shard
+
+sub same_shard {
+    my ($device) = @_;
+
+    for (;;) {
+        my $id = uuid();
+        return $id if TB::Functions::shard($id) == TB::Functions::shard($device);
+    }
+}
+
+
 my ($version) = TB::Server::library() =~ /^local VERSION = (\d+)$/m;
 
 is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 0), $version, 'version');
@@ -245,8 +258,20 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     is(words($f->create($d)), 'offline', 'and so it waits');
     is($f->root->cmd('LLEN', $f->key($d, 'queue', 'caps')), 2,
        'the queue does not grow');
+
+    # another device, for the limit of open calls
+    my $e = $f->device(id => same_shard($d), bridge => 'caps');
+    my $r = $f->create($e, persistent => 0);
+
+    is($r->[0], 'offline', 'a lightweight one may wait');
+    is(words($f->{nginx}->fcall('cancel', $f->dkey($e), $r->[1], $r->[2])),
+       'offline', 'and is told that there was no connection');
     is(words($f->create($d)), 'pending', 'too many open calls');
 
+    $f->pop_all($d, 'caps');
+    $r = $f->create($e, persistent => 0);
+    is($f->{nginx}->fcall('cancel', $f->dkey($e), $r->[1], $r->[2])->[0],
+       'queued', 'read again, it is online');
     $f->pop_all($d, 'caps');
     $f->ticks($d, 1200);
     is(scalar($f->pop_all($d, 'caps')), 1, 'released when the queue is read');

@@ -89,7 +89,7 @@ sub place {
     my ($m, $d, $c) = @_;
 
     return $c->{state} eq 'q' ? 'queued' : 'sent' if $c->{state} ne 'p';
-    return $m->online($d) ? 'turn' : 'offline';
+    return $m->online($d) && $m->room($d) > 0 ? 'turn' : 'offline';
 }
 
 
