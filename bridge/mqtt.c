@@ -11,6 +11,10 @@
 
 #include "bridge.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 
 #define TB_MQTT_MAX_BACKOFF  5000
 #define TB_MIDS              65536
@@ -23,10 +27,17 @@
 static tb_call_t  tb_mqtt_overdue;
 
 
+/*
+ * Presence is subscribed to with QoS 0: a broker sends retained messages of
+ * QoS 0 as fast as they can be written, but queues those of QoS 1, and drops
+ * what is beyond the bound of its queue (mosquitto: 1000).  What a broken
+ * connection takes with it is told again after the next connect.
+ */
+
 static int
 tb_mqtt_subscribe(tb_bridge_t *b)
 {
-    int             i;
+    int             i, qos;
     tb_options_t   *opt;
     tb_template_t  *topics[6];
 
@@ -44,9 +55,11 @@ tb_mqtt_subscribe(tb_bridge_t *b)
     }
 
     for (i = 0; i < 6; i++) {
+        qos = topics[i] == &opt->presence ? 0 : opt->qos;
+
         if (topics[i]
             && mosquitto_subscribe(b->mosq, NULL, topics[i]->subscription,
-                                   opt->qos) != MOSQ_ERR_SUCCESS)
+                                   qos) != MOSQ_ERR_SUCCESS)
         {
             return TB_ERROR;
         }
@@ -300,6 +313,12 @@ tb_mqtt_open(tb_bridge_t *b)
     rc = mosquitto_int_option(b->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                               opt->mqtt_version);
 
+    /* a PUBLISH is not to wait until the PUBACK before it was received */
+
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_int_option(b->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+    }
+
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = tb_mqtt_tls(b);
     }
@@ -420,6 +439,30 @@ tb_mqtt_poll(tb_bridge_t *b, short *events)
 }
 
 
+/*
+ * A broker without TCP_NODELAY holds an answer back until its PUBACK before
+ * that was received, which would be 40 ms later: nothing is sent in reply to
+ * a PUBACK.  The kernel forgets the option, so it is set after each read.
+ */
+
+static void
+tb_mqtt_quickack(tb_bridge_t *b)
+{
+#ifdef TCP_QUICKACK
+
+    int  fd, one;
+
+    fd = mosquitto_socket(b->mosq);
+    one = 1;
+
+    if (fd != -1) {
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+    }
+
+#endif
+}
+
+
 void
 tb_mqtt_run(tb_bridge_t *b, short revents)
 {
@@ -442,6 +485,10 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
 
     if (!b->mqtt_lost && (revents & POLLIN)) {
         rc = mosquitto_loop_read(b->mosq, 1);
+
+        if (rc == MOSQ_ERR_SUCCESS) {
+            tb_mqtt_quickack(b);
+        }
 
     } else if (!b->mqtt_lost && (revents & (POLLERR|POLLHUP))) {
         rc = MOSQ_ERR_CONN_LOST;
