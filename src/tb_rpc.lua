@@ -946,6 +946,7 @@ local function leave(x)
 
     call('HDEL', x.key, 'session', 'bridge', 'until')
     call('ZREM', x.due, '@' .. x.id)
+    polls.lapse(x)
     polls.arm(x)
 
     d.session, d.bridge, d.till = false, false, false
@@ -1157,6 +1158,14 @@ function polls.close(x)
 end
 
 
+function polls.lapse(x)
+    if x.device.poll and not polls.open(x) then
+        polls.close(x)
+        stat(x, 'lapsed_polls')
+    end
+end
+
+
 -- how many listen: with 0 the worker is gone for certain
 
 function polls.tell(x, worker, text)
@@ -1245,7 +1254,12 @@ function polls.claim(x, c)
     c.attempt = c.attempt + 1
     store(x, c, 'h')
     due_within(x, c, config(x).ack_timeout)
-    take_turn(x, c.rid)
+
+    -- what was handed out under burst, and again, comes second
+
+    if not turn_taken(x) then
+        take_turn(x, c.rid)
+    end
 
     x.device.handed = concat(list, ' ')
     call('HSET', x.key, 'handed', x.device.handed)
@@ -1767,7 +1781,11 @@ local function create_new(x, c, a, word)
         arm(x, x.now + RETRY)
     end
 
-    if word == 'turn' and polls.open(x) and release(x, RELEASE_NEXT) > 0 then
+    -- others may have left before it: it is the last one in pending
+
+    if word == 'turn' and polls.open(x) and release(x, RELEASE_NEXT) > 0
+       and call('LLEN', x.pending) == 0
+    then
         word = 'queued'
     end
 
@@ -2068,6 +2086,13 @@ local function delivered_two_way(x, c, r)
     end
 
     if how == 'response' then
+
+        -- it had been taken back, and its turn with it
+
+        if from == 'p' and not turn_taken(x) then
+            take_turn(x, c.rid)
+        end
+
         due_within(x, c, config(x).response_timeout)
         return
     end
@@ -3185,11 +3210,7 @@ local function tick_session(x)
         return
     end
 
-    if d.poll and not polls.open(x) then
-        polls.close(x)
-        stat(x, 'lapsed_polls')
-    end
-
+    polls.lapse(x)
     polls.arm(x)
 
     if d.session and not is_online(d.bridge, d.till, x.now) then

@@ -24,7 +24,9 @@ use TB::Sequence;
 my $clock = TB::Clock->start;
 my $subscriber = $clock->{server}->client;
 
-$subscriber->ssubscribe($clock->key('reply', 'w1'));
+# nobody listens to the worker "dead"
+
+$subscriber->ssubscribe($clock->key('reply', $_)) for qw(w1 w2);
 
 my $seconds = $ENV{TB_SECONDS} // 300;
 my $most = $ENV{TB_SECONDS} ? 1e9 : 3000;
@@ -72,6 +74,61 @@ sub shrink {
 
     return ($error, @steps);
 }
+
+
+# sequences that random ones find seldom
+
+sub known {
+    my ($name, $settings, @steps) = @_;
+
+    my $s = TB::Sequence->new($clock, $subscriber, 1);
+
+    $s->{settings} = { %{ $s->{settings} }, strategy => 'burst',
+                       ack_timeout => 1000, max_queue => 10000,
+                       max_pending => 1000, max_records => 1000, %$settings };
+
+    my $device = $s->{devices}[0];
+    my $error = $s->play(['put', $device, 0],
+                         map { [ map { $_ eq 'D' ? $device : $_ } @$_ ] }
+                             @steps);
+
+    is($error, undef, $name);
+}
+
+
+sub call {
+    my ($no, %o) = @_;
+
+    return ['create', $no, 'D', customer => '*', light => 0, oneway => 0,
+            timeout => 300_000, %o];
+}
+
+
+known('the session lapses before the call ends, in one step', {},
+      call(0, light => 1, hold => 3000), ['attach', 'D', 'b1', 's1', 5000],
+      ['time', 2001]);
+
+known('acknowledged in the queue, and another waits for room',
+      { max_queue => 1 }, ['put', 'D', 0, bridge => 'b1'], call(0),
+      ['config', strategy => 'sequential_on_response'], call(1),
+      ['delivered', 0, 0], ['time', 1000], ['tick', 1000]);
+
+known('a poll leaves, and what may go by now goes to the bridge',
+      { strategy => 'sequential_on_response' },
+      ['attach', 'D', 'b1', 's1', 60_000], call(0), call(1),
+      ['poll', 'D', 'w1', 1, 60_000, 0], ['config', strategy => 'burst'],
+      ['unpoll', 'D', 'w1', 1], ['pop', 'b1'], ['pop', 'b1']);
+
+known('a poll lapses while the device is attached', {},
+      ['attach', 'D', 'b1', 's1', 60_000], ['poll', 'D', 'w1', 1, 1000, 0],
+      ['time', 1001], ['detach', 'D', 's1'], call(0), ['time', 1000],
+      ['poll', 'D', 'w2', 2, 1000, 0], ['delivered', 0, 0]);
+
+known('handed out and lost, by a worker that has died', {},
+      ['poll', 'D', 'w1', 1, 60_000, 0], call(0), call(1),
+      ['poll', 'D', 'dead', 2, 60_000, 0], ['time', 1000], call(2),
+      ['poll', 'D', 'w2', 3, 60_000, 0], ['poll', 'D', 'w2', 3, 60_000, 1],
+      ['return', 0, 0], ['time', 1000], ['tick', 1000]);
 
 
 for (my $seed = $first;; $seed++) {

@@ -4,7 +4,8 @@ package TB::Model;
 # return and to leave behind.  It keeps calls as Perl values and knows nothing
 # of how the library writes them down; text() says what must be seen in Redis.
 #
-# The functions themselves are in Model/Calls.pm and Model/Devices.pm.
+# The functions themselves are in Model/Calls.pm, Model/Devices.pm and
+# Model/Polls.pm.
 #
 # One shard, one tenant, and a clock that the test sets: $model->{now}.
 
@@ -89,16 +90,18 @@ sub place {
     my ($m, $d, $c) = @_;
 
     return $c->{state} eq 'q' ? 'queued' : 'sent' if $c->{state} ne 'p';
+    return 'turn' if $m->polled($d);
     return $m->online($d) && $m->room($d) > 0 ? 'turn' : 'offline';
 }
 
 
-# the caller of a one-way call has its answer as soon as the call is claimed
+# the caller of a one-way call has its answer as soon as a bridge has claimed
+# it, but from a poll it may come back until that is confirmed
 
 sub released {
     my ($c) = @_;
 
-    return $c->{oneway} && $c->{state} !~ /[pq]/;
+    return $c->{oneway} && $c->{state} !~ /[pqh]/;
 }
 
 
@@ -140,7 +143,13 @@ sub watch {
         $moment = $c->{time} + $set->{ack_timeout};
 
     } elsif ($s eq 'q') {
-        $moment = min($moment, $m->{now} + $set->{ack_timeout});
+        # once it has expired nothing is left to be done but to end it
+        $moment = min($moment, $m->{now} + $set->{ack_timeout})
+            if $m->{now} < $c->{expiry};
+
+    } elsif ($s eq 'h') {
+        $moment = min($moment, $c->{time} + $m->confirm_within($d))
+            if $m->{now} < $c->{expiry};
 
     } elsif ($s eq 's' && (!$c->{light} || ($how eq 'ack' && $turn))) {
         $moment = min($moment, $c->{time} + $set->{ack_timeout});
@@ -247,9 +256,11 @@ sub again {
 sub release {
     my ($m, $d, $max) = @_;
 
-    my $n = 0;
+    return 0 if !@{ $d->{waiting} };
 
-    return 0 if !@{ $d->{waiting} } || !$m->online($d);
+    my $n = $m->offer($d);
+
+    return $n if !$m->online($d);
 
     until ($m->blocked($d)) {
 
@@ -297,6 +308,8 @@ sub leave {
     $m->move_out($d);
     delete @$d{qw(session bridge till)};
     delete $m->{due}{"\@$d->{id}"};
+
+    $m->look_at_poll($d);
     $m->use_route($d);
     $m->release($d, $ATTACH);
 }
@@ -407,6 +420,7 @@ sub no_ack {
 
 require TB::Model::Calls;
 require TB::Model::Devices;
+require TB::Model::Polls;
 
 
 1;

@@ -16,6 +16,7 @@ use TB::Clock;
 use TB::Model;
 use TB::Sequence::Invent;
 use TB::Sequence::Look;
+use TB::Sequence::Polls;
 
 our $TENANT = '11111111-2222-3333-4444-555555555555';
 our $OTHER  = '99999999-2222-3333-4444-555555555555';
@@ -31,7 +32,8 @@ sub new {
 
     my $self = bless {
         clock => $clock, redis => $clock->{redis}, sub => $subscriber,
-        seed => $seed, steps => [], calls => [], hand => {}, sessions => 0
+        seed => $seed, steps => [], calls => [], hand => {}, sessions => 0,
+        polls => 0
     }, $class;
 
     # ids before and after "@", in the order of their making and not
@@ -64,8 +66,9 @@ sub start {
     $self->{calls} = [];
     $self->{hand} = {};
     $self->{admitted} = {};
+    $self->{asked} = {};
     $self->{serial} = {};
-    $self->{changed} = {};
+    $self->{before} = {};
     $self->{look} //= $self->{redis}->cmd('SCRIPT', 'LOAD', $TB::Sequence::Look::SCRIPT);
 }
 
@@ -194,30 +197,67 @@ sub rules {
 
     my $m = $self->{model};
 
-    for my $items (values %{ $m->{queue} }) {
-        for my $item (@$items) {
-            my $c = $item->{call};
+    # an open poll comes before a bridge
 
-            next if $item->{attempt} != 1 || $c->{left}++;
+    my @left = ((grep { $_->{state} eq 'h' && $_->{attempt} == 1 }
+                 map { values %{ $_->{open} } } values %{ $m->{device} }),
+                (map { $_->{call} } grep { $_->{attempt} == 1 }
+                 map { @$_ } values %{ $m->{queue} }));
 
-            my $last = \$self->{serial}{ $c->{device} };
+    for my $c (@left) {
+        next if $c->{left}++;
 
-            return "call $c->{serial} of $c->{device} left after $$last"
-                if $c->{serial} < ($$last // 0);
-            $$last = $c->{serial};
-        }
+        my $last = \$self->{serial}{ $c->{device} };
+
+        return "call $c->{serial} of $c->{device} left after $$last"
+            if $c->{serial} < ($$last // 0);
+        $$last = $c->{serial};
     }
 
     for my $d (values %{ $m->{device} }) {
-        next if ($d->{strategy} // '') !~ /^seq/
-                || $self->{changed}{ $d->{id} };
+        my $how = $m->how($d);
+        my $under = $how eq 'response' ? qr/[qshd]/ : qr/[qsh]/;
+        my $before = $self->{before}{ $d->{id} } //= {};
+        my $n = 0;
 
-        my $n = grep { $_->{state} =~ /[qs]/ } values %{ $d->{open} };
+        for my $c (values %{ $d->{open} }) {
+            my $was = $c->{was} // '';
 
-        return "$n calls at a time with $d->{id}" if $n > 1;
+            # acknowledged after it gave its turn away
+
+            $before->{ $c->{rid} } = 1 if "$was$c->{state}" eq 'xd';
+            delete $before->{ $c->{rid} } if $c->{state} eq 'p';
+            $c->{was} = $c->{state};
+            $n++ if $c->{state} =~ $under && !$before->{ $c->{rid} }
+                    && $c->{expiry} > $m->{now};
+        }
+
+        return "$n calls at a time with $d->{id}" if $how && $n > 1;
     }
 
     return;
+}
+
+
+# What has left under another strategy may still be on its way: it is not
+# counted until it waits again.
+
+sub another_strategy {
+    my ($self, $change) = @_;
+
+    my $m = $self->{model};
+    my %how = map { $_ => $m->how($m->{device}{$_}) } keys %{ $m->{device} };
+    my @result = $change->();
+
+    for my $d (grep { defined $how{ $_->{id} } } values %{ $m->{device} }) {
+        next if $how{ $d->{id} } eq $m->how($d);
+
+        $self->{before}{ $d->{id} }
+            = { map { $_->{rid} => 1 } grep { $_->{state} ne 'p' }
+                values %{ $d->{open} } };
+    }
+
+    return @result;
 }
 
 
@@ -257,7 +297,7 @@ sub do_tick {
 sub do_config {
     my ($self, $name, $value) = @_;
 
-    $self->{model}{set}{$name} = $value;
+    $self->another_strategy(sub { $self->{model}{set}{$name} = $value });
     $self->{clock}->config(%{ $self->{model}{set} });
 
     return ('', '');
@@ -269,18 +309,26 @@ sub do_put {
 
     $customer = $customer ? $CUSTOMER[$customer - 1] : '';
 
+    my ($want) = $self->another_strategy(sub {
+        return $self->{model}->device_put($device, $customer, %field);
+    });
+
+    return ($want, $self->fcall('device_put', $self->device_key($device),
+                                $TENANT, $customer, %field));
+}
+
+
+# to another tenant: not while there is anything of this one
+
+sub do_move {
+    my ($self, $device) = @_;
+
     my $d = $self->{model}{device}{$device};
 
-    # what left under another strategy may still be on its way
+    return if !($d && %{ $d->{open} }) && !$self->{model}->ids($device);
 
-    $self->{changed}{$device} = 1
-        if exists $field{strategy}
-           && ($d ? $d->{strategy} // '' : '') ne $field{strategy}
-           && $d && %{ $d->{open} };
-
-    return ($self->{model}->device_put($device, $customer, %field),
-            $self->fcall('device_put', $self->device_key($device), $TENANT,
-                         $customer, %field));
+    return ('ERR', $self->fcall('device_put', $self->device_key($device),
+                                $OTHER, ''));
 }
 
 
@@ -312,8 +360,7 @@ sub do_create {
     my ($self, $no, $device, %o) = @_;
 
     my $id = $self->rpc_id($o{again} // $no);
-    my $uuid = $o{uuid} ? sprintf 'aaaaaaaa-0000-1000-8000-%012d', $o{uuid}
-                        : '';
+    my $uuid = $o{uuid} ? uuid($o{uuid}) : '';
     my $customer = $o{customer} eq '*' || !$o{customer}
                    ? $o{customer} : $CUSTOMER[$o{customer} - 1];
     my $m = $self->{model};
@@ -321,24 +368,30 @@ sub do_create {
     if (defined $o{again}) {
         my $call = $self->{calls}[ $o{again} ] or return;
 
-        # without its envelope a lightweight call's createdTime is forgotten
+        # without its envelope a lightweight call's createdTime is forgotten,
+        # and among many open calls it is not looked for
 
         return if $call->{light} ? !$call->{call} || $call->{call}{over}
-                                   || $call->{call}{state} !~ /[pq]/
+                                   || $call->{call}{state} !~ /[pqh]/
+                                   || keys %{ $m->{device}{ $call->{device} }
+                                              {open} } > 16
                                  : !$m->{record}{$id};
 
         $o{light} = $call->{light};
         $device = $call->{device};
     }
 
-    my $want = $m->create($device, %o, id => $id, uuid => $uuid,
-                          customer => $customer, hash => $o{hash} || 'ab');
     my $got = $self->fcall('create', $self->device_key($device), $id,
         $o{light} ? 'w1' : '', $o{oneway}, $o{light} ? 0 : 1,
         $o{foreign} ? $OTHER : $TENANT, $customer, '"m"',
-        "{\"n\":$no,\"attempt\":7}", '', $o{retries} // '', $o{timeout} > 0
+        "{\"n\":$no,\"attempt\":7" . ($o{big} ? ',"big":"' . 'x' x 17000
+        . '"}' : '}'), '', $o{retries} // '', $o{timeout} > 0
         ? ($o{timeout}, '') : ('', $m->{now} + $o{timeout}), $o{hold} || '',
         $o{reject} ? 'reject' : 'wait', $uuid, $o{hash} || 'ab', '');
+
+    my $rid = ref $got eq 'ARRAY' ? $got->[2] || 0 : 0;
+    my $want = $m->create($device, %o, id => $id, rid => $rid, uuid => $uuid,
+                          customer => $customer, hash => $o{hash} || 'ab');
 
     if (!defined $o{again} && $want =~ /^\w+ (\S+) (\d+)/ && $1 eq $id) {
         $self->{calls}[$no] = {
@@ -350,6 +403,10 @@ sub do_create {
 
         $self->{calls}[$no]{call} = $d->{open}{$2} if $d;
     }
+
+    my $c = $rid && $m->{device}{$device} && $m->{device}{$device}{open}{$rid};
+
+    return ('', "requestId $rid $c->{bad_id}") if $c && $c->{bad_id};
 
     return ($want, $got);
 }
@@ -370,13 +427,18 @@ sub do_pop {
         push @{ $self->{hand}{$bridge} }, $item;
     }
 
-    if (defined $got && !ref $got) {
-        $got = $got =~ /^{"requestId":(\d+),"rpcId":"([^"]+)",.*
-                        "attempt":(\d+),"queuedTime":(\d+)}$/x
-               ? "$1 $2 $3 $4" : "no envelope: $got";
-    }
+    $got = envelope_text($got) if defined $got && !ref $got;
 
     return ($want, $got // '(nil)');
+}
+
+
+sub envelope_text {
+    my ($item) = @_;
+
+    return $item =~ /^{"requestId":(\d+),"rpcId":"([^"]+)",.*
+                     "attempt":(\d+),"queuedTime":(\d+)}$/x
+           ? "$1 $2 $3 $4" : "no envelope: $item";
 }
 
 
@@ -515,6 +577,24 @@ sub do_delete {
 }
 
 
+sub uuid {
+    my ($n) = @_;
+
+    return sprintf 'aaaaaaaa-0000-1000-8000-%012d', $n;
+}
+
+
+sub do_uuid {
+    my ($self, $n, $foreign) = @_;
+
+    my $known = $self->{model}{uuid}{ uuid($n) };
+
+    return ($known && !$foreign ? "ok $known->{id}" : 'unknown',
+            $self->fcall('uuid', $self->{clock}->key('uuid', uuid($n)),
+                         $foreign ? $OTHER : $TENANT));
+}
+
+
 sub do_list {
     my ($self, $device, $status, $desc, $offset, $count) = @_;
 
@@ -617,8 +697,9 @@ sub nothing_left {
         if ($name eq 'device') {
             my %d = @{ $r->cmd('HGETALL', $key) };
 
-            next if !exists $d{turn} && !exists $d{wait};
-            return "turn or wait is left in $key";
+            next if !exists $d{turn} && !exists $d{wait}
+                    && !exists $d{poll};
+            return "turn, wait or poll is left in $key";
         }
 
         return "$key is left at the end";
@@ -645,13 +726,17 @@ sub published {
 }
 
 
-# answers published and events, each exactly once
+# answers published, messages to polls, and events, each exactly once
 
 sub all_said {
     my ($self) = @_;
 
     my $m = $self->{model};
-    my @got = $self->published;
+    my @got = map { poll_message($_) } $self->published;
+    my $twice = $self->handed_twice(@got);
+
+    return $twice if $twice;
+
     my $got = join "\n", sort @got;
     my $want = join "\n", sort @{ $m->{said} };
 

@@ -1,6 +1,9 @@
 package TB::Model;
 
 # Part of TB::Model: create, cancel, delete, and the reports of bridges.
+#
+# A new call's requestId is what the library has chosen, $o{rid}: bad_id()
+# says whether it may be that.
 
 use strict;
 use warnings;
@@ -48,20 +51,24 @@ sub repeated {
 }
 
 
-sub new_id {
-    my ($m, $d) = @_;
+# what is wrong with the requestId of a new call, on a clock that starts again
+# after 24 days
+
+sub bad_id {
+    my ($m, $d, $rid) = @_;
 
     my $ids = 2 ** 31;
-    my $rid = $m->{now} % $ids;
+    my $past = ($rid - $m->{now}) % $ids;
 
-    # later than the last one, on a clock that starts again after 24 days
+    return 'is not in its range' if $rid !~ /^\d+$/ || $rid < 1
+                                    || $rid >= $ids;
+    return 'is that of an open call' if $d->{open}{$rid};
+    return "is not after $d->{last}"
+        if defined $d->{last}
+           && (($rid - $d->{last}) % $ids || $ids) > $ids / 2;
+    return 'is not of this time' if $past > 2 ** 20;
 
-    $rid = ($d->{last} + 1) % $ids
-        if defined $d->{last} && ($d->{last} - $rid) % $ids < 2 ** 27;
-    $rid ||= 1;
-    $rid = $rid % ($ids - 1) + 1 while $d->{open}{$rid};
-
-    return $rid;
+    return;
 }
 
 
@@ -100,7 +107,7 @@ sub create {
     my $c = {
         id => $o{id}, device => $device, light => $o{light},
         oneway => $o{oneway}, expiry => $now + $o{timeout}, attempt => 0,
-        created => $now, rid => 0
+        created => $now, rid => 0, big => $o{big}
     };
 
     $c->{expiry} = min($c->{expiry}, $now + $o{hold})
@@ -117,7 +124,8 @@ sub create {
 
     return 'pending' if keys %{ $d->{open} } >= $set->{max_pending};
 
-    my $word = !$m->online($d) ? 'offline'
+    my $polled = $m->polled($d);
+    my $word = $polled ? 'turn' : !$m->online($d) ? 'offline'
              : @{ $d->{waiting} } || $m->blocked($d) ? 'turn' : 'queued';
     my $full = $word eq 'queued' && $m->room($d) <= 0;
 
@@ -125,7 +133,8 @@ sub create {
 
     return 'rejected' if $word eq 'offline' && $o{light} && $o{reject};
 
-    $c->{rid} = $d->{last} = $m->new_id($d);
+    $c->{bad_id} = $m->bad_id($d, $o{rid});
+    $c->{rid} = $d->{last} = $o{rid};
     $c->{serial} = ++$m->{serial};
     $d->{open}{ $c->{rid} } = $c;
 
@@ -142,6 +151,11 @@ sub create {
     }
 
     $m->wake($d, $now + $RETRY) if $full;
+
+    if ($polled) {
+        $m->release($d, $NEXT);
+        $word = 'queued' if $c->{state} ne 'p';
+    }
 
     return join ' ', $word, $c->{id}, $c->{rid}, $c->{expiry} - $now, $now;
 }
@@ -256,12 +270,23 @@ sub delivered {
     }
 
     my $queued = $c->{state} eq 'q';
+    my $waited = $c->{state} eq 'p';
 
     @{ $d->{waiting} } = grep { $_ != $c } @{ $d->{waiting} };
     $m->enter($d, $c, 'd');
     $m->sweep($d->{bridge}) if $queued;
     $m->set_status($c->{id}, DELIVERED) if !$c->{light};
-    drop_turn($d, $c) if $m->how($d) ne 'response';
+
+    # the answer is what the next one waits for, also when the call had been
+    # taken back, and its turn with it
+
+    if ($m->how($d) eq 'response') {
+        $d->{turn} = $c->{rid} if $waited && !$m->blocked($d);
+        $m->watch($d, $c);
+        return 1;
+    }
+
+    drop_turn($d, $c);
     $m->release($d, $NEXT);
 
     return 1;

@@ -95,6 +95,7 @@ sub device_del {
         }
     }
 
+    $m->tell_poll($d, 'E') if $m->polled($d);
     delete $m->{due}{"\@$device"};
     $m->sweep($d->{bridge}) if defined $d->{bridge};
 
@@ -119,6 +120,8 @@ sub tick_device {
     my ($m, $d) = @_;
 
     delete $m->{due}{"\@$d->{id}"};
+
+    $m->look_at_poll($d);
 
     if (defined $d->{session} && !$m->online($d)) {
         $m->{count}{lapsed}++;
@@ -161,6 +164,11 @@ sub tick_call {
     } elsif ($s eq 'q' && $now < $c->{expiry} && $m->lost($d, $c)) {
         $m->{count}{lost_claims}++;
         return $m->again($d, $c);
+
+    } elsif ($s eq 'h' && $now < $c->{expiry}
+             && $now >= $c->{time} + $m->confirm_within($d))
+    {
+        return $m->unconfirmed($d, $c);
 
     } elsif ($no_ack && (!$c->{light} || ($how eq 'ack' && $turn))) {
         return $m->no_ack($d, $c);
@@ -280,6 +288,8 @@ sub text {
 
         push @lines, "device $id " . join ' ', map { $_ // '-' }
             @$d{qw(bridge till session prev route strategy)};
+        push @lines, "poll $id " . join ' ', @{ $d->{poll} }{
+            qw(worker session till)} if $d->{poll};
         push @lines, "wait $id " . join ' ', map { $_->{rid} }
             @{ $d->{waiting} } if @{ $d->{waiting} };
         push @lines, map {

@@ -13,7 +13,8 @@ my @STRATEGY = qw(burst sequential_on_ack sequential_on_response);
 my %COMMON = (create => 22, pop => 16, sent => 14, delivered => 6, respond => 6,
               timeout => 3, failed => 2, time => 12, tick => 8, attach => 6,
               detach => 2, cancel => 3, delete => 2, put => 2, del => 1,
-              crash => 2, config => 1, list => 1);
+              crash => 2, config => 1, list => 1, poll => 4, unpoll => 1,
+              return => 1, uuid => 1, move => 0.3);
 
 my @WEATHER = (
     {},
@@ -23,7 +24,13 @@ my @WEATHER = (
     { put => 10, config => 4 },                             # provisioning
     { sent => 24, delivered => 14, respond => 3, time => 16, tick => 12 },
     { delivered => 12, respond => 12, failed => 6, timeout => 8 },
-    { time => 25, tick => 20 }
+    { time => 25, tick => 20 },
+    { poll => 30, unpoll => 4, return => 8, delivered => 12, attach => 1 },
+    { poll => 25, unpoll => 3, return => 6, delivered => 10, attach => 8,
+      time => 20, tick => 14 },
+    { poll => 20, unpoll => 8, return => 6, put => 12, config => 5,
+      attach => 10, detach => 3, del => 2 },
+    { poll => 0, unpoll => 0, return => 0 }
 );
 
 
@@ -114,8 +121,9 @@ sub some_create {
     $o{reject} = 1 if $light && often(0.3);
     $o{foreign} = 1 if often(0.02);
     $o{again} = one(@calls)->{no} if @calls && often(0.04);
+    $o{big} = 1 if often(0.02);
 
-    if (!$light && often(0.1)) {
+    if (often($light ? 0.02 : 0.1)) {
         $o{uuid} = 1 + int rand 3;
         $o{hash} = one('ab', 'ab', 'cd');
     }
@@ -159,7 +167,7 @@ sub some_sent {
 sub some_delivered {
     my ($self) = @_;
 
-    my $no = $self->some_call(sub { $_[0]{state} =~ /[sx]/ || often(0.1) });
+    my $no = $self->some_call(sub { $_[0]{state} =~ /[shx]/ || often(0.1) });
 
     return defined $no ? ['delivered', $no, some_attempt()] : undef;
 }
@@ -188,7 +196,7 @@ sub some_failed {
 sub some_respond {
     my ($self) = @_;
 
-    my $no = $self->some_call(sub { $_[0]{state} =~ /[sdx]/ || often(0.1) });
+    my $no = $self->some_call(sub { $_[0]{state} =~ /[shdx]/ || often(0.1) });
 
     return defined $no
         ? ['respond', $no, often(0.98) ? one(0, 8, 64, 65, 100)
@@ -303,6 +311,12 @@ sub some_config {
                              [max_retries => int rand 4],
                              [ack_timeout => one(1000, 10000)]) }];
 }
+
+
+sub some_uuid { return ['uuid', 1 + int rand 3, often(0.1) || 0] }
+
+
+sub some_move { return ['move', $_[0]->some_device] }
 
 
 sub some_list {

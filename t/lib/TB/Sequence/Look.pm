@@ -18,7 +18,11 @@ local see = {
                          'route', 'strategy')
     for i = 1, 6 do v[i] = v[i] or '-' end
     say('device', id, unpack(v))
-    if v[3] ~= '-' and not due('@' .. id) then say('bad session', id) end
+    local poll = redis.call('HGET', key, 'poll')
+    if poll then say('poll', id, poll) end
+    if (v[3] ~= '-' or poll) and not due('@' .. id) then
+      say('bad session', id)
+    end
   end,
   pending = function(key, id)
     say('wait', id, unpack(redis.call('LRANGE', key, 0, -1)))
@@ -27,7 +31,7 @@ local see = {
     local v = redis.call('HGETALL', key)
     for i = 1, #v, 2 do
       local kind, call, attempt =
-        string.match(v[i + 1], '^([PL][pqsdx][01])([%x%-]+) (%d+) ')
+        string.match(v[i + 1], '^([PL][pqshdx][01])([%x%-]+) (%d+) ')
       say('open', id, v[i], kind or 'bad', call or v[i + 1], attempt or '')
       if not due(string.sub(v[i + 1], 1, 1) == 'P' and call
                  or id .. '/' .. v[i]) then say('bad due', v[i]) end
