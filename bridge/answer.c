@@ -25,6 +25,9 @@
 struct tb_answer_s {
     tb_answer_t  *next;
     size_t        cost;
+    unsigned      epoch;
+    uint32_t      request_id;
+    int           refused;             /* and counted as such */
     int           untagged;
     char          device[TB_UUID_LEN + 1];
     tb_str_t      payload;             /* when untagged */
@@ -44,6 +47,31 @@ tb_answers_overfull(tb_bridge_t *b)
 {
     return b->nanswers >= 2 * b->opt.max_answers
            || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES;
+}
+
+
+unsigned
+tb_answer_unsaved(tb_bridge_t *b, size_t cost)
+{
+    b->nanswers++;
+    b->answer_bytes += cost;
+    b->unsaved++;
+
+    return b->epoch;
+}
+
+
+void
+tb_answer_saved(tb_bridge_t *b, size_t cost, unsigned epoch)
+{
+    b->nanswers--;
+    b->answer_bytes -= cost;
+
+    /* a connection that is gone acknowledges nothing */
+
+    if (epoch == b->epoch) {
+        b->unsaved--;
+    }
 }
 
 
@@ -76,8 +104,7 @@ tb_answer_free(tb_bridge_t *b, tb_answer_t *a)
         *p = a->next;
     }
 
-    b->nanswers--;
-    b->answer_bytes -= a->cost;
+    tb_answer_saved(b, a->cost, a->epoch);
     free((char *) a->payload.data);
     free(a);
 }
@@ -131,20 +158,28 @@ tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
 
     if (reply->type == REDIS_REPLY_ERROR) {
         b->count.answers_lost++;
-        tb_log(TB_LOG_ERROR, "an answer was refused: %s",
+        tb_log(TB_LOG_ERROR, "the answer of device %s to request %u was"
+               " refused: %s", a->device, (unsigned) a->request_id,
                tb_safe(reply->str, reply->len));
 
-    } else if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 0) {
-        b->count.answers++;
-
-    } else if (a->untagged) {
+    } else if (a->untagged && reply->type == REDIS_REPLY_INTEGER
+               && reply->integer == 0)
+    {
         /* that call has ended: it is of the next one, if there is one */
         tb_answer_next(b, a->device);
         return;
 
+    } else if (a->refused) {
+        /* void */
+
+    } else if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 0) {
+        b->count.answers++;
+
     } else {
         b->count.answers_late++;
-        tb_log(TB_LOG_DEBUG, "an answer was late, repeated or to no call");
+        tb_log(TB_LOG_DEBUG, "the answer of device %s to request %u was"
+               " late, repeated or to no call", a->device,
+               (unsigned) a->request_id);
     }
 
     tb_answer_end(b, a);
@@ -159,16 +194,22 @@ tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
     tb_str_t     args[2];
     const char  *function;
 
+    a->request_id = request_id;
+
     function = "tb_rpc_respond";
     args[0].data = id;
     args[0].len = sprintf(id, "%u", (unsigned) request_id);
     args[1] = *payload;
 
     if (payload->len > (size_t) b->opt.max_response) {
-        b->count.answers_bad++;
-        tb_log(TB_LOG_WARN, "answer of device %s to request %s has %zu"
-               " bytes, at most %d are passed on", a->device, id,
-               payload->len, b->opt.max_response);
+
+        if (!a->refused) {
+            a->refused = 1;
+            b->count.answers_bad++;
+            tb_log(TB_LOG_WARN, "answer of device %s to request %s has %zu"
+                   " bytes, at most %d are passed on", a->device, id,
+                   payload->len, b->opt.max_response);
+        }
 
         function = "tb_rpc_failed";
         args[1].data = error;
@@ -200,8 +241,7 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     a->cost = payload->len + TB_ANSWER_COST;
 
     if (request_id) {
-        b->nanswers++;
-        b->answer_bytes += a->cost;
+        a->epoch = tb_answer_unsaved(b, a->cost);
 
         tb_wait_remove(b, device, request_id);
         tb_answer_pass(b, a, request_id, payload);
@@ -212,9 +252,7 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     a->payload.data = tb_strndup(payload->data, payload->len);
     a->payload.len = payload->len;
     a->cost += payload->len;
-
-    b->nanswers++;
-    b->answer_bytes += a->cost;
+    a->epoch = tb_answer_unsaved(b, a->cost);
 
     busy = tb_answer_untagged(b, device) != NULL;
 

@@ -299,6 +299,7 @@ typedef struct {
     uint64_t             answers_bad;
     uint64_t             answers_lost;
     uint64_t             presence_bad;
+    uint64_t             presence_unknown;
     uint64_t             gateway_bad;
     uint64_t             names_unknown;
     uint64_t             redis_errors;
@@ -343,6 +344,8 @@ struct tb_bridge_s {
     int64_t              mqtt_since;
     int64_t              mqtt_misc_at;
     int64_t              mqtt_heard_at;    /* the last PUBACK */
+    int64_t              mqtt_held_at;     /* 0: nothing is held back */
+    int                  unsaved;          /* read, and not in Redis yet */
     int                  overdue;          /* PUBACKs nobody waits for now */
     tb_call_t          **by_mid;           /* 65536 */
     tb_call_t           *publishing;
@@ -503,6 +506,8 @@ void tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call);
 /* the connection is useless: a new one is made */
 void tb_mqtt_drop(tb_bridge_t *b, const char *why);
 void tb_mqtt_close(tb_bridge_t *b);
+/* for good: the broker is told */
+void tb_mqtt_stop(tb_bridge_t *b);
 int64_t tb_mqtt_timer(tb_bridge_t *b);
 
 /* message.c */
@@ -529,6 +534,9 @@ void tb_answer_message(tb_bridge_t *b, tb_message_t *msg);
 /* the answer to that request; 0: to the oldest that waits for one */
 void tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     tb_str_t *payload);
+/* a message that Redis is to take: its connection, for tb_answer_saved() */
+unsigned tb_answer_unsaved(tb_bridge_t *b, size_t cost);
+void tb_answer_saved(tb_bridge_t *b, size_t cost, unsigned epoch);
 int tb_answers_full(tb_bridge_t *b);
 /* so full that nothing more is taken, not even what is on its way */
 int tb_answers_overfull(tb_bridge_t *b);

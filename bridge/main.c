@@ -202,11 +202,7 @@ tb_finished(tb_bridge_t *b)
 static void
 tb_stop(tb_bridge_t *b)
 {
-    if (b->mosq && b->mqtt_up) {
-        mosquitto_disconnect(b->mosq);
-    }
-
-    tb_mqtt_close(b);
+    tb_mqtt_stop(b);
     tb_redis_close(&b->pop);
     tb_redis_close(&b->cmd);
     tb_command_free(b);

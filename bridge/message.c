@@ -14,6 +14,7 @@ typedef struct {
     tb_message_pt   handler;
     tb_message_t   *msg;
     size_t          cost;
+    unsigned        epoch;
 } tb_deferred_t;
 
 
@@ -59,8 +60,7 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
 {
     tb_deferred_t  *d = data;
 
-    b->nanswers--;
-    b->answer_bytes -= d->cost;
+    tb_answer_saved(b, d->cost, d->epoch);
 
     if (id == NULL) {
         b->count.names_unknown++;
@@ -88,9 +88,7 @@ tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
     d->handler = handler;
     d->msg = tb_message_copy(msg);
     d->cost = sizeof(tb_deferred_t) + tb_message_size(msg);
-
-    b->nanswers++;
-    b->answer_bytes += d->cost;
+    d->epoch = tb_answer_unsaved(b, d->cost);
 
     tb_name_find(b, tenant, name, tb_message_found, d);
 }

@@ -36,6 +36,7 @@ static const struct {
     TB_COUNTER(answers_bad, "Answers refused"),
     TB_COUNTER(answers_lost, "Answers lost"),
     TB_COUNTER(presence_bad, "Presence messages refused"),
+    TB_COUNTER(presence_unknown, "Devices online that Redis does not know"),
     TB_COUNTER(gateway_bad, "Messages of gateways refused"),
     TB_COUNTER(names_unknown, "Messages of devices whose name is unknown"),
     TB_COUNTER(redis_errors, "Error replies of Redis"),

@@ -5,7 +5,12 @@
  * The MQTT side: libmosquitto driven from our own poll loop.  The client is
  * made anew for every connection, so that the library never re-sends on its
  * own; what was not acknowledged is decided on in calls.c.  Callbacks run
- * inside mosquitto_loop_*() and mosquitto_publish(), in the one thread.
+ * inside mosquitto_loop_*(), in the one thread.
+ *
+ * The library acknowledges a message to the broker before it is even given to
+ * us.  So nothing is written while there are messages that Redis has not
+ * taken: should we be killed, the broker still has them for the next one of
+ * our --client-id.
  */
 
 
@@ -18,6 +23,10 @@
 
 #define TB_MQTT_MAX_BACKOFF  5000
 #define TB_MIDS              65536
+/* ms that are gathered before what was read must be in Redis first */
+#define TB_MQTT_GATHER       5
+/* nothing is held back for longer: then it is in our memory only */
+#define TB_MQTT_MAX_HOLD     5000
 /* seconds that the broker keeps the session of a --client-id */
 #define TB_MQTT_SESSION      86400
 
@@ -99,6 +108,8 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     b->mqtt_heard_at = b->mqtt_since;
     b->window = 1;
     b->epoch++;
+    b->unsaved = 0;
+    b->mqtt_held_at = 0;
 
     if (tb_mqtt_subscribe(b) != TB_OK) {
         b->mqtt_lost = 1;
@@ -310,6 +321,9 @@ tb_mqtt_open(tb_bridge_t *b)
     /* calls.c bounds them */
     mosquitto_max_inflight_messages_set(b->mosq, 0);
 
+    /* there are no threads, but so it writes only when it is told to */
+    mosquitto_threaded_set(b->mosq, 1);
+
     rc = mosquitto_int_option(b->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                               opt->mqtt_version);
 
@@ -341,6 +355,20 @@ tb_mqtt_open(tb_bridge_t *b)
         tb_mqtt_drop(b, rc == MOSQ_ERR_ERRNO ? strerror(errno)
                                              : mosquitto_strerror(rc));
     }
+}
+
+
+void
+tb_mqtt_stop(tb_bridge_t *b)
+{
+    /* else the broker keeps what we have not passed on */
+
+    if (b->mosq && b->mqtt_up && b->unsaved == 0) {
+        mosquitto_disconnect(b->mosq);
+        mosquitto_loop_write(b->mosq, 1);
+    }
+
+    tb_mqtt_close(b);
 }
 
 
@@ -418,10 +446,50 @@ tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call)
 }
 
 
+/* PINGs and calls are behind what is held back */
+
+static int64_t
+tb_mqtt_hold(tb_bridge_t *b)
+{
+    int64_t  hold;
+
+    hold = b->opt.keepalive * 1000 / 4;
+
+    if (hold > b->opt.ack_timeout / 2) {
+        hold = b->opt.ack_timeout / 2;
+    }
+
+    return hold < TB_MQTT_MAX_HOLD ? hold : TB_MQTT_MAX_HOLD;
+}
+
+
+/* ms since it is held back, -1 when it is not */
+
+static int64_t
+tb_mqtt_held(tb_bridge_t *b)
+{
+    int64_t  held;
+
+    if (!b->mqtt_up || b->unsaved == 0 || b->opt.qos == 0) {
+        b->mqtt_held_at = 0;
+        return -1;
+    }
+
+    if (b->mqtt_held_at == 0) {
+        b->mqtt_held_at = tb_now();
+    }
+
+    held = tb_now() - b->mqtt_held_at;
+
+    return held < tb_mqtt_hold(b) ? held : -1;
+}
+
+
 int
 tb_mqtt_poll(tb_bridge_t *b, short *events)
 {
-    int  fd;
+    int      fd;
+    int64_t  held;
 
     if (b->mosq == NULL) {
         return -1;
@@ -429,9 +497,11 @@ tb_mqtt_poll(tb_bridge_t *b, short *events)
 
     fd = mosquitto_socket(b->mosq);
 
-    *events = tb_answers_full(b) ? 0 : POLLIN;
+    held = tb_mqtt_held(b);
 
-    if (mosquitto_want_write(b->mosq)) {
+    *events = tb_answers_full(b) || held >= TB_MQTT_GATHER ? 0 : POLLIN;
+
+    if (held < 0 && mosquitto_want_write(b->mosq)) {
         *events |= POLLOUT;
     }
 
@@ -483,6 +553,11 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
 
     rc = MOSQ_ERR_SUCCESS;
 
+    if (b->mqtt_up && (revents & (POLLERR|POLLHUP)) && !tb_answers_full(b)) {
+        /* what a broker has sent before its end is read, to the end */
+        revents = POLLIN;
+    }
+
     if (!b->mqtt_lost && (revents & POLLIN)) {
         rc = mosquitto_loop_read(b->mosq, 1);
 
@@ -494,7 +569,9 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
         rc = MOSQ_ERR_CONN_LOST;
     }
 
-    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && (revents & POLLOUT)) {
+    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && (revents & POLLOUT)
+        && tb_mqtt_held(b) < 0)
+    {
         rc = mosquitto_loop_write(b->mosq, 1);
     }
 
@@ -520,5 +597,13 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
 int64_t
 tb_mqtt_timer(tb_bridge_t *b)
 {
-    return b->mosq ? b->mqtt_misc_at : b->mqtt_retry_at;
+    int64_t  held;
+
+    if (b->mosq == NULL) {
+        return b->mqtt_retry_at;
+    }
+
+    held = b->mqtt_held_at ? b->mqtt_held_at + tb_mqtt_hold(b) : INT64_MAX;
+
+    return held > tb_now() && held < b->mqtt_misc_at ? held : b->mqtt_misc_at;
 }

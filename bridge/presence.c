@@ -177,6 +177,10 @@ tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
         tb_log(dev->told ? TB_LOG_DEBUG : TB_LOG_WARN,
                "device %s cannot be attached, trying again: %s", dev->id,
                tb_safe(reply->str, reply->len));
+
+        if (!dev->told && strstr(reply->str, "is unknown") != NULL) {
+            b->count.presence_unknown++;
+        }
     }
 
     dev->told = reply->type == REDIS_REPLY_ERROR;

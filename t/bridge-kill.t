@@ -1,0 +1,268 @@
+#!/usr/bin/perl
+
+# tb-rpc-mqtt-bridge killed every second while persistent calls are under
+# way: none is lost, none is sent again once its answer was taken.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Bridge;
+use TB::Env qw(wait_for);
+use TB::Mqtt qw(reap child counter);
+use TB::MqttDevices;
+
+my $DEVICES = 100;
+my $CALLS = 1000;
+my $ROUNDS = 8;
+
+my $mqtt = TB::Mqtt->new();
+my $redis = $mqtt->{redis};
+
+$mqtt->broker();
+TB::MqttDevices::settings($redis, ack_timeout => 500, events => 1);
+
+my @ids = map { $mqtt->device() } 1 .. $DEVICES;
+my $devices = TB::MqttDevices->start(port => $mqtt->{port}, ids => \@ids,
+                                     delay => [0.02, 0.6]);
+
+# what nginx does for its Redis
+child(sub {
+    for (;;) {
+        eval {
+            my $nginx = $redis->connect('nginx');
+
+            for (;;) {
+                $nginx->pipeline(map { ['FCALL', 'tb_rpc_tick', 1,
+                                        "tb:{s$_}:due", 1000] } 0 .. 15);
+                sleep(0.02);
+            }
+        };
+
+        sleep(0.1);
+    }
+});
+
+
+# a client id, so that the broker keeps the answers that come meanwhile
+
+sub bridge {
+    return $mqtt->bridge('kill', '--client-id', 'kill');
+}
+
+
+# { state => number of calls in it }
+
+sub open_calls {
+    my %open;
+
+    for my $calls ($redis->client()->pipeline(map {
+                       ['HVALS', TB::Bridge::key('inflight', $_)] } @ids))
+    {
+        $open{substr $_, 1, 1}++ for @$calls;
+    }
+
+    return \%open;
+}
+
+
+sub total {
+    my ($open) = @_;
+
+    my $n = 0;
+
+    $n += $_ for values %$open;
+
+    return $n;
+}
+
+
+my $pid = bridge();
+
+ok($devices->online(20), "$DEVICES devices are online");
+$mqtt->attached($_, 'kill') for @ids;
+
+my $creator = $redis->connect('nginx');
+my @calls;
+
+
+# the commands of the next calls
+
+sub commands {
+    return map {
+        my $n = @calls;
+        my %call = (n => $n, device => $ids[$n % $DEVICES],
+                    params => "{\"n\":$n}");
+        my ($rpc, $command) = TB::MqttDevices::create(@call{qw(device
+                                                               params)});
+
+        push @calls, { %call, rpc => $rpc };
+        $command;
+    } 1 .. $_[0];
+}
+
+
+# What waited in the queues at the kill before this one waits there again,
+# once, as after a failover that has lost the pops.
+
+my @before;
+my %known;
+my $stale = 0;
+
+
+sub come_back {
+    my @queues = map { "tb:{s$_}:queue:kill" } 0 .. 15;
+    my @now = $redis->client()->pipeline(map { ['LRANGE', $_, 0, -1] }
+                                             @queues);
+
+    for my $i (0 .. 15) {
+        my @items = @{ $before[$i] || [] };
+
+        $redis->call('RPUSH', $queues[$i], @items) if @items;
+        $stale += @items;
+        $before[$i] = [ grep { !$known{$_}++ } @{ $now[$i] } ];
+    }
+}
+
+
+# Half of the calls come little by little, half of them at once just before
+# a kill, so that it meets calls in every state.
+
+my $kills = 0;
+my $each = $CALLS / $ROUNDS;
+my (%met, @refused);
+
+for (my $round = 1; ; $round++) {
+    my $end = time() + 1;
+
+    while (time() < $end) {
+        push @refused, grep { !ref || $_->[0] ne 'queued' }
+                       $creator->pipeline(commands(1))
+            if @calls < ($round - 0.5) * $each && @calls < $CALLS
+               && rand() < 0.6;
+        sleep(0.005);
+    }
+
+    my @batch = @calls < $CALLS ? commands($round * $each - @calls) : ();
+
+    $creator->send(@batch);
+    sleep(rand 0.01);
+    kill 'KILL', $pid;
+    push @refused, grep { !ref || $_->[0] ne 'queued' }
+                   map { $creator->reply() } @batch;
+    reap($pid);
+
+    my $open = open_calls();
+
+    come_back();
+    $pid = bridge();
+
+    last if total($open) == 0 || $round == 60;
+
+    $kills++;
+    $met{$_} += $open->{$_} for keys %$open;
+}
+
+is("@refused", '', 'all were accepted');
+is(scalar @calls, $CALLS, "$CALLS calls were made");
+cmp_ok($kills, '>=', 5, "$kills kills while calls were open");
+cmp_ok($stale, '>', 0, "$stale calls were queued again");
+diag("calls met by kills: " . join ', ', map { "$met{$_} in $_" }
+                                         sort keys %met);
+
+# nothing is left that could still be sent
+
+my $idle = wait_for {
+    counter('kill', $pid, 'open') == 0
+    && !grep { $redis->call('LLEN', "tb:{s$_}:queue:kill") } 0 .. 15;
+} 10;
+ok($idle, 'the queues are empty');
+
+my %seen;
+my $history = TB::MqttDevices::history($redis);
+
+push @{ $seen{$_->{params}} }, $_ for $devices->deliveries();
+
+my (%status, @wrong, @unseen, @late, @more, @foreign);
+my $twice = 0;
+
+for my $call (@calls) {
+    my $record = { @{ $redis->call('HGETALL',
+                                   TB::Bridge::key('rpc', $call->{device})
+                                   =~ s/[^:]+$/$call->{rpc}/r) } };
+    my $params = "{\"n\":$call->{n}}";
+    my $seen = $seen{$params} || [];
+    my $claims = $history->{$call->{rpc}};
+
+    $call->{status} = $mqtt->status($call->{device}, $call->{rpc});
+    $status{$call->{status}}++;
+    push @wrong, $call
+        if ($record->{R} || '') ne TB::MqttDevices::answer_to($call->{device},
+                                                              $params);
+    push @unseen, $call if !@$seen;
+    push @foreign, $call if grep { $_->{device} ne $call->{device} } @$seen;
+    push @late, $call if $claims->{late};
+    push @more, $call if @$seen > $claims->{sent};
+    $twice++ if @$seen > 1;
+}
+
+
+sub none {
+    my ($name, @list) = @_;
+
+    is(join(' ', map { "$_->{n}:$_->{rpc}" } @list), '', $name);
+}
+
+is_deeply(\%status, { SUCCESSFUL => $CALLS }, 'all are SUCCESSFUL');
+none('each with its own answer', @wrong);
+none('every device has seen each of its calls', @unseen);
+none('and no call of another one', @foreign);
+
+# Redis tells the order: a call is sent once for each claim, and no claim is
+# admitted after its answer was taken
+
+none('no call is claimed after its answer was taken', @late);
+none('no call is sent without a claim', @more);
+diag("duplicates: $twice of $CALLS calls");
+
+
+
+# What a bridge has read from the broker and could not give to Redis yet is
+# not gone with it.
+
+my $device = $ids[0];
+my @kept = map { TB::MqttDevices::create($device, $_) } 1 .. 20;
+
+$creator->pipeline(grep { ref } @kept);
+@kept = grep { !ref } @kept;
+
+my @open;
+wait_for {
+    my %now;
+
+    push @{ $now{$mqtt->status($device, $_)} }, $_ for @kept;
+    @open = @{ $now{DELIVERED} || [] };
+    !$now{QUEUED} && !$now{SENT};
+};
+$redis->stop();
+wait_for { $devices->count('waiting') == 0 };
+is(reap($pid, 'KILL'), 'signal 9', 'killed with answers and without Redis');
+$redis->go();
+$pid = bridge();
+
+my $taken = wait_for {
+    !grep { $mqtt->status($device, $_) ne 'SUCCESSFUL' } @kept
+} 10;
+ok($taken, 'the next one gets them again')
+    or diag(join ' ', map { $mqtt->status($device, $_) } @kept);
+cmp_ok(scalar @open, '>', 0, scalar(@open) . ' such answers');
+
+is(reap($pid, 'TERM'), 0, 'the last bridge ends');
+$devices->stop();
+
+done_testing();
