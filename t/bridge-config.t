@@ -149,7 +149,7 @@ my $seen = wait_for {
     @lines > 6;
 } 10;
 ok($seen, '--stats-interval');
-is(counter('c1', $pid, 'open'), 0, 'nothing is left in hand');
+ok(wait_for { counter('c1', $pid, 'open') == 0 }, 'nothing is left in hand');
 
 my $prom = do { local (@ARGV, $/) = $metrics; <> };
 like($prom, qr/^tb_rpc_bridge_popped_total\{bridge="c1"\} \d+$/m,
