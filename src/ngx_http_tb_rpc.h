@@ -493,7 +493,7 @@ extern ngx_str_t  ngx_http_tb_rpc_results[];    /* "TIMEOUT", ... */
 
 ngx_int_t ngx_http_tb_rpc_device_handler(ngx_http_request_t *r);
 
-/* the worker's cache of tokens; NULL without memory */
+/* ngx_http_tb_rpc_device_token.c: the worker's cache; NULL without memory */
 ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
 
 /* 16 hex digits of the SHA-256 of the token; NGX_DECLINED: there is none */

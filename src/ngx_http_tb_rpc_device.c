@@ -1,7 +1,7 @@
 
 /*
- * The HTTP transport of devices: whose token is in the path, and what is
- * asked for.  A token leads to a device by its SHA-256.
+ * The HTTP transport of devices: which token is in the path, and what is
+ * asked for.
  */
 
 
@@ -11,7 +11,6 @@
 
 #include <openssl/evp.h>
 
-#include "ngx_http_tb_rpc_cache.h"
 #include "ngx_http_tb_rpc_device.h"
 
 
@@ -19,33 +18,13 @@
 
 #define NGX_HTTP_TB_RPC_TOKEN_LEN  255
 
-#define NGX_HTTP_TB_RPC_DO_POLL    1
-#define NGX_HTTP_TB_RPC_DO_ANSWER  2
-
-
-/* the length is 0 for a token that is nobody's */
-
-typedef struct {
-    size_t                        len;
-    u_char                        id[NGX_HTTP_TB_RPC_UUID_LEN];
-} ngx_http_tb_rpc_token_t;
-
-
-typedef struct {
-    ngx_http_request_t           *request;
-    ngx_http_tb_rpc_ctx_t        *ctx;
-    ngx_http_tb_rpc_worker_t     *worker;
-    ngx_tb_redis_command_t       *command;
-    ngx_http_cleanup_pt          *cleanup;
-
-    ngx_uint_t                    op;
-    int64_t                       value;        /* ms, or a requestId */
-    u_char                        digest[EVP_MAX_MD_SIZE];
-} ngx_http_tb_rpc_device_t;
-
 
 static ngx_uint_t ngx_http_tb_rpc_device_op(ngx_http_request_t *r,
     ngx_str_t *token, ngx_str_t *id);
+static size_t ngx_http_tb_rpc_device_prefix(ngx_http_request_t *r);
+static ngx_int_t ngx_http_tb_rpc_device_not_ours(ngx_http_request_t *r,
+    ngx_str_t *token);
+static ngx_uint_t ngx_http_tb_rpc_device_goes_on(ngx_http_request_t *r);
 static ngx_int_t ngx_http_tb_rpc_device_refuse_method(ngx_http_request_t *r,
     ngx_uint_t op);
 static ngx_int_t ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
@@ -56,33 +35,26 @@ static void ngx_http_tb_rpc_device_mask(ngx_http_request_t *r,
     ngx_str_t *token);
 static void ngx_http_tb_rpc_device_mask_path(ngx_str_t *text, u_char *token,
     size_t len);
-static ngx_int_t ngx_http_tb_rpc_device_lookup(
-    ngx_http_tb_rpc_device_t *device);
-static void ngx_http_tb_rpc_device_cleanup(void *data);
-static void ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
-    redisReply *reply);
-static ngx_int_t ngx_http_tb_rpc_device_token(
-    ngx_http_tb_rpc_device_t *device, ngx_uint_t status, redisReply *reply);
-static ngx_int_t ngx_http_tb_rpc_device_process(
-    ngx_http_tb_rpc_device_t *device, ngx_http_tb_rpc_token_t *token);
-
-
-ngx_http_tb_rpc_cache_t *
-ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool)
-{
-    return ngx_http_tb_rpc_cache_create(pool, sizeof(ngx_http_tb_rpc_token_t),
-                                        16384, 4096);
-}
 
 
 ngx_int_t
 ngx_http_tb_rpc_device_handler(ngx_http_request_t *r)
 {
+    u_char                       *uri;
     ngx_int_t                     rc;
     ngx_str_t                     token, id;
     ngx_uint_t                    op;
     ngx_http_tb_rpc_device_t     *device;
     ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    /* a part of it will be overwritten, and it may be the configuration's */
+
+    uri = ngx_pstrdup(r->pool, &r->uri);
+    if (uri == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->uri.data = uri;
 
     op = ngx_http_tb_rpc_device_op(r, &token, &id);
 
@@ -92,13 +64,7 @@ ngx_http_tb_rpc_device_handler(ngx_http_request_t *r)
         || r != r->main
         || (op == NGX_HTTP_TB_RPC_DO_POLL && r->method == NGX_HTTP_POST))
     {
-        if (op) {
-            ngx_http_tb_rpc_device_mask(r, &token);
-        }
-
-        return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_FOUND,
-                                          NGX_HTTP_TB_RPC_NOT_FOUND,
-                                          "There is no such resource");
+        return ngx_http_tb_rpc_device_not_ours(r, op ? &token : NULL);
     }
 
     device = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_device_t));
@@ -109,6 +75,7 @@ ngx_http_tb_rpc_device_handler(ngx_http_request_t *r)
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
     device->request = r;
+    device->start = ngx_current_msec;
     device->op = op;
     device->ctx = ngx_http_tb_rpc_get_ctx(r);
     device->worker = ngx_http_tb_rpc_worker(mcf);
@@ -179,7 +146,103 @@ ngx_http_tb_rpc_device_op(ngx_http_request_t *r, ngx_str_t *token,
         return 0;
     }
 
-    return token->len ? n : 0;
+    if (token->len == 0) {
+        return 0;
+    }
+
+    /* what ends the location's own path is no token: "/api/v1/rpc" */
+
+    first = r->uri.data + ngx_http_tb_rpc_device_prefix(r);
+    last = token->data + token->len;
+
+    return (last == first || last + 1 == first) ? 0 : n;
+}
+
+
+/* how much of the path the location stands for, as far as that can be seen */
+
+static size_t
+ngx_http_tb_rpc_device_prefix(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->name.len > r->uri.len
+        || ngx_memcmp(r->uri.data, clcf->name.data, clcf->name.len) != 0)
+    {
+        return 0;
+    }
+
+    return clcf->name.len;
+}
+
+
+/* telemetry, attributes, calls to the server: they have tokens, too */
+
+static ngx_int_t
+ngx_http_tb_rpc_device_not_ours(ngx_http_request_t *r, ngx_str_t *token)
+{
+    u_char     *p, *last;
+    ngx_str_t   segment;
+
+    if (token == NULL) {
+
+        last = r->uri.data + r->uri.len;
+
+        p = ngx_strnstr(r->uri.data, "/v1/", r->uri.len);
+        p = p ? p + 4 : r->uri.data + ngx_http_tb_rpc_device_prefix(r);
+
+        if (p < last && *p == '/') {
+            p++;
+        }
+
+        segment.data = p;
+
+        while (p < last && *p != '/') {
+            p++;
+        }
+
+        segment.len = p - segment.data;
+        token = &segment;
+    }
+
+    if (token->len && !ngx_http_tb_rpc_device_goes_on(r)) {
+        ngx_http_tb_rpc_device_mask(r, token);
+    }
+
+    return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_FOUND,
+                                      NGX_HTTP_TB_RPC_NOT_FOUND,
+                                      "There is no such resource");
+}
+
+
+/* "error_page 404" may bring it to a server that needs the token */
+
+static ngx_uint_t
+ngx_http_tb_rpc_device_goes_on(ngx_http_request_t *r)
+{
+    ngx_uint_t                   i;
+    ngx_http_err_page_t         *page;
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!lcf->intercept_errors || clcf->error_pages == NULL) {
+        return 0;
+    }
+
+    page = clcf->error_pages->elts;
+
+    for (i = 0; i < clcf->error_pages->nelts; i++) {
+        if (page[i].status == NGX_HTTP_NOT_FOUND) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -337,8 +400,8 @@ ngx_http_tb_rpc_device_key_id(ngx_http_request_t *r, ngx_str_t *value)
 
 
 /*
- * Nobody who logs the request from now on shows the token.  The texts may be
- * parts of each other.
+ * Nobody who logs the request from now on shows the token.  The two lines may
+ * be parts of each other.
  */
 
 static void
@@ -400,174 +463,15 @@ ngx_http_tb_rpc_device_mask_path(ngx_str_t *text, u_char *token, size_t len)
 }
 
 
-static ngx_int_t
-ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
+ngx_int_t
+ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device)
 {
-    u_char                      *p;
-    ngx_str_t                    argv[2];
-    ngx_http_cleanup_t          *cln;
-    ngx_http_request_t          *r;
-    ngx_http_tb_rpc_token_t     *known;
-    ngx_http_tb_rpc_worker_t    *w;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    r = device->request;
-    w = device->worker;
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    if (lcf->api_key_cache) {
-        known = ngx_http_tb_rpc_cache_get(w->tokens, device->digest,
-                                          lcf->api_key_cache);
-        if (known) {
-            return ngx_http_tb_rpc_device_process(device, known);
-        }
-    }
-
-    argv[1].len = w->conf->prefix.len + sizeof("token:") - 1
-                  + 2 * NGX_HTTP_TB_RPC_SHA256_LEN;
-
-    argv[1].data = ngx_pnalloc(r->pool, argv[1].len);
-    cln = ngx_http_cleanup_add(r, 0);
-
-    if (argv[1].data == NULL || cln == NULL
-        || ngx_http_tb_rpc_watch(r) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    p = ngx_cpymem(argv[1].data, w->conf->prefix.data, w->conf->prefix.len);
-    p = ngx_cpymem(p, "token:", sizeof("token:") - 1);
-    (void) ngx_hex_dump(p, device->digest, NGX_HTTP_TB_RPC_SHA256_LEN);
-
-    ngx_str_set(&argv[0], "GET");
-
-    device->command = ngx_tb_redis_command(&w->redis, argv, 2,
-                                           w->conf->redis->command_timeout,
-                                           NGX_TB_REDIS_REPEAT,
-                                           ngx_http_tb_rpc_device_reply,
-                                           device);
-    if (device->command == NULL) {
-        r->read_event_handler = ngx_http_block_reading;
-
-        return ngx_http_tb_rpc_send_result(r, device->ctx,
-                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
-                                           NULL);
-    }
-
-    cln->handler = ngx_http_tb_rpc_device_cleanup;
-    cln->data = device;
-    device->cleanup = &cln->handler;
-
-    r->main->count++;
-
-    return NGX_DONE;
-}
-
-
-static void
-ngx_http_tb_rpc_device_cleanup(void *data)
-{
-    ngx_http_tb_rpc_device_t *device = data;
-
-    (void) ngx_tb_redis_detach(device->command);
-    device->command = NULL;
-}
-
-
-static void
-ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_device_t *device = data;
-
-    ngx_int_t            rc;
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = device->request;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    device->command = NULL;
-    *device->cleanup = NULL;
-
-    r->read_event_handler = ngx_http_block_reading;
-
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-    } else {
-        rc = ngx_http_tb_rpc_device_token(device, status, reply);
-    }
-
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
-}
-
-
-static ngx_int_t
-ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
-    ngx_uint_t status, redisReply *reply)
-{
-    ngx_str_t                    id;
-    ngx_http_request_t          *r;
-    ngx_http_tb_rpc_token_t      token;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    r = device->request;
-
-    if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
-
-        if (status == NGX_TB_REDIS_REPLY) {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "tb_rpc: Redis could not look up a device's token "
-                          "by GET: \"%*s\"", ngx_min(reply->len, 128),
-                          reply->str);
-        }
-
-        return ngx_http_tb_rpc_send_result(r, device->ctx,
-                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
-                                           NULL);
-    }
-
-    ngx_memzero(&token, sizeof(ngx_http_tb_rpc_token_t));
-
-    if (ngx_tb_redis_reply_str(reply, &id) == NGX_OK
-        && ngx_http_tb_rpc_parse_uuid(token.id, &id) == NGX_OK)
-    {
-        token.len = NGX_HTTP_TB_RPC_UUID_LEN;
-
-    } else if (reply->type != REDIS_REPLY_NIL) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "tb_rpc: what Redis has for the token \"%V...\" is "
-                      "not a device id; SET it again",
-                      &device->ctx->key_id);
-    }
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    if (lcf->api_key_cache) {
-        ngx_http_tb_rpc_cache_put(device->worker->tokens, device->digest,
-                                  &token, token.len ? 0 : 1);
-    }
-
-    return ngx_http_tb_rpc_device_process(device, &token);
-}
-
-
-static ngx_int_t
-ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device,
-    ngx_http_tb_rpc_token_t *token)
-{
-    ngx_str_t           *id;
+    ngx_msec_int_t       left;
     ngx_http_request_t  *r;
 
     r = device->request;
 
-    if (token->len == 0) {
+    if (device->ctx->device_id.len == 0) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: unauthorized: the token \"%V...\" is no "
                       "device's", &device->ctx->key_id);
@@ -576,20 +480,15 @@ ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device,
                                             NULL);
     }
 
-    id = &device->ctx->device_id;
-
-    id->data = ngx_pnalloc(r->pool, token->len);
-    if (id->data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_memcpy(id->data, token->id, token->len);
-    id->len = token->len;
-
     if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
         return ngx_http_tb_rpc_device_answer(r, device->ctx, device->value);
     }
 
+    /* it counts from the request on, however long the lookup took */
+
+    left = (ngx_msec_int_t) (device->start + (ngx_msec_t) device->value
+                             - ngx_current_msec);
+
     return ngx_http_tb_rpc_poll(r, device->ctx, device->worker,
-                                (ngx_msec_t) device->value);
+                                (ngx_msec_t) ngx_max(left, 1));
 }

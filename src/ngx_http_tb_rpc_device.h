@@ -1,8 +1,9 @@
 
 /*
- * tb_rpc_device_api: device.c finds out which device asks for what, poll.c
- * has the life of a poll, polls.c all of a worker, send.c brings a call to the
- * device and reports about it, answer.c takes the device's answer.
+ * tb_rpc_device_api: device.c finds out what is asked for, token.c by which
+ * device, poll.c has the life of a poll, polls.c all of a worker, send.c
+ * brings a call to the device and reports about it, answer.c takes the
+ * device's answer.
  */
 
 
@@ -10,7 +11,33 @@
 #define _NGX_HTTP_TB_RPC_DEVICE_H_INCLUDED_
 
 
+#include <openssl/evp.h>
+
 #include "ngx_http_tb_rpc.h"
+
+
+#define NGX_HTTP_TB_RPC_DO_POLL    1
+#define NGX_HTTP_TB_RPC_DO_ANSWER  2
+
+
+/* a request of a device, until it is known whose it is */
+
+typedef struct {
+    ngx_http_request_t           *request;
+    ngx_http_tb_rpc_ctx_t        *ctx;
+    ngx_http_tb_rpc_worker_t     *worker;
+
+    ngx_msec_t                    start;
+    ngx_uint_t                    op;
+    int64_t                       value;        /* ms, or a requestId */
+    u_char                        digest[EVP_MAX_MD_SIZE];
+
+    ngx_queue_t                   queue;
+    ngx_tb_redis_command_t       *command;
+    ngx_http_cleanup_pt          *cleanup;
+    unsigned                      queued:1;
+    unsigned                      counted:1;    /* in polls->looking */
+} ngx_http_tb_rpc_device_t;
 
 
 /* bytes enough for a device's key */
@@ -31,7 +58,10 @@ typedef struct {
 } ngx_http_tb_rpc_handed_t;
 
 
-/* polls that Redis is told of at once, and that are answered at once */
+/*
+ * polls that Redis is told of at once, and that are answered at once; tokens
+ * that are looked up at once
+ */
 
 #define NGX_HTTP_TB_RPC_POLL_BATCH  512
 
@@ -43,6 +73,8 @@ struct ngx_http_tb_rpc_polls_s {
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   queue;        /* Redis is to be told */
     ngx_uint_t                    asked;        /* Redis is being told */
+    ngx_queue_t                   lookups;      /* whose token is it */
+    ngx_uint_t                    looking;      /* Redis is being asked */
     ngx_uint_t                    session;      /* of the latest poll */
 
     ngx_event_t                   watch;
@@ -51,16 +83,17 @@ struct ngx_http_tb_rpc_polls_s {
 
 /*
  * Not in the request's pool: when the client leaves while Redis is asked,
- * the reply may still bring a call, which must be given back.
+ * the reply may still bring a call, which must be given back; and Redis is
+ * told that it has left.
  */
 
 typedef struct {
     ngx_rbtree_node_t             node;         /* key: session */
     ngx_queue_t                   queue;
     ngx_http_tb_rpc_polls_t      *polls;
-    ngx_http_request_t           *request;      /* NULL: only a reply is
-                                                   waited for */
+    ngx_http_request_t           *request;      /* NULL: it is over */
     ngx_http_cleanup_pt          *cleanup;
+    ngx_uint_t                    session;      /* outlives node.key */
     ngx_event_t                   timer;
     ngx_msec_t                    end;
     u_char                        device_id[NGX_HTTP_TB_RPC_UUID_LEN];
@@ -68,8 +101,26 @@ typedef struct {
     unsigned                      asked:1;
     unsigned                      known:1;      /* Redis was told once */
     unsigned                      again:1;      /* tell it once more */
+    unsigned                      forget:1;     /* tell it that it is over */
     unsigned                      served:1;
 } ngx_http_tb_rpc_poll_t;
+
+
+/* ngx_http_tb_rpc_device.c: ctx->device_id is set, or empty: nobody's token */
+ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device);
+
+
+/*
+ * ngx_http_tb_rpc_device_token.c: finds the device and processes the request,
+ * now or, after NGX_DONE, with a reference of its own.
+ */
+ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device);
+
+/* Redis may be back, or away for too long */
+void ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls);
+
+/* refuses all that wait */
+void ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls);
 
 
 /*
@@ -81,7 +132,7 @@ ngx_int_t ngx_http_tb_rpc_poll(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_worker_t *w,
     ngx_msec_t timeout);
 
-/* Redis is to be told of it, maybe again; by ..._pump() */
+/* Redis is to be told of it, maybe again, or of its end; by ..._pump() */
 void ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll);
 void ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls);
 
@@ -91,7 +142,7 @@ void ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
 void ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll,
     ngx_uint_t status);
 
-/* tells Redis that it is over; what this misses lapses there */
+/* when it ends Redis is to be told; what this misses lapses there */
 void ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll);
 
 

@@ -20,6 +20,9 @@
 
 
 static ngx_int_t ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll);
+static ngx_int_t ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll);
+static void ngx_http_tb_rpc_poll_told(void *data, ngx_uint_t status,
+    redisReply *reply);
 static void ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
@@ -79,7 +82,8 @@ ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     ngx_add_timer(&poll->timer, timeout);
 
-    poll->node.key = ++polls->session;
+    poll->session = ++polls->session;
+    poll->node.key = poll->session;
     ngx_rbtree_insert(&polls->tree, &poll->node);
 
     ngx_http_tb_rpc_polls_guard(polls);
@@ -110,11 +114,12 @@ ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll)
 }
 
 
-/* a hundred thousand polls are not told of in one turn */
+/* a hundred thousand polls are not told of in one turn, nor their ends */
 
 void
 ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
 {
+    ngx_int_t                rc;
     ngx_queue_t             *q;
     ngx_http_tb_rpc_poll_t  *poll;
 
@@ -126,11 +131,19 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
         q = ngx_queue_head(&polls->queue);
         poll = ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue);
 
-        if (ngx_http_tb_rpc_poll_ask(poll) != NGX_OK) {
+        rc = poll->request ? ngx_http_tb_rpc_poll_ask(poll)
+                           : ngx_http_tb_rpc_poll_unpoll(poll);
+
+        if (rc == NGX_ERROR) {
             break;
         }
 
         ngx_queue_remove(q);
+
+        if (rc == NGX_DECLINED) {
+            ngx_free(poll);
+            continue;
+        }
 
         poll->queued = 0;
         poll->asked = 1;
@@ -159,7 +172,7 @@ ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
     argv[4].data = w->name;
     argv[4].len = sizeof(w->name);
     argv[5].data = session;
-    argv[5].len = ngx_sprintf(session, "%ui", poll->node.key) - session;
+    argv[5].len = ngx_sprintf(session, "%ui", poll->session) - session;
     argv[6].data = ttl;
     argv[6].len = ngx_sprintf(ttl, "%M", (ngx_msec_t) ngx_max(left, 0)
                                          + NGX_HTTP_TB_RPC_POLL_GRACE)
@@ -185,6 +198,70 @@ ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
 }
 
 
+/* NGX_DECLINED: by now Redis knows that without being told */
+
+static ngx_int_t
+ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll)
+{
+    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
+    u_char                     session[NGX_INT64_LEN];
+    ngx_str_t                  argv[6];
+    ngx_uint_t                 flags;
+    ngx_msec_int_t             left;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = poll->polls->worker;
+
+    left = (ngx_msec_int_t) (poll->end + NGX_HTTP_TB_RPC_POLL_GRACE
+                             - ngx_current_msec);
+
+    if (left <= 0) {
+        return NGX_DECLINED;
+    }
+
+    argv[3].data = key;
+    argv[4].data = w->name;
+    argv[4].len = sizeof(w->name);
+    argv[5].data = session;
+    argv[5].len = ngx_sprintf(session, "%ui", poll->session) - session;
+
+    flags = NGX_TB_REDIS_UNBOUNDED|NGX_TB_REDIS_REPEAT;
+
+    /* an exiting worker stays until all of them are written */
+
+    if (!ngx_exiting) {
+        flags |= NGX_TB_REDIS_BACKGROUND;
+    }
+
+    if (ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_unpoll", argv,
+                                    2, w->conf->redis->command_timeout, flags,
+                                    ngx_http_tb_rpc_poll_told, poll)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_poll_told(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_poll_t *poll = data;
+
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = poll->polls;
+
+    polls->asked--;
+
+    ngx_free(poll);
+
+    ngx_http_tb_rpc_polls_pump(polls);
+}
+
+
 static void
 ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status, redisReply *reply)
 {
@@ -199,7 +276,6 @@ ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status, redisReply *reply)
 
     if (poll->request == NULL) {
         ngx_http_tb_rpc_poll_late(poll, status, reply);
-        ngx_free(poll);
 
     } else if (status != NGX_TB_REDIS_REPLY) {
 
@@ -308,12 +384,15 @@ ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status,
         && ngx_http_tb_rpc_poll_call(poll, reply, &handed) == NGX_OK)
     {
         ngx_http_tb_rpc_give_back(poll->polls->worker, &handed);
+
+    } else if (!poll->served
+               && ngx_tb_redis_client_is_ready(&poll->polls->worker->redis, 0))
+    {
+        ngx_http_tb_rpc_poll_enqueue(poll);
         return;
     }
 
-    if (!poll->served) {
-        ngx_http_tb_rpc_poll_forget(poll);
-    }
+    ngx_free(poll);
 }
 
 
@@ -403,45 +482,10 @@ ngx_http_tb_rpc_poll_cleanup(void *data)
 }
 
 
-/* tells Redis that it is over; what this misses lapses there */
-
 void
 ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll)
 {
-    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
-    u_char                     session[NGX_INT64_LEN];
-    ngx_str_t                  argv[6];
-    ngx_uint_t                 flags;
-    ngx_http_tb_rpc_worker_t  *w;
-
-    w = poll->polls->worker;
-
-    /* while it is asked, the reply decides */
-
-    if (poll->asked || !poll->known
-        || !ngx_tb_redis_client_is_ready(&w->redis, 0))
-    {
-        return;
-    }
-
-    argv[3].data = key;
-    argv[4].data = w->name;
-    argv[4].len = sizeof(w->name);
-    argv[5].data = session;
-    argv[5].len = ngx_sprintf(session, "%ui", poll->node.key) - session;
-
-    flags = NGX_TB_REDIS_UNBOUNDED;
-
-    /* an exiting worker stays until all of them are written */
-
-    if (!ngx_exiting) {
-        flags |= NGX_TB_REDIS_BACKGROUND;
-    }
-
-    (void) ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_unpoll",
-                                       argv, 2,
-                                       w->conf->redis->command_timeout,
-                                       flags, NULL, NULL);
+    poll->forget = poll->known;
 }
 
 
@@ -467,7 +511,10 @@ ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
 }
 
 
-/* the request does not wait any more; the poll is gone, or its reply's */
+/*
+ * The request does not wait any more.  The poll is gone, or its reply's, or
+ * is told of for the last time.
+ */
 
 static void
 ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll)
@@ -494,7 +541,15 @@ ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll)
 
     poll->request = NULL;
 
-    if (!poll->asked) {
-        ngx_free(poll);
+    if (poll->asked) {
+        return;
     }
+
+    if (poll->forget) {
+        ngx_http_tb_rpc_poll_enqueue(poll);
+        ngx_http_tb_rpc_polls_pump(polls);
+        return;
+    }
+
+    ngx_free(poll);
 }

@@ -38,6 +38,7 @@ ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
 
     ngx_rbtree_init(&polls->tree, &polls->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&polls->queue);
+    ngx_queue_init(&polls->lookups);
 
     /* not cancelable: an exiting worker has to answer its polls */
 
@@ -195,11 +196,11 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls)
 {
     ngx_rbtree_node_t  *node;
 
-    if (polls->tree.root == polls->tree.sentinel) {
-        return;
-    }
+    node = NULL;
 
-    node = ngx_rbtree_min(polls->tree.root, polls->tree.sentinel);
+    if (polls->tree.root != polls->tree.sentinel) {
+        node = ngx_rbtree_min(polls->tree.root, polls->tree.sentinel);
+    }
 
     while (node) {
         ngx_http_tb_rpc_poll_enqueue((ngx_http_tb_rpc_poll_t *)
@@ -209,6 +210,7 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls)
         node = ngx_rbtree_next(&polls->tree, node);
     }
 
+    ngx_http_tb_rpc_lookups_watch(polls);
     ngx_http_tb_rpc_polls_pump(polls);
 }
 
@@ -216,7 +218,7 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls)
 static void
 ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
 {
-    ngx_uint_t                n;
+    ngx_uint_t                n, told;
     ngx_msec_t                next;
     ngx_rbtree_node_t        *node;
     ngx_http_tb_rpc_poll_t   *poll;
@@ -226,6 +228,7 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
                 ((u_char *) ev - offsetof(ngx_http_tb_rpc_polls_t, watch));
 
     next = NGX_HTTP_TB_RPC_POLL_WATCH;
+    told = 1;
 
     if (ngx_exiting || ngx_quit) {
 
@@ -249,11 +252,19 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
             ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
         }
 
-    } else {
-        ngx_http_tb_rpc_polls_pump(polls);
+        /* without Redis nobody can be told */
+
+        told = ngx_tb_redis_client_is_ready(&polls->worker->redis,
+                                            NGX_TB_REDIS_SUBSCRIBED);
     }
 
-    if (polls->tree.root != polls->tree.sentinel) {
+    ngx_http_tb_rpc_lookups_watch(polls);
+    ngx_http_tb_rpc_polls_pump(polls);
+
+    if (polls->tree.root != polls->tree.sentinel
+        || !ngx_queue_empty(&polls->lookups)
+        || (told && !ngx_queue_empty(&polls->queue)))
+    {
         ngx_add_timer(&polls->watch, next);
     }
 }
@@ -262,6 +273,7 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
 void
 ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls)
 {
+    ngx_queue_t             *q;
     ngx_rbtree_node_t       *node;
     ngx_http_tb_rpc_poll_t  *poll;
 
@@ -275,6 +287,16 @@ ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls)
         poll->request->keepalive = 0;
 
         ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
+    }
+
+    ngx_http_tb_rpc_lookups_close(polls);
+
+    while (!ngx_queue_empty(&polls->queue)) {
+
+        q = ngx_queue_head(&polls->queue);
+        ngx_queue_remove(q);
+
+        ngx_free(ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue));
     }
 
     if (polls->watch.timer_set) {
