@@ -177,7 +177,7 @@ tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
 
     } else {
         b->count.answers_late++;
-        tb_log(TB_LOG_DEBUG, "the answer of device %s to request %u was"
+        tb_log(TB_LOG_INFO, "the answer of device %s to request %u was"
                " late, repeated or to no call", a->device,
                (unsigned) a->request_id);
     }

@@ -64,7 +64,7 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
 
     if (id == NULL) {
         b->count.names_unknown++;
-        tb_log(TB_LOG_DEBUG, "a message on %s is of no device that is known"
+        tb_log(TB_LOG_INFO, "a message on %s is of no device that is known"
                " by name", tb_safe(d->msg->topic, strlen(d->msg->topic)));
 
     } else {

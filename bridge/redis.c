@@ -87,7 +87,6 @@ tb_redis_connect(tb_bridge_t *b, tb_redis_t *r)
 
     r->state = TB_REDIS_CONNECTING;
     r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
-    b->count.reconnects++;
 }
 
 

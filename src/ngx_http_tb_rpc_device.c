@@ -293,7 +293,7 @@ ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
 
         n = (id->len <= 10) ? ngx_atoi(id->data, id->len) : NGX_ERROR;
 
-        if (n == NGX_ERROR || n > 0x7fffffff) {
+        if (n == NGX_ERROR || n == 0 || n > 0x7fffffff) {
             return ngx_http_tb_rpc_send_error(r, NGX_HTTP_BAD_REQUEST,
                                               NGX_HTTP_TB_RPC_BAD_REQUEST,
                                               "Invalid request id: %*s",

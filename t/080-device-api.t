@@ -168,7 +168,7 @@ http_device('d2');
         like($r->{body}, qr/"errorCode":31,/, 'code 31');
     }
 
-    for my $id ('x', '-1', '1.5', '2147483648', '99999999999', '1%20') {
+    for my $id ('x', '0', '-1', '1.5', '2147483648', '99999999999', '1%20') {
         my $r = reply('d1', $id, '1');
         is($r->{status}, 400, "id $id");
         like($r->{body}, qr/"errorCode":31,/, 'code 31');
