@@ -286,8 +286,7 @@ end
 
 local function wrong_device(x)
     return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
-                 x.due, 'zset', x.index, 'zset',
-                 x.status, 'zset',
+                 x.due, 'zset', x.index, 'zset', x.status, 'zset',
                  x.p .. 'stats', 'hash', x.p .. 'config', 'hash',
                  x.p .. 'events', 'stream')
 end
@@ -986,8 +985,7 @@ local function set_status(x, c, created, code, response)
         call('HSET', key, 's', code)
     end
 
-    call('ZADD', x.status,
-         dec(code * BAND + tonumber(created)), c.id)
+    call('ZADD', x.status, dec(code * BAND + tonumber(created)), c.id)
 
     event(x, c.id, STATUS[code])
 end
@@ -1578,8 +1576,7 @@ end
 -- persistent, and its time was over before it came
 
 local function create_expired(x, c, a, tenant)
-    local status = x.status
-    local err = wrong(x.due, 'zset', status, 'zset')
+    local err = wrong(x.due, 'zset', x.status, 'zset')
 
     if err then
         return err
@@ -1587,7 +1584,7 @@ local function create_expired(x, c, a, tenant)
 
     c.rid = 0
     create_record(x, c, a, tenant, c.expiry_text, '5')
-    call('ZADD', status, dec(EXPIRED * BAND + x.now), c.id)
+    call('ZADD', x.status, dec(EXPIRED * BAND + x.now), c.id)
     keep_record(x, c.id)
     event(x, c.id, STATUS[EXPIRED])
 
@@ -1671,8 +1668,7 @@ local function create_index(x, c, light, queued)
         return
     end
 
-    n = pcall_redis('ZADD', x.status, x.time,
-                    c.id)
+    n = pcall_redis('ZADD', x.status, x.time, c.id)
 
     if type(n) == 'table' then
         call('ZREM', x.due, member)

@@ -23,6 +23,7 @@ use Time::HiRes qw(time sleep);
 use TB::Bridge;
 use TB::Env qw(scratch file_in wait_for);
 use TB::Mqtt qw(child counter output reap text_of);
+use TB::MqttDevices;
 use TB::Resp;
 
 my $mode = $ENV{TB_MODE} || '';
@@ -117,17 +118,6 @@ sub stats {
 }
 
 
-my $stamp = 0;
-
-sub settings {
-    my (@set) = @_;
-
-    $stamp++;
-    many(map { ['FCALL', 'tb_rpc_config', 1, $_, $stamp, 'shards', 16, @set] }
-             shards('config'));
-}
-
-
 # without calls, an attached device is one entry of "due"
 
 sub attached {
@@ -187,28 +177,13 @@ my $ctl;
 my $packet_id = 0;
 
 
-sub packet {
-    my ($type, $body) = @_;
-
-    my $n = length $body;
-    my $size = '';
-
-    do {
-        $size .= chr($n & 127 | ($n > 127 ? 128 : 0));
-        $n >>= 7;
-    } while ($n);
-
-    return chr($type) . $size . $body;
-}
-
-
 sub publish {
     my ($topic, $payload, $retain) = @_;
 
     $packet_id = $packet_id % 65535 + 1;
 
-    return packet(0x32 | $retain, pack('n/a* n', $topic, $packet_id)
-                                  . $payload);
+    return TB::MqttDevices::publish_packet($packet_id, $topic, $payload,
+                                           $retain);
 }
 
 
@@ -230,37 +205,10 @@ sub request {
 }
 
 
-# the first packet that is there to its end: (first byte, body), or nothing
-
-sub take {
-    my ($d) = @_;
-
-    my ($n, $shift, $at) = (0, 0, $d->{pos} + 1);
-    my $byte;
-
-    do {
-        return if $at >= length $d->{in};
-        $byte = ord substr $d->{in}, $at++, 1;
-        $n |= ($byte & 127) << $shift;
-        $shift += 7;
-    } while ($byte & 128);
-
-    return if length $d->{in} < $at + $n;
-
-    my $type = ord substr $d->{in}, $d->{pos}, 1;
-
-    $d->{pos} = $at + $n;
-
-    return ($type, substr $d->{in}, $at, $n);
-}
-
-
 sub received {
     my ($d) = @_;
 
-    $d->{pos} = 0;
-
-    while (my ($type, $body) = take($d)) {
+    while (my ($type, $body) = TB::MqttDevices::take(\$d->{in})) {
         if ($type >> 4 == 3) {
             my ($topic, $id, $payload) = unpack 'n/a* a2 a*', $body;
 
@@ -274,8 +222,6 @@ sub received {
             syswrite $d->{ctl}, "subscribed\n";
         }
     }
-
-    substr $d->{in}, 0, $d->{pos}, '';
 
     if (length $d->{log}) {
         syswrite $d->{file}, $d->{log};
@@ -299,10 +245,9 @@ sub devices_run {
 
     my ($sock, $from) = @$d{qw(sock ctl)};
 
-    $d->{out} = packet(0x10, pack('n/a* C C n n/a*', 'MQTT', 4, 2, 0,
-                                  'devices'))
-                . packet(0x82, pack('n n/a* C', 1,
-                                    'v1/devices/+/rpc/request/+', 1));
+    $d->{out} = TB::MqttDevices::connect_packet('devices', clean => 1)
+                . TB::MqttDevices::packet(0x82, pack('n n/a* C', 1,
+                      'v1/devices/+/rpc/request/+', 1));
 
     while (getppid() == $parent) {
         my ($r, $w) = ('', '');
@@ -553,7 +498,7 @@ sub claimer {
 
 my @one = ('--name', 'scale', '--log-level', 'info');
 
-settings(ack_timeout => 20_000);
+TB::MqttDevices::settings($redis, ack_timeout => 20_000);
 $mqtt->broker();
 devices();
 ticker();
@@ -682,7 +627,7 @@ for my $name (sort keys %pid) {
 # It is stopped while calls come in; and killed when it has claimed some that
 # their devices have not got, otherwise it goes on until the next portion.
 
-settings(ack_timeout => $ACK_TIMEOUT);
+TB::MqttDevices::settings($redis, ack_timeout => $ACK_TIMEOUT);
 
 my $retries = stats('retries');
 my $PORTION = $slow > 1 ? 50 : 200;
@@ -694,7 +639,7 @@ my (@all, @claims, @lost, $killed);
 # what it wrote when nothing changes while other calls go through
 
 sub unpublished {
-    my ($latest) = @_;
+    my ($calls) = @_;
 
     my ($seen, @mine, @undelivered) = ('');
 
@@ -703,7 +648,7 @@ sub unpublished {
 
         many($command);
         all_answered([$probe], 1);
-        @mine = claimed($claimer, $latest);
+        @mine = claimed($claimer, $calls);
 
         my @times = deliveries(\@mine);
 
@@ -732,11 +677,8 @@ for (my $i = 0; $i < $portions || !$killed && $i < 100; $i++) {
         pause($pid{one});
         $client->reply() for 1 .. $PORTION / 2;
 
-        my @latest = (@all, @portion);
-
-        splice @latest, 0, -4 * $PORTION if @latest > 4 * $PORTION;
-
-        my ($mine, @undelivered) = unpublished(\@latest);
+        # of all of them: what it claims may be older than a few portions
+        my ($mine, @undelivered) = unpublished([@all, @portion]);
 
         if (@undelivered) {
             @claims = @$mine;
