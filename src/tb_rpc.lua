@@ -39,7 +39,7 @@ skipped or dropped, and never stops tb_rpc_tick.
 
 --]]
 
-local VERSION = 3
+local VERSION = 4
 
 local ANSWER_TTL = 30000        -- ms an answer is kept for its worker
 local PUBLISH_MAX = 16384       -- bytes; larger answers are fetched
@@ -71,6 +71,8 @@ local AHEAD = 134217728         -- 2^27, ids given ahead of their time
 local NO_CUSTOMER = '13814000-1dd2-11b2-8080-808080808080'
 
 local BRIDGE = '^[%w%.%_:@%-]+$'
+local UUID = '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x'
+             .. '%-%x%x%x%x%x%x%x%x%x%x%x%x$'
 
 -- Nothing global can be touched while the library is loaded, only once a
 -- function runs: setup() fills these in, and what is made with them.
@@ -144,9 +146,7 @@ end
 
 
 local function is_uuid(s)
-    return s and #s == 36
-           and find(s, '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x'
-                       .. '%-%x%x%x%x%x%x%x%x%x%x%x%x$')
+    return s and #s == 36 and find(s, UUID)
 end
 
 
@@ -383,8 +383,7 @@ local function device(x)
     end
 
     local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
-                   'bridge', 'until', 'turn', 'last', 'wait', 'poll',
-                   'handed')
+                   'bridge', 'until', 'turn', 'last', 'wait', 'poll')
 
     if not v[1] then
         x.device = false
@@ -395,7 +394,7 @@ local function device(x)
 
     d.tenant, d.customer, d.strategy, d.bridge = v[1], v[2], v[3], v[4]
     d.till, d.turn, d.last, d.wait = v[5], v[6], v[7], v[8]
-    d.poll, d.handed, d.session = v[9], v[10], nil
+    d.poll, d.session = v[9], nil
 
     x.device = d
 
@@ -619,7 +618,7 @@ end
 -- one concatenation: the server hashes every byte of each string made
 
 local function envelope(x, rid, id, tenant, method, params, oneway,
-    persistent, created, expiry, info, trace, tail)
+    persistent, created, expiry, info, trace, tail, queued)
 
     return '{"requestId":' .. rid .. ',"rpcId":"' .. id .. '","deviceId":"'
            .. x.id .. '","tenantId":"' .. tenant .. '","method":' .. method
@@ -630,13 +629,18 @@ local function envelope(x, rid, id, tenant, method, params, oneway,
            .. created .. ',"expirationTime":' .. expiry
            .. ',"additionalInfo":' .. (info or 'null')
            .. (trace and ',"traceparent":"' .. trace .. '"' or '') .. tail
+           .. queued .. (queued == '' and '' or '}')
 end
 
 
--- the end of an envelope, which no two pushes share
+-- what comes before queuedTime, at the end of an envelope: no two pushes share
+-- these members
 
-local function pushed(attempt, time)
-    return ',"attempt":' .. attempt .. ',"queuedTime":' .. time .. '}'
+local FIRST_PUSH = ',"attempt":1,"queuedTime":'
+
+
+local function pushed(attempt)
+    return ',"attempt":' .. attempt .. ',"queuedTime":'
 end
 
 
@@ -728,10 +732,10 @@ end
 -- expired or is broken
 
 function polls.item(x, c)
-    local tail = pushed(c.attempt + 1, x.time)
+    local tail = pushed(c.attempt + 1)
 
     if c.kind == 'L' then
-        return c.expiry > x.now and c.rest .. tail
+        return c.expiry > x.now and c.rest .. tail .. x.time .. '}'
     end
 
     local r = record(x, c.id)
@@ -745,7 +749,7 @@ function polls.item(x, c)
     c.rest = ''
 
     return envelope(x, c.rid, c.id, r.tenant, r.method, r.params, c.oneway,
-                    true, r.created, r.expiry, r.info, r.trace, tail)
+                    true, r.created, r.expiry, r.info, r.trace, tail, x.time)
 end
 
 
@@ -1176,7 +1180,7 @@ end
 function polls.handed(x)
     local list = {}
 
-    for rid in polls.gmatch(device(x).handed or '', '%d+') do
+    for rid in polls.gmatch(call('HGET', x.key, 'handed') or '', '%d+') do
         local c = open_call(x, rid)
 
         if c and c.state == 'h' then
@@ -1259,8 +1263,7 @@ function polls.claim(x, c)
         take_turn(x, c.rid)
     end
 
-    x.device.handed = concat(list, ' ')
-    call('HSET', x.key, 'handed', x.device.handed)
+    call('HSET', x.key, 'handed', concat(list, ' '))
 
     if c.kind == 'P' then
         set_status(x, c, c.created, SENT)
@@ -1334,7 +1337,56 @@ local creates = {
 }
 
 
-local function create_error(a, persistent)
+-- Of the arguments, those that are empty at the end may be left out; a call
+-- that has none of what is optional is "plain": it has just the first eleven.
+
+function creates.fill(a)
+    if #a == 11 and a[9] == '' and a[10] == '' then
+        return true
+    end
+
+    for i = #a + 1, 17 do
+        a[i] = ''
+    end
+
+    return false
+end
+
+
+function creates.more_error(a, persistent)
+    if a[10] ~= '' and not int(a[10], 2147483647) then
+        return 'retries ' .. shown(a[10]) .. ' is not a number'
+    end
+
+    if a[13] ~= '' and not int(a[13]) then
+        return 'maxHold ' .. shown(a[13]) .. ' is not a number of ms'
+    end
+
+    if a[14] ~= '' and a[14] ~= 'wait' and a[14] ~= 'reject' then
+        return 'offline is wait or reject'
+    end
+
+    if a[15] ~= '' and not is_uuid(a[15]) then
+        return 'requestUUID ' .. shown(a[15]) .. ' is not a UUID'
+    end
+
+    if a[16] ~= '' and (#a[16] > 128 or find(a[16], '%X')) then
+        return 'hash is not hex'
+    end
+
+    if a[15] ~= '' and persistent and a[16] == '' then
+        return 'a requestUUID needs a hash'
+    end
+
+    if a[17] ~= '' and (#a[17] > 64 or find(a[17], '[^%x%-]')) then
+        return 'traceparent is not of hex digits and dashes'
+    end
+end
+
+
+-- nil and the number that timeout or expiration is, or what is wrong
+
+local function create_error(a, persistent, plain)
     if not is_uuid(a[1]) then
         return 'rpcId ' .. shown(a[1]) .. ' is not a UUID'
     end
@@ -1357,44 +1409,20 @@ local function create_error(a, persistent)
         return 'method and params are JSON texts, not empty'
     end
 
-    if a[10] ~= '' and not int(a[10], 2147483647) then
-        return 'retries ' .. shown(a[10]) .. ' is not a number'
-    end
+    local text = a[11] ~= '' and a[11] or a[12]
 
-    local time = a[11] ~= '' and a[11] or a[12]
-
-    if (a[11] == '') == (a[12] == '') then
+    if (a[11] == '') == (plain or a[12] == '') then
         return 'one of timeout and expiration is needed'
     end
 
-    if not int(time) then
-        return 'timeout or expiration ' .. shown(time)
+    local time = int(text)
+
+    if not time then
+        return 'timeout or expiration ' .. shown(text)
                .. ' is not a number of ms'
     end
 
-    if a[13] ~= '' and not int(a[13]) then
-        return 'maxHold ' .. shown(a[13]) .. ' is not a number of ms'
-    end
-
-    if a[14] ~= 'wait' and a[14] ~= 'reject' then
-        return 'offline is wait or reject'
-    end
-
-    if a[15] ~= '' and not is_uuid(a[15]) then
-        return 'requestUUID ' .. shown(a[15]) .. ' is not a UUID'
-    end
-
-    if a[16] ~= '' and (#a[16] > 128 or find(a[16], '%X')) then
-        return 'hash is not hex'
-    end
-
-    if a[15] ~= '' and persistent and a[16] == '' then
-        return 'a requestUUID needs a hash'
-    end
-
-    if a[17] ~= '' and (#a[17] > 64 or find(a[17], '[^%x%-]')) then
-        return 'traceparent is not of hex digits and dashes'
-    end
+    return not plain and creates.more_error(a, persistent) or nil, time
 end
 
 
@@ -1451,7 +1479,7 @@ end
 
 -- repeatable creates: by rpcId, and by the client's own requestUUID
 
-local function find_repeated(x, a, persistent)
+local function find_repeated(x, a, persistent, plain)
     if not persistent then
         local open = call('HLEN', x.inflight)
 
@@ -1462,7 +1490,7 @@ local function find_repeated(x, a, persistent)
         return repeated_record(x, a[1])
     end
 
-    if a[15] == '' then
+    if plain or a[15] == '' then
         return nil
     end
 
@@ -1559,7 +1587,7 @@ end
 local function create_record(x, c, a, tenant, expiry, status)
     local key = x.rpc .. c.id
 
-    if a[9] == '' and a[10] == '' and a[15] == '' and a[17] == '' then
+    if c.plain then
         call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
              'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid)
 
@@ -1594,7 +1622,7 @@ end
 
 -- device known and caller's, call new, and not one too many?
 
-local function create_refused(x, a, persistent)
+local function create_refused(x, a, persistent, plain)
     local d = device(x)
 
     if not d or (d.tenant ~= a[5] and d.tenant ~= lower(a[5])) then
@@ -1605,7 +1633,7 @@ local function create_refused(x, a, persistent)
         return { 'customer' }
     end
 
-    return find_repeated(x, a, persistent)
+    return find_repeated(x, a, persistent, plain)
 end
 
 
@@ -1648,7 +1676,7 @@ local function create_undo(x, c, pushed)
 end
 
 
-local function create_index(x, c, light, queued)
+local function create_due(x, c, light, queued)
     local time = light and c.expiry + GRACE or c.expiry
 
     if queued and x.now + config(x).ack_timeout < time then
@@ -1661,17 +1689,6 @@ local function create_index(x, c, light, queued)
                           member)
 
     if type(n) == 'table' then
-        return n
-    end
-
-    if light then
-        return
-    end
-
-    n = pcall_redis('ZADD', x.status, x.time, c.id)
-
-    if type(n) == 'table' then
-        call('ZREM', x.due, member)
         return n
     end
 end
@@ -1689,7 +1706,6 @@ local function create_open(x, c, a, word)
     local tail = light and ' ' .. expiry .. ' ' .. c.worker .. ' ' or ''
     local text = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
                  .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
-    local end_of_item = pushed(1, x.time)
     local item
 
     repeat
@@ -1702,7 +1718,8 @@ local function create_open(x, c, a, word)
                             c.oneway, not light, x.time, expiry,
                             a[9] ~= '' and a[9] or nil,
                             a[17] ~= '' and a[17] or nil,
-                            light and '' or end_of_item)
+                            light and '' or FIRST_PUSH,
+                            light and '' or x.time)
         end
 
     until call('HSETNX', x.inflight, c.rid, light and text .. item or text)
@@ -1711,7 +1728,7 @@ local function create_open(x, c, a, word)
     local key = queued and queue(x) or x.pending
 
     if light then
-        item = item .. end_of_item
+        item = item .. FIRST_PUSH .. x.time .. '}'
     end
 
     local n = pcall_redis('RPUSH', key, queued and item or c.rid)
@@ -1726,7 +1743,7 @@ local function create_open(x, c, a, word)
         return nil, 'full'
     end
 
-    n = create_index(x, c, light, queued)
+    n = create_due(x, c, light, queued)
 
     if n then
         create_undo(x, c, key)
@@ -1821,19 +1838,19 @@ local function create(keys, a)
         return err
     end
 
-    if #a < 17 then
-        return bad('tb_rpc_create needs 17 arguments, not ' .. #a)
+    if #a < 11 then
+        return bad('tb_rpc_create needs 11 to 17 arguments, not ' .. #a)
     end
 
     local persistent = a[4] == '1'
+    local plain = creates.fill(a)
+    local wrong_arg, time = create_error(a, persistent, plain)
 
-    err = create_error(a, persistent)
-
-    if err then
-        return bad(err)
+    if wrong_arg then
+        return bad(wrong_arg)
     end
 
-    local reply = create_refused(x, a, persistent)
+    local reply = create_refused(x, a, persistent, plain)
 
     if reply then
         return reply
@@ -1845,16 +1862,16 @@ local function create(keys, a)
         return { capped }
     end
 
-    local expiry = a[11] ~= '' and x.now + tonumber(a[11]) or tonumber(a[12])
+    local expiry = a[11] ~= '' and x.now + time or time
 
-    if not persistent and a[13] ~= '' and a[13] ~= '0' then
+    if not persistent and (tonumber(a[13]) or 0) > 0 then
         expiry = min(expiry, x.now + tonumber(a[13]))
     end
 
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
         expiry = expiry, expiry_text = dec(expiry), worker = a[2],
-        rid = '', number = 0
+        rid = '', number = 0, plain = plain
     }
 
     if config(x).events == 1 then
@@ -2892,47 +2909,215 @@ local function sorted(prefix, ids, property, desc)
 end
 
 
--- the members of one score, from the n-th on, in the order of rpcIds
+-- A page is cut from a source: the records by createdTime, all or those of one
+-- status, with ranks from 0, the oldest one.
+--
+-- A record that is QUEUED is not in the index of statuses: that is one write
+-- less for each call, and for most of them the next one comes in the same ms.
+-- What is QUEUED is what the index of all records has more.  It is counted by
+-- subtraction, between any two moments, and found by halving what lies between
+-- them; nearly always it is the youngest records, where the first look goes.
 
-local function group(key, score, n, count)
-    local below = call('ZCOUNT', key, '-inf', '(' .. score)
+local pages = {
+    LEAF = 64,                  -- records looked at one by one
+    QUEUED = 128                -- QUEUED records of one reply
+}
 
-    return call('ZRANGE', key, below + n, below + n + count - 1)
+
+function pages.source(x, status)
+    local s = { index = x.index, status = x.status, key = x.index, base = 0 }
+
+    if status and status ~= QUEUED then
+        s.key = x.status
+        s.base = call('ZCOUNT', s.key, '-inf', '(' .. dec(status * BAND))
+        s.total = call('ZCOUNT', s.key, dec(status * BAND),
+                       '(' .. dec((status + 1) * BAND))
+        return s
+    end
+
+    s.total = call('ZCARD', s.key)
+
+    if status == QUEUED then
+        s.all = s.total
+
+        -- what was made before version 4 is there with the code 0
+
+        s.total = s.all - call('ZCOUNT', s.status, dec(BAND), '+inf')
+    end
+
+    return s
+end
+
+
+-- how many of the source are older than the score, or as old if "bound" is ''
+
+function pages.older(s, score, bound)
+    local n = call('ZCOUNT', s.key, '-inf', bound .. score) - s.base
+
+    if s.all then
+        for code = SENT, FAILED do
+            local from = code * BAND
+
+            n = n - call('ZCOUNT', s.status, dec(from),
+                         bound .. dec(from + tonumber(score)))
+        end
+    end
+
+    return n
+end
+
+
+-- the records between two scores that are not QUEUED
+
+function pages.others(s, first, last)
+    local others = {}
+
+    for code = SENT, FAILED do
+        local from = code * BAND
+        local ids = call('ZRANGEBYSCORE', s.status,
+                         dec(from + tonumber(first or 0)),
+                         dec(from + tonumber(last or 0)))
+
+        for i = 1, #ids do
+            others[ids[i]] = true
+        end
+    end
+
+    return others
+end
+
+
+-- w: the ranks that are wanted, and the members found, with their scores.  The
+-- QUEUED ones among the ranks from lo to hi - 1 of the index of all records are
+-- counted from "queued" on.
+
+function pages.leaf(s, w, lo, hi, queued)
+    for from = lo, hi - 1, pages.LEAF do
+        local v = call('ZRANGE', s.index, from,
+                       min(from + pages.LEAF, hi) - 1, 'WITHSCORES')
+        local others = pages.others(s, v[2], v[#v])
+
+        for i = 1, #v, 2 do
+            if not others[v[i]] then
+                if queued >= w.first and queued <= w.last then
+                    w[#w + 1], w[#w + 2] = v[i], v[i + 1]
+                end
+
+                queued = queued + 1
+            end
+        end
+    end
+end
+
+
+-- "till": how many are QUEUED before the rank hi; mid: where to look first.  lo
+-- and hi never part the records of one ms: a count can't tell them apart.
+
+function pages.walk(s, w, lo, hi, queued, till, mid)
+    if queued >= till or till <= w.first or queued > w.last then
+        return
+    end
+
+    if till - queued == hi - lo then
+        local v = call('ZRANGE', s.index, lo + max_of(w.first - queued, 0),
+                       lo + min(w.last + 1, till) - queued - 1, 'WITHSCORES')
+
+        for i = 1, #v do
+            w[#w + 1] = v[i]
+        end
+
+        return
+    end
+
+    if hi - lo <= pages.LEAF then
+        pages.leaf(s, w, lo, hi, queued)
+        return
+    end
+
+    mid = mid or floor((lo + hi) / 2)
+
+    local score = call('ZRANGE', s.index, mid, mid, 'WITHSCORES')[2]
+    local a = call('ZCOUNT', s.index, '-inf', '(' .. score)
+    local b = a < mid and call('ZCOUNT', s.index, '-inf', score) or mid
+
+    if a == lo and b == hi then
+        pages.leaf(s, w, lo, hi, queued)
+        return
+    end
+
+    local before = a > lo and pages.older(s, score, '(') or queued
+    local upto = b == hi and till or b > mid and pages.older(s, score, '')
+                 or before
+
+    pages.walk(s, w, lo, a, queued, before)
+    pages.walk(s, w, a, b, before, upto)
+    pages.walk(s, w, b, hi, upto, till)
+end
+
+
+-- members and scores, the oldest one first
+
+function pages.range(s, first, last)
+    if not s.all then
+        return call('ZRANGE', s.key, s.base + first, s.base + last,
+                    'WITHSCORES')
+    end
+
+    local w = { first = first, last = last }
+
+    pages.walk(s, w, 0, s.all, 0, s.total, s.all - s.total)
+
+    return w
+end
+
+
+function pages.oldest(s, first, last)
+    if not s.all then
+        return call('ZRANGE', s.key, s.base + first, s.base + last)
+    end
+
+    local v = pages.range(s, first, last)
+    local ids = {}
+
+    for i = 1, #v, 2 do
+        ids[#ids + 1] = v[i]
+    end
+
+    return ids
 end
 
 
 -- Newest first, but the records of one ms in the order of their rpcIds:
 -- ranks are exact, so only the groups at both ends of the page are looked up.
 
-local function newest(key, first, last)
-    local v = call('ZREVRANGE', key, first, last, 'WITHSCORES')
+function pages.newest(s, first, last)
+    local v = pages.range(s, s.total - 1 - last, s.total - 1 - first)
     local ids = {}
-    local i = 1
+    local i = #v - 1
 
-    while i <= #v do
+    while i > 0 do
         local score, j = v[i + 1], i
 
-        while v[j + 3] == score do
-            j = j + 2
+        while v[j - 1] == score do
+            j = j - 2
         end
 
-        local n = (j - i) / 2 + 1
+        if i == #v - 1 or j == 1 then
+            local above = s.total - pages.older(s, score, '')
+            local rank = pages.older(s, score, '(') + first
+                         + (#v - 1 - i) / 2 - above
 
-        if i == 1 or j + 2 > #v then
-            local above = call('ZCOUNT', key, '(' .. score, '+inf')
-            local from = first + (i - 1) / 2
-
-            for _, id in ipairs(group(key, score, from - above, n)) do
+            for _, id in ipairs(pages.oldest(s, rank, rank + (i - j) / 2)) do
                 ids[#ids + 1] = id
             end
 
         else
-            for k = j, i, -2 do
+            for k = j, i, 2 do
                 ids[#ids + 1] = v[k]
             end
         end
 
-        i = j + 2
+        i = j - 2
     end
 
     return ids
@@ -2942,47 +3127,40 @@ end
 -- ids of a page, and the total
 
 local function page(x, status, property, desc, offset, count)
-    local key = x.index
-    local base, total = 0
-
-    if status then
-        key = key .. ':status'
-        base = call('ZCOUNT', key, '-inf', '(' .. dec(status * BAND))
-        total = call('ZCOUNT', key, dec(status * BAND),
-                     '(' .. dec((status + 1) * BAND))
-
-    else
-        total = call('ZCARD', key)
-    end
+    local s = pages.source(x, status)
+    local total = s.total
 
     if offset >= total or count == 0 then
         return {}, total
     end
-
-    local last = min(offset + count, total) - 1
 
     if property ~= 'createdTime' then
         if total > SORT_RECORDS then
             return nil, total
         end
 
-        local ids = sorted(x.p, call('ZRANGE', key, base, base + total - 1),
-                           property, desc)
+        local ids = sorted(x.p, pages.oldest(s, 0, total - 1), property, desc)
 
         if not ids then
             return nil, total
         end
 
-        return { unpack(ids, offset + 1, last + 1) }, total
+        return { unpack(ids, offset + 1, min(offset + count, total)) }, total
     end
 
-    if not desc then
-        return call('ZRANGE', key, base + offset, base + last), total
+    -- to find those that lie scattered takes long
+
+    if s.all then
+        count = min(count, pages.QUEUED)
     end
 
-    local above = call('ZCARD', key) - base - total
+    local last = min(offset + count, total) - 1
 
-    return newest(key, above + offset, above + last), total
+    if desc then
+        return pages.newest(s, offset, last), total
+    end
+
+    return pages.oldest(s, offset, last), total
 end
 
 

@@ -46,7 +46,7 @@ sub list {
     return [$total, @ids];
 }
 
-# checks that both indexes say what the record says
+# checks that both indexes say what the record says; what is QUEUED is in one
 
 sub consistent {
     my ($d, $id) = @_;
@@ -54,9 +54,11 @@ sub consistent {
     my $r = $f->record($d, $id);
     my $index = $f->key($d, 'index', $d);
 
+    my $code = $f->root->cmd('ZSCORE', "$index:status", $id);
+
     return $f->root->cmd('ZSCORE', $index, $id) == $r->{c}
-        && $f->root->cmd('ZSCORE', "$index:status", $id)
-           == $r->{s} * 2 ** 42 + $r->{c};
+        && ($r->{s} ? defined $code && $code == $r->{s} * 2 ** 42 + $r->{c}
+                    : !defined $code);
 }
 
 # every legal order of reports, and what is ignored
@@ -334,6 +336,122 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
               'above 5,000: refused');
     is(scalar(@{ list($d, count => 20, offset => 4900, order => 'desc') }),
        21, 'createdTime is never refused');
+    $f->config;
+}
+
+# what is QUEUED, wherever it lies among the others
+
+{
+    $f->config(max_pending => 100000, max_queue => 100000);
+
+    my $d = $f->device(bridge => 'l3');
+    my @r = map {
+        $f->{nginx}->pipeline(map {
+            ['FCALL', 'tb_rpc_create', 1, $f->dkey($d), TB::Functions::uuid(),
+             '', 0, 1, $T, '*', "$_", '{}', '', '', 100000]
+        } 1 .. 100);
+    } 1 .. 15;
+    my %created = map { $_->[1] => $_->[4] } @r;
+    my %open = map { $_->[1] => $_->[2] } @r;
+    my $failed = 0;
+
+    my $fail = sub {
+        my @replies = $f->{bridge}->pipeline(map {
+            ['FCALL', 'tb_rpc_failed', 1, $f->dkey($d), delete $open{$_}, 'x']
+        } @_);
+        $failed += grep { $_ eq 1 } @replies;
+    };
+
+    # all pages of a size; a reply may have less than was asked for
+
+    my $pages = sub {
+        my ($order, $size) = @_;
+        my @got;
+
+        while (@got < keys %open) {
+            my ($total, @ids) = @{ list($d, status => 'QUEUED', count => $size,
+                                        order => $order,
+                                        offset => scalar @got) };
+
+            return "total $total, @ids" if $total != keys %open || !@ids;
+            return 'too many' if @ids > $size;
+            push @got, @ids;
+        }
+
+        return join ' ', @got;
+    };
+
+    my $check = sub {
+        my ($name) = @_;
+        my @asc = sort { $created{$a} <=> $created{$b} || $a cmp $b }
+            keys %open;
+        my @desc = sort { $created{$b} <=> $created{$a} || $a cmp $b }
+            keys %open;
+
+        for my $size (@asc < 50 ? (1) : (), 7, 61, 2000) {
+            ok($pages->('asc', $size) eq "@asc", "QUEUED $name, $size, asc");
+            ok($pages->('desc', $size) eq "@desc",
+               "QUEUED $name, $size, desc");
+        }
+
+        is(list($d, status => 'QUEUED', by => 'request')->[0], @asc,
+           "QUEUED $name, by another property");
+        is(list($d, status => 'FAILED')->[0], @r - @asc, "the others, $name");
+    };
+
+    my $of_ms = {};
+
+    $of_ms->{$_->[4]}++ for @r;
+    cmp_ok(scalar(keys %$of_ms), '<', 300, 'many were created in one ms');
+
+    $check->('all');
+    is(scalar(@{ list($d, status => 'QUEUED', count => 2000) }), 129,
+       'a reply has 128 of them');
+
+    # up to the middle of a ms
+
+    my $n = 500;
+
+    $n++ while $r[$n][4] != $r[$n - 1][4];
+    $fail->(map { $_->[1] } @r[0 .. $n - 1]);
+    $check->('the youngest');
+
+    my @rest = sort { $created{$a} <=> $created{$b} } keys %open;
+
+    $fail->(@rest[-250 .. -1], @rest[100 .. 300]);
+    $check->('in two runs');
+
+    # version 3 wrote them to the other index as well
+
+    $f->root->cmd('ZADD', $f->key($d, 'index', $d, 'status'), $created{$_}, $_)
+        for grep { hex(substr $_, 0, 8) % 3 == 0 } keys %open;
+    $check->('some in the index of statuses');
+
+    srand 20251;
+    $fail->(grep { rand() < 0.5 } sort keys %open);
+    $check->('here and there');
+    $fail->(grep { rand() < 0.9 } sort keys %open);
+    $check->('a few');
+    is($failed, @r - keys %open, 'all others have failed');
+    $fail->(keys %open);
+    is_deeply(list($d, status => 'QUEUED'), [0], 'none');
+
+    # of one ms, more than are looked at one by one
+
+    my @ms = map { sprintf '%08x-0000-1000-8000-0123456789ab', $_ } 1 .. 300;
+
+    for my $id (@ms) {
+        $f->root->cmd('HSET', $f->key($d, 'rpc', $id), t => $T, d => $d, c => 5,
+                      e => 6, o => 0, m => '1', p => '2', s => 0, i => 7);
+        $f->root->cmd('ZADD', $f->key($d, 'index', $d), 5, $id);
+        $f->root->cmd('ZADD', $f->key($d, 'index', $d, 'status'),
+                      2 ** 42 + 5, $id) if hex(substr $id, 0, 8) % 2;
+    }
+
+    my @odd = grep { hex(substr $_, 0, 8) % 2 == 0 } @ms;
+
+    is_deeply(list($d, status => 0, offset => 90, order => $_),
+              [150, @odd[90 .. 149]], "of one ms, $_") for qw(asc desc);
     $f->config;
 }
 

@@ -8,7 +8,10 @@ use warnings;
 
 our $SCRIPT = <<'END';
 local p, ttl = 'tb:{s0}:', ARGV[1]
-local out, records, indexes = {}, {}, {}
+local out, indexes, records = {}, {}, { [''] = {}, [':status'] = {} }
+local function count(kind, id)
+  records[kind][id] = (records[kind][id] or 0) + 1
+end
 local function say(...) out[#out + 1] = table.concat({ ... }, ' ') end
 local function due(m) return redis.call('ZSCORE', p .. 'due', m) end
 local function shown(s) return #s .. ':' .. string.sub(s, 1, 100) end
@@ -48,16 +51,18 @@ local see = {
   rpc = function(key, id)
     local v = redis.call('HMGET', key, 'd', 's', 'u', 'R', 'c')
     say('record', id, v[1], v[2], v[3] or 0, shown(v[4] or ''))
-    records[v[1]] = (records[v[1]] or 0) + 1
+    count('', v[1])
     local index = p .. 'index:' .. v[1]
+    local code = redis.call('ZSCORE', index .. ':status', id)
+    if v[2] ~= '0' then count(':status', v[1]) end
     if tonumber(redis.call('ZSCORE', index, id)) ~= tonumber(v[5])
-       or tonumber(redis.call('ZSCORE', index .. ':status', id))
-          ~= v[2] * 2 ^ 42 + v[5] then say('bad index', id) end
+       or tonumber(code or v[5]) ~= v[2] * 2 ^ 42 + v[5]
+       or not code ~= (v[2] == '0') then say('bad index', id) end
     if ttl ~= '0' and not due(id) then say('bad due', id) end
   end,
   index = function(key, id)
-    id = string.match(id, '^[^:]+')
-    indexes[#indexes + 1] = { key, id }
+    local id, kind = string.match(id, '^([^:]+)(.*)$')
+    indexes[#indexes + 1] = { key, id, kind }
   end,
   answer = function(key, id) say('answer', id, shown(redis.call('GET', key)))
   end,
@@ -77,7 +82,9 @@ for _, key in ipairs(redis.call('KEYS', p .. '*')) do
   elseif not no[name] then say('bad key', key) end
 end
 for _, v in ipairs(indexes) do
-  if redis.call('ZCARD', v[1]) ~= records[v[2]] then say('bad', v[1]) end
+  if redis.call('ZCARD', v[1]) ~= records[v[3]][v[2]] then
+    say('bad', v[1])
+  end
 end
 table.sort(out)
 return table.concat(out, '\n')
