@@ -23,8 +23,8 @@
 
 
 static ngx_int_t ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held);
-static void ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
-    ngx_str_t *argv, u_char *buf, u_char *last);
+static ngx_uint_t ngx_http_tb_rpc_create_call_args(
+    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf, u_char *last);
 static u_char *ngx_http_tb_rpc_create_number_args(
     ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf,
     u_char *last);
@@ -103,7 +103,7 @@ ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
 {
     u_char                       buf[256];
     ngx_str_t                    argv[NGX_HTTP_TB_RPC_CREATE_ARGS];
-    ngx_uint_t                   flags;
+    ngx_uint_t                   argc, flags;
     ngx_http_request_t          *r;
     ngx_http_tb_rpc_ctx_t       *ctx;
     ngx_http_tb_rpc_call_t      *call;
@@ -145,14 +145,14 @@ ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
         ngx_str_set(&argv[9], "*");
     }
 
-    ngx_http_tb_rpc_create_call_args(held, argv, buf, buf + sizeof(buf));
+    argc = ngx_http_tb_rpc_create_call_args(held, argv, buf,
+                                            buf + sizeof(buf));
 
     flags = call->persistent ? NGX_TB_REDIS_REPEAT : NGX_TB_REDIS_SUBSCRIBED;
 
     ctx->redis_start = ngx_current_msec;
 
-    held->command = ngx_tb_redis_command(&w->redis, argv,
-                                         NGX_HTTP_TB_RPC_CREATE_ARGS,
+    held->command = ngx_tb_redis_command(&w->redis, argv, argc,
                                          w->conf->redis->command_timeout,
                                          flags, ngx_http_tb_rpc_create_done,
                                          held);
@@ -161,10 +161,13 @@ ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
 }
 
 
-static void
+/* how many arguments there are: those empty at the end are left out */
+
+static ngx_uint_t
 ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
     ngx_str_t *argv, u_char *buf, u_char *last)
 {
+    ngx_uint_t                   argc;
     ngx_http_tb_rpc_call_t      *call;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
@@ -189,9 +192,11 @@ ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
 
     buf = ngx_http_tb_rpc_create_number_args(held, argv, buf, last);
 
-    ngx_str_set(&argv[17], "wait");
+    /* a persistent call waits for its device */
 
-    if (lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
+    ngx_str_null(&argv[17]);
+
+    if (!call->persistent && lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
         ngx_str_set(&argv[17], "reject");
     }
 
@@ -206,6 +211,14 @@ ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
     }
 
     ngx_http_tb_rpc_traceparent(held->request, &argv[20]);
+
+    argc = NGX_HTTP_TB_RPC_CREATE_ARGS;
+
+    while (argv[argc - 1].len == 0) {
+        argc--;
+    }
+
+    return argc;
 }
 
 
@@ -245,7 +258,11 @@ ngx_http_tb_rpc_create_number_args(ngx_http_tb_rpc_held_t *held,
     argv[15].len = buf - argv[15].data;
 
     argv[16].data = buf;
-    buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
+
+    if (!call->persistent) {
+        buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
+    }
+
     argv[16].len = buf - argv[16].data;
 
     return buf;
