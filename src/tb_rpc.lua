@@ -284,14 +284,6 @@ local function wrong(...)
 end
 
 
-local function wrong_device(x)
-    return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
-                 x.due, 'zset', x.index, 'zset', x.status, 'zset',
-                 x.p .. 'stats', 'hash', x.p .. 'config', 'hash',
-                 x.p .. 'events', 'stream')
-end
-
-
 -- settings ------------------------------------------------------------------
 
 -- one text a shard; it is read again after CONFIG_TTL, or when it was written
@@ -361,8 +353,10 @@ local function config(x)
 end
 
 
+-- nothing is worth to fail for a counter
+
 local function stat(x, name)
-    call('HINCRBY', x.p .. 'stats', name, 1)
+    pcall_redis('HINCRBY', x.p .. 'stats', name, 1)
 end
 
 
@@ -372,6 +366,15 @@ local function ignored(x, name)
     stat(x, 'ignored_' .. name)
 
     return 0
+end
+
+
+-- what is read before anything is written needs no look
+
+local function wrong_device(x)
+    return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
+                 x.due, 'zset', x.index, 'zset', x.status, 'zset')
+           or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
 end
 
 
@@ -1972,6 +1975,42 @@ end
 
 -- reports of bridges --------------------------------------------------------
 
+-- a claim moves nothing but the call
+
+local function wrong_report(x, c, claim)
+    local err = wrong(x.due, 'zset')
+
+    if c.kind == 'L' then
+        err = err or wrong(x.p .. 'answer:' .. c.id, 'string')
+
+    else
+        err = err or wrong(x.status, 'zset')
+              or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
+    end
+
+    if err or claim then
+        return err
+    end
+
+    return wrong(x.pending, 'list')
+           or (device(x) and device(x).bridge and wrong(queue(x), 'list'))
+end
+
+
+-- what reports need of the record, or nil when it can't be used
+
+local function reported_record(x, id)
+    local v = pcall_redis('HMGET', x.rpc .. id, 'c', 'e', 's', 'n', 'u')
+
+    if v.err or not v[3] or not int(v[1]) or not int(v[2]) then
+        return nil
+    end
+
+    return { created = v[1], expiry = v[2], retries = v[4] or nil,
+             used = v[5] or nil }
+end
+
+
 -- the common beginning: x, the open call, its record; or what to return
 
 local function report(keys, a, name, at)
@@ -1995,12 +2034,6 @@ local function report(keys, a, name, at)
         end
     end
 
-    err = wrong_device(x)
-
-    if err then
-        return nil, err
-    end
-
     local c = open_call(x, dec(tonumber(a[1])))
 
     -- it was pushed, and what is reported is about the latest push
@@ -2009,10 +2042,10 @@ local function report(keys, a, name, at)
         return nil, ignored(x, name)
     end
 
-    local d = device(x)
+    device(x)
+    config(x)
 
-    err = d and d.bridge and wrong(queue(x), 'list')
-          or wrong(x.p .. 'answer:' .. c.id, 'string')
+    err = wrong_report(x, c, name == 'sent')
 
     if err then
         return nil, err
@@ -2021,7 +2054,7 @@ local function report(keys, a, name, at)
     local r
 
     if c.kind == 'P' then
-        r = record(x, c.id)
+        r = reported_record(x, c.id)
 
         if not r then
             drop_broken(x, c)
@@ -2264,13 +2297,21 @@ local function attach(keys, a)
         return -1
     end
 
+    local till = dec(x.now + ttl)
+
+    -- a heartbeat, nearly always; the key of another type is written first
+
+    if session == d.session and bridge == d.bridge and not d.wait then
+        arm(x, x.now + ttl)
+        call('HSET', x.key, 'until', till)
+        return 0
+    end
+
     err = wrong_session(x) or wrong(x.p .. 'queue:' .. bridge, 'list')
 
     if err then
         return err
     end
-
-    local till = dec(x.now + ttl)
 
     if session ~= d.session or bridge ~= d.bridge then
 

@@ -461,6 +461,65 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     }
 }
 
+# a report meets a key of another type: it does all or nothing
+
+{
+    my %args = (sent => [1], delivered => [], timeout => [], failed => ['x'],
+                respond => ['1'], attach => ['b1', 's2', 60000]);
+    my %refused;
+
+    $f->config(events => 1);
+
+    for my $persistent (0, 1) {
+        for my $name (sort keys %args) {
+            for my $kind (qw(queue pending inflight index status due device rpc
+                             answer events config stats))
+            {
+                my $d = $f->device(bridge => 'b1');
+                my $r = $f->create($d, persistent => $persistent);
+                my %key = (queue => 'queue:b1', status => "index:$d:status",
+                           rpc => "rpc:$r->[1]", answer => "answer:$r->[1]",
+                           map { $_ => $_ } qw(due events config stats));
+                my $key = $f->key($d, $key{$kind} // "$kind:$d");
+
+                $f->pop_all($d, 'b1');
+                $f->report('sent', $d, $r->[2], 1) if $name ne 'sent';
+                $f->root->cmd('RENAME', $key, 'tb:aside');
+                $f->root->cmd('SET', $key, 'x');
+
+                my $dump = sub {
+                    my $keys = $f->root->cmd('KEYS', $f->prefix($d) . '*');
+                    join ' ', map { "$_=" . $f->root->cmd('DUMP', $_) }
+                        sort grep { !/stats|config/ } @$keys;
+                };
+                my $all = $dump->();
+                my $reply = $f->report($name, $d, $name eq 'attach' ? ()
+                                       : $r->[2], @{ $args{$name} });
+
+                if ("$reply" =~ /^(ERR|WRONGTYPE)/) {
+                    ok($dump->() eq $all,
+                       "$name ($persistent), $kind is a string: refused");
+                    push @{ $refused{$kind} }, $name;
+                }
+
+                $f->root->cmd('DEL', $key);
+                $f->root->cmd('RENAME', 'tb:aside', $key);
+            }
+        }
+    }
+
+    for my $kind (qw(pending inflight status due device)) {
+        my %seen = map { $_ => 1 } @{ $refused{$kind} };
+        my %may = $kind eq 'pending' ? (sent => 1) : ();
+
+        ok(!(grep { !$seen{$_} && !$may{$_} } keys %args),
+           "$kind: by all") or diag("@{ $refused{$kind} }");
+    }
+
+    ok(!$refused{stats}, 'not for a counter');
+    $f->config;
+}
+
 # reports about records
 
 {
