@@ -534,6 +534,7 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_http_tb_rpc_polls_t      *polls;        /* device_polls.c */
 
     ngx_event_t                   tick;
+    ngx_msec_t                    tick_start;
     ngx_uint_t                    ticking;      /* replies awaited */
     ngx_msec_t                    next_tick;
     unsigned                      tick_failed:1;  /* in this round */

@@ -260,6 +260,7 @@ ngx_http_tb_rpc_tick_handler(ngx_event_t *ev)
             ((u_char *) ev - offsetof(ngx_http_tb_rpc_worker_t, tick));
 
     w->next_tick = NGX_HTTP_TB_RPC_TICK_MAX;
+    w->tick_start = ngx_current_msec;
 
     w->told_tick = w->tick_failed;
     w->tick_failed = 0;
@@ -354,6 +355,15 @@ ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
 static void
 ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_add_timer(&w->tick,
-                  ngx_max(w->next_tick, NGX_HTTP_TB_RPC_TICK_MIN));
+    ngx_msec_t  rest;
+
+    rest = NGX_HTTP_TB_RPC_TICK_MIN;
+
+    /* what is late goes on after Redis has rested as long as it has worked */
+
+    if (w->next_tick == 0) {
+        rest = ngx_min(ngx_current_msec - w->tick_start + 1, rest);
+    }
+
+    ngx_add_timer(&w->tick, ngx_max(w->next_tick, rest));
 }
