@@ -158,6 +158,13 @@ local function shown(s)
 end
 
 
+-- Under load many calls come in one ms, with the same timeout: what was made of
+-- these numbers last is kept.
+
+local made = { s = '', ms = '', now = 0, time = '', wait = '', waited = 0,
+               number = { 0, 0 }, text = { '0', '0' } }
+
+
 -- ms since the epoch, as a number and as text
 
 local function clock()
@@ -165,13 +172,29 @@ local function clock()
     local us = t[2]
     local ms = #us > 3 and sub(us, 1, -4) or '0'
 
-    if #ms < 3 then
-        ms = sub('00' .. ms, -3)
+    if ms ~= made.ms or t[1] ~= made.s then
+        made.s, made.ms = t[1], ms
+
+        if #ms < 3 then
+            ms = sub('00' .. ms, -3)
+        end
+
+        made.time = t[1] .. ms
+        made.now = tonumber(made.time)
     end
 
-    local text = t[1] .. ms
+    return made.now, made.time
+end
 
-    return tonumber(text), text
+
+-- dec(n), for the i-th number of a function
+
+function made.dec(i, n)
+    if n ~= made.number[i] then
+        made.number[i], made.text[i] = n, dec(n)
+    end
+
+    return made.text[i]
 end
 
 
@@ -193,7 +216,7 @@ local function context(prefix, id, now, text, key)
         index = index, status = index .. ':status',
         due = prefix .. 'due', rpc = prefix .. 'rpc:',
         config = false, device = UNREAD, fields = {},
-        queue = false, bridge = false,
+        queue = false, bridge = false, record = false,
         free = 0, free_from = 0, free_of = false, last = 0, stored = false
     }
 end
@@ -1418,12 +1441,14 @@ local function create_error(a, persistent, plain)
         return 'one of timeout and expiration is needed'
     end
 
-    local time = int(text)
+    local time = text == made.wait and made.waited or int(text)
 
     if not time then
         return 'timeout or expiration ' .. shown(text)
                .. ' is not a number of ms'
     end
+
+    made.wait, made.waited = text, time
 
     return not plain and creates.more_error(a, persistent) or nil, time
 end
@@ -1489,7 +1514,9 @@ local function find_repeated(x, a, persistent, plain)
         return open > 0 and open <= SCAN and repeated_light(x, a[1])
     end
 
-    if call('HLEN', x.rpc .. a[1]) > 0 then
+    x.record = x.rpc .. a[1]
+
+    if call('HLEN', x.record) > 0 then
         return repeated_record(x, a[1])
     end
 
@@ -1588,14 +1615,12 @@ end
 
 
 local function create_record(x, c, a, tenant, expiry, status)
-    local key = x.rpc .. c.id
-
     if c.plain then
-        call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
+        call('HSET', x.record, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
              'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid)
 
     else
-        call('HSET', key, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
+        call('HSET', x.record, 't', tenant, 'd', x.id, 'c', x.time, 'e', expiry,
              'o', a[3], 'm', a[7], 'p', a[8], 's', status, 'i', c.rid,
              create_more(x, c, a))
     end
@@ -1688,8 +1713,8 @@ local function create_due(x, c, light, queued)
 
     local member = light and x.id .. '/' .. c.rid or c.id
     local n = pcall_redis('ZADD', x.due,
-                          time == c.expiry and c.expiry_text or dec(time),
-                          member)
+                          time == c.expiry and c.expiry_text
+                          or made.dec(2, time), member)
 
     if type(n) == 'table' then
         return n
@@ -1706,7 +1731,7 @@ local function create_open(x, c, a, word)
     local queued = word == 'queued'
     local light = c.kind == 'L'
     local expiry = c.expiry_text
-    local tail = light and ' ' .. expiry .. ' ' .. c.worker .. ' ' or ''
+    local tail = light and ' ' .. expiry .. ' ' .. a[2] .. ' ' or ''
     local text = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
                  .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
     local item
@@ -1871,10 +1896,13 @@ local function create(keys, a)
         expiry = min(expiry, x.now + tonumber(a[13]))
     end
 
+    -- eight fields: a ninth one would double the table
+
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
-        expiry = expiry, expiry_text = dec(expiry), worker = a[2],
-        rid = '', number = 0, plain = plain
+        expiry = expiry, expiry_text = made.dec(1, expiry), rid = '',
+        number = 0, plain = plain or a[9] == '' and a[10] == ''
+                                     and a[15] == '' and a[17] == ''
     }
 
     if config(x).events == 1 then

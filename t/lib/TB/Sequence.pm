@@ -223,9 +223,13 @@ sub rules {
         for my $c (values %{ $d->{open} }) {
             my $was = $c->{was} // '';
 
-            # acknowledged after it gave its turn away
+            # acknowledged after it gave its turn away, or when it had been
+            # taken back and another one has the turn
 
-            $before->{ $c->{rid} } = 1 if "$was$c->{state}" eq 'xd';
+            $before->{ $c->{rid} } = 1
+                if "$was$c->{state}" eq 'xd'
+                   || ("$was$c->{state}" eq 'pd'
+                       && ($d->{turn} // $c->{rid}) != $c->{rid});
             delete $before->{ $c->{rid} } if $c->{state} eq 'p';
             $c->{was} = $c->{state};
             $n++ if $c->{state} =~ $under && !$before->{ $c->{rid} }
