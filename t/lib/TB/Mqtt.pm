@@ -73,6 +73,10 @@ sub spawn {
         open STDOUT, '>>', scratch() . "/$log";
         open STDERR, '>&', \*STDOUT;
         setpgrp;
+
+        # a shell lets what it runs in the background ignore them
+
+        $SIG{$_} = 'DEFAULT' for qw(INT QUIT);
         { exec @command }
         POSIX::_exit(127);
     }
