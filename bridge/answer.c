@@ -190,13 +190,13 @@ static void
 tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
     tb_str_t *payload)
 {
-    char         id[16], error[128];
-    tb_str_t     args[2];
-    const char  *function;
+    int       n;
+    char      id[16], size[32];
+    tb_str_t  args[3];
 
     a->request_id = request_id;
 
-    function = "tb_rpc_respond";
+    n = 2;
     args[0].data = id;
     args[0].len = sprintf(id, "%u", (unsigned) request_id);
     args[1] = *payload;
@@ -211,14 +211,15 @@ tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
                    payload->len, b->opt.max_response);
         }
 
-        function = "tb_rpc_failed";
-        args[1].data = error;
-        args[1].len = snprintf(error, sizeof(error), "The answer of the"
-                               " device has %zu bytes, which is too large",
-                               payload->len);
+        /* with its true size it counts as too large, whatever the limit is */
+
+        n = 3;
+        args[1].len = b->opt.max_response;
+        args[2].data = size;
+        args[2].len = sprintf(size, "%zu", payload->len);
     }
 
-    tb_fcall(b, tb_answer_taken, a, 1, function, a->device, 2, args);
+    tb_fcall(b, tb_answer_taken, a, 1, "tb_rpc_respond", a->device, n, args);
 }
 
 

@@ -2249,6 +2249,14 @@ local function respond(keys, a)
         return bad('tb_rpc_respond needs requestId and payload')
     end
 
+    -- given by a bridge that has cut the payload off
+
+    local size = a[3] and int(a[3]) or #payload
+
+    if a[3] and (not int(a[3]) or size < #payload) then
+        return bad('size ' .. shown(a[3]) .. ' is not that of the answer')
+    end
+
     local x, c, r = report(keys, a, 'respond')
 
     if not x then
@@ -2256,12 +2264,12 @@ local function respond(keys, a)
     end
 
     local max = config(x).max_response
-    local large = #payload > max
+    local large = size > max or size > #payload
 
     if r then
         if large then
             finish(x, c, r.created, FAILED, '{"error":"The response exceeds'
-                   .. ' the limit of ' .. max .. ' bytes"}')
+                   .. ' the limit of ' .. min(max, #payload) .. ' bytes"}')
 
         else
             finish(x, c, r.created, SUCCESSFUL, payload)

@@ -127,6 +127,14 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     $f->report('respond', $d, $r->[2], 'x' x 65537);
     is(($sub->message(2))[1], "${id}L", 'too large: L');
 
+    for (['xyz', 4, 'L'], ['xyz', 3, 'Axyz'], ['', 70000, 'L']) {
+        my ($payload, $size, $answer) = @$_;
+
+        $r = $f->create($d, persistent => 0, id => $id = uuid());
+        $f->report('respond', $d, $r->[2], $payload, $size);
+        is(($sub->message(2))[1], "$id$answer", "of $size bytes: $answer");
+    }
+
     $r = $f->create($d, persistent => 0, id => $id = uuid());
     $f->report('failed', $d, $r->[2], 'no such device', 1);
     is(($sub->message(2))[1], "${id}Fno such device", 'failed: F');
@@ -295,13 +303,13 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
 # requestUUID
 
 {
-    my $d = $f->device(bridge => 'b1');
+    my $d = $f->device(bridge => 'once');
     my $u = uuid();
     my $r = $f->create($d, uuid => $u, hash => 'abc1');
 
     is($f->create($d, uuid => uc $u, hash => 'abc1')->[1], $r->[1],
        'the same call');
-    is(scalar($f->pop_all($d, 'b1')), 1, 'is delivered once');
+    is(scalar($f->pop_all($d, 'once')), 1, 'is delivered once');
     is(words($f->create($d, uuid => $u, hash => 'abc2')), 'conflict',
        'another one: conflict');
     is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u)),
@@ -429,6 +437,8 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     like($f->report('sent', $d, 1, 'x'), qr/^ERR tb_rpc: attempt/, 'attempt');
     like($f->report('sent', $d, 1, 1, 'c' x 257), qr/claimer/, 'claimer');
     like($f->report('respond', $d, 1), qr/^ERR tb_rpc/, 'no payload');
+    like($f->report('respond', $d, 1, 'xyz', $_), qr/^ERR tb_rpc: size/,
+         "size '$_'") for '', 'x', '2', '-4';
     like($f->report('failed', $d, 1), qr/^ERR tb_rpc/, 'no text');
     like($f->report('respond', $d, '-1', ''), qr/^ERR tb_rpc/, 'negative');
     is($f->report('respond', $d, '2147483648', ''), 0, 'an id never given');

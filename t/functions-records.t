@@ -173,7 +173,7 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     my $d = $f->device(bridge => 'a1');
     my $answer = sub {
         my $r = $f->create($d);
-        $f->report('respond', $d, $r->[2], $_[0]);
+        $f->report('respond', $d, $r->[2], @_);
         return $f->record($d, $r->[1]);
     };
 
@@ -185,6 +185,10 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     is($r->{s}, 6, 'longer: FAILED');
     is($r->{R}, '{"error":"The response exceeds the limit of 20 bytes"}',
        'and why');
+    $r = $answer->('x' x 10, 11);
+    is("$r->{s} $r->{R}",
+       '6 {"error":"The response exceeds the limit of 10 bytes"}',
+       'the limit of a bridge');
     $r = $f->create($d);
     $f->report('failed', $d, $r->[2], '');
     ok($f->record($d, $r->[1])->{R}, 'a failure always has a text');
