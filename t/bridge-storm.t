@@ -514,7 +514,7 @@ refused('an answer above 1 MB', 'answers_bad',
         qr/\[warn\] answer of device \Q$d1\E to request \Q$id\E has 1048577/,
         answers([$d1, $id, 'x' x ($mb + 1)]));
 is($mqtt->status($d1, $rpc), 'FAILED', 'and the call fails');
-like(stored($rpc, 'R'), qr/has 1048577 bytes, which is too large/, 'so told');
+like(stored($rpc, 'R'), qr/exceeds the limit of 65536 bytes/, 'so told');
 
 ($rpc, $id) = waits($d1);
 TB::MqttDevices::publish($mqtt->{port}, answers([$d1, $id, 'x' x $mb]));

@@ -363,12 +363,12 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
 # hostile texts
 
 {
-    my $d = $f->device(bridge => 'b1');
+    my $d = $f->device(bridge => 'evil');
     my $evil = '{"x":"\\",\\"attempt\\":9,\\"queuedTime\\":1}",'
                . '"queuedTime":9999999999999,"attempt":7,"y":"%d+$^"}';
     my $r = $f->create($d, params => $evil, method => '"a\"}%1\\\\"',
                        info => '"queuedTime\":99999999999999}"');
-    my ($e) = $f->pop_all($d, 'b1');
+    my ($e) = $f->pop_all($d, 'evil');
 
     is($e->{attempt}, 1, 'attempt is ours');
     is($e->{params}{queuedTime}, 9999999999999, 'params are theirs');
