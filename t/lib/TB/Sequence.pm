@@ -378,7 +378,7 @@ sub do_create {
         return if $call->{light} ? !$call->{call} || $call->{call}{over}
                                    || $call->{call}{state} !~ /[pqh]/
                                    || keys %{ $m->{device}{ $call->{device} }
-                                              {open} } > 16
+                                              {open} } > 4
                                  : !$m->{record}{$id};
 
         $o{light} = $call->{light};
