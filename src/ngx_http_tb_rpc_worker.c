@@ -359,7 +359,7 @@ ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w)
 
     rest = NGX_HTTP_TB_RPC_TICK_MIN;
 
-    /* what is late goes on after Redis has rested as long as it has worked */
+    /* what is late goes on after a rest as long as this worker has waited */
 
     if (w->next_tick == 0) {
         rest = ngx_min(ngx_current_msec - w->tick_start + 1, rest);

@@ -392,11 +392,13 @@ local function ignored(x, name)
 end
 
 
--- what is read before anything is written needs no look
+-- What is read before anything is written needs no look.  "none" never exists:
+-- in a slot that is moving it is met as an error, whatever has moved.
 
 local function wrong_device(x)
-    return wrong(x.key, 'hash', x.inflight, 'hash', x.pending, 'list',
-                 x.due, 'zset', x.index, 'zset', x.status, 'zset')
+    return wrong(x.p .. 'none', 'none', x.key, 'hash', x.inflight, 'hash',
+                 x.pending, 'list', x.due, 'zset', x.index, 'zset',
+                 x.status, 'zset')
            or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
 end
 
@@ -733,11 +735,25 @@ local function take_back(x, c, from)
 end
 
 
+-- a key of another type is a broken record; one that is not here is not ours to
+-- judge
+
+local function read_record(x, id, ...)
+    local v = pcall_redis('HMGET', x.rpc .. id, ...)
+
+    if v.err and not find(v.err, 'WRONGTYPE', 1, true) then
+        return call('HMGET', x.rpc .. id, ...)
+    end
+
+    return v
+end
+
+
 -- the record of a persistent call, or nil when it can't be used
 
 local function record(x, id)
-    local v = pcall_redis('HMGET', x.rpc .. id, 't', 'm', 'p', 'c',
-                          'e', 's', 'a', 'n', 'u', 'T', 'd', 'i', 'o')
+    local v = read_record(x, id, 't', 'm', 'p', 'c', 'e', 's', 'a', 'n', 'u',
+                          'T', 'd', 'i', 'o')
 
     if v.err or not (v[1] and v[2] and v[3] and v[6] and v[11])
        or not int(v[4]) or not int(v[5])
@@ -2010,8 +2026,11 @@ local function wrong_report(x, c, claim)
 
     if c.kind == 'L' then
         err = err or wrong(x.p .. 'answer:' .. c.id, 'string')
+    end
 
-    else
+    -- the end of a lightweight call may hand a persistent one to a poll
+
+    if c.kind == 'P' or not claim then
         err = err or wrong(x.status, 'zset')
               or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
     end
@@ -2020,15 +2039,15 @@ local function wrong_report(x, c, claim)
         return err
     end
 
-    return wrong(x.pending, 'list')
+    return wrong(x.p .. 'none', 'none', x.pending, 'list')
            or (device(x) and device(x).bridge and wrong(queue(x), 'list'))
 end
 
 
 -- what reports need of the record, or nil when it can't be used
 
-local function reported_record(x, id)
-    local v = pcall_redis('HMGET', x.rpc .. id, 'c', 'e', 's', 'n', 'u')
+function known.record(x, id)
+    local v = read_record(x, id, 'c', 'e', 's', 'n', 'u')
 
     if v.err or not v[3] or not int(v[1]) or not int(v[2]) then
         return nil
@@ -2073,17 +2092,17 @@ local function report(keys, a, name, at)
     device(x)
     config(x)
 
-    err = wrong_report(x, c, name == 'sent')
+    local r = c.kind == 'P' and known.record(x, c.id) or nil
+
+    -- without its record a call ends
+
+    err = wrong_report(x, c, name == 'sent' and (r or c.kind == 'L'))
 
     if err then
         return nil, err
     end
 
-    local r
-
     if c.kind == 'P' then
-        r = reported_record(x, c.id)
-
         if not r then
             drop_broken(x, c)
             return nil, ignored(x, name)
@@ -2251,9 +2270,10 @@ local function respond(keys, a)
 
     -- given by a bridge that has cut the payload off
 
-    local size = a[3] and int(a[3]) or #payload
+    local given = a[3] ~= '' and a[3]
+    local size = given and int(given) or #payload
 
-    if a[3] and (not int(a[3]) or size < #payload) then
+    if given and (not int(given) or size < #payload) then
         return bad('size ' .. shown(a[3]) .. ' is not that of the answer')
     end
 
@@ -3019,7 +3039,8 @@ function pages.source(x, status)
 
         -- what was made before version 4 is there with the code 0
 
-        s.total = s.all - call('ZCOUNT', s.status, dec(BAND), '+inf')
+        s.total = max_of(s.all - call('ZCOUNT', s.status, dec(BAND), '+inf'),
+                         0)
     end
 
     return s
@@ -3164,6 +3185,30 @@ function pages.oldest(s, first, last)
 end
 
 
+-- All that are QUEUED, in no order, from the open calls: to find thousands that
+-- lie scattered takes too long.  nil when these are not all.
+
+function pages.open(x, s)
+    if call('HLEN', x.inflight) > SORT_RECORDS then
+        return nil
+    end
+
+    local all = call('HGETALL', x.inflight)
+    local ids = {}
+
+    for i = 2, #all, 2 do
+        local id = match(all[i], '^P[pq][01]([%x%-]+) ')
+        local status = id and pcall_redis('HGET', x.rpc .. id, 's')
+
+        if status == '0' then
+            ids[#ids + 1] = id
+        end
+    end
+
+    return #ids == s.total and ids or nil
+end
+
+
 -- Newest first, but the records of one ms in the order of their rpcIds:
 -- ranks are exact, so only the groups at both ends of the page are looked up.
 
@@ -3216,7 +3261,10 @@ local function page(x, status, property, desc, offset, count)
             return nil, total
         end
 
-        local ids = sorted(x.p, pages.oldest(s, 0, total - 1), property, desc)
+        local ids = s.all and pages.open(x, s)
+                    or pages.oldest(s, 0, total - 1)
+
+        ids = sorted(x.p, ids, property, desc)
 
         if not ids then
             return nil, total
