@@ -398,7 +398,10 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
                "QUEUED $name, $size, desc");
         }
 
-        is(list($d, status => 'QUEUED', by => 'request')->[0], @asc,
+        my ($total, @ids) = @{ list($d, status => 'QUEUED', by => 'request',
+                                    bytes => 1 << 24, count => 4096) };
+
+        is("$total @{[sort @ids]}", @asc . " @{[sort @asc]}",
            "QUEUED $name, by another property");
         is(list($d, status => 'FAILED')->[0], @r - @asc, "the others, $name");
     };
