@@ -218,6 +218,8 @@ typedef struct {
 
     ngx_http_tb_rpc_identity_t   *identity;     /* NULL: not authenticated */
     void                         *identity_conf;  /* location that holds for */
+    ngx_http_tb_rpc_identity_t   *preview;      /* for variables only */
+    void                         *preview_conf;
     ngx_tb_redis_command_t       *lookup;       /* API key on its way */
     void                        (*lookup_done)(ngx_http_request_t *r,
                                       ngx_int_t rc);
@@ -232,6 +234,7 @@ typedef struct {
     ngx_http_tb_rpc_result_e      result;
     ngx_msec_t                    redis_start;
     ngx_msec_t                    redis_time;   /* ms, -1 = Redis not asked */
+    unsigned                      previewing:1;
 } ngx_http_tb_rpc_ctx_t;
 
 
@@ -292,6 +295,8 @@ ngx_int_t ngx_http_tb_rpc_parse_uuid(u_char *dst, ngx_str_t *text);
 
 /* ngx_http_tb_rpc_auth.c */
 
+#define NGX_HTTP_TB_RPC_AUTH_FAILED     "Authentication failed"
+
 /* in the ACCESS phase, last of all */
 ngx_int_t ngx_http_tb_rpc_access_handler(ngx_http_request_t *r);
 
@@ -308,9 +313,12 @@ ngx_int_t ngx_http_tb_rpc_authenticate(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx,
     void (*done)(ngx_http_request_t *r, ngx_int_t rc));
 
-/* for variables: a JWT or tb_rpc_identity; never asks Redis */
-ngx_int_t ngx_http_tb_rpc_authenticate_now(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx);
+/*
+ * For variables: what a JWT or tb_rpc_identity says by now, or NULL; never
+ * asks Redis and leaves ctx->identity alone.  NGX_ERROR without memory
+ */
+ngx_int_t ngx_http_tb_rpc_preview(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t **preview);
 
 /* notes code and message (static text); NGX_HTTP_UNAUTHORIZED */
 ngx_int_t ngx_http_tb_rpc_auth_error(ngx_http_tb_rpc_ctx_t *ctx,
@@ -319,6 +327,19 @@ ngx_int_t ngx_http_tb_rpc_auth_error(ngx_http_tb_rpc_ctx_t *ctx,
 /* sends the 401 or 503 that belongs to a code of ..._authenticate() */
 ngx_int_t ngx_http_tb_rpc_auth_refuse(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_int_t rc);
+
+
+/* ngx_http_tb_rpc_identity.c */
+
+/*
+ * Under "tb_rpc_auth off": what tb_rpc_identity says.  NGX_OK, or a code of
+ * ngx_http_tb_rpc_authenticate(); a preview changes no variable and logs
+ * nothing
+ */
+ngx_int_t ngx_http_tb_rpc_identity_values(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id);
+ngx_int_t ngx_http_tb_rpc_identity_preview(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id);
 
 /*
  * All is copied; ids are validated and lowered, the null UUID is none, only

@@ -7,27 +7,13 @@
 #include "ngx_http_tb_rpc.h"
 
 
-#define NGX_HTTP_TB_RPC_AUTH_FAILED  "Authentication failed"
-
-
 static void ngx_http_tb_rpc_access_done(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_int_t ngx_http_tb_rpc_access_refuse(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_int_t rc);
-static ngx_int_t ngx_http_tb_rpc_check(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t now);
-static ngx_int_t ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id);
 static ngx_int_t ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
-    ngx_uint_t now);
-static ngx_http_tb_rpc_authority_e ngx_http_tb_rpc_authority(ngx_str_t *name);
-static ngx_int_t ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r,
-    ngx_str_t *dst, ngx_str_t *text);
+    ngx_uint_t preview);
 static ngx_int_t ngx_http_tb_rpc_set_challenge(ngx_http_request_t *r);
-
-
-static ngx_str_t  ngx_http_tb_rpc_null_uuid =
-    ngx_string("13814000-1dd2-11b2-8080-808080808080");
 
 
 ngx_int_t
@@ -184,41 +170,15 @@ ngx_http_tb_rpc_authenticate(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, void (*done)(ngx_http_request_t *r,
     ngx_int_t rc))
 {
+    ngx_int_t                    rc;
+    ngx_http_tb_rpc_identity_t  *id;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
     if (ctx->lookup) {
         return NGX_AGAIN;
     }
 
     ctx->lookup_done = done;
-
-    return ngx_http_tb_rpc_check(r, ctx, 0);
-}
-
-
-ngx_int_t
-ngx_http_tb_rpc_authenticate_now(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx)
-{
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    /* keys were judged where they are used; a lookup must not be disturbed */
-
-    if (lcf->api == 0 || ctx->lookup) {
-        return NGX_DECLINED;
-    }
-
-    return ngx_http_tb_rpc_check(r, ctx, 1);
-}
-
-
-static ngx_int_t
-ngx_http_tb_rpc_check(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
-    ngx_uint_t now)
-{
-    ngx_int_t                    rc;
-    ngx_http_tb_rpc_identity_t  *id;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
@@ -238,12 +198,8 @@ ngx_http_tb_rpc_check(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (lcf->auth) {
-        rc = ngx_http_tb_rpc_check_credential(r, ctx, id, now);
-
-    } else {
-        rc = ngx_http_tb_rpc_check_values(r, ctx, id);
-    }
+    rc = lcf->auth ? ngx_http_tb_rpc_check_credential(r, ctx, id, 0)
+                   : ngx_http_tb_rpc_identity_values(r, ctx, id);
 
     if (rc == NGX_OK) {
         ctx->identity = id;
@@ -254,78 +210,73 @@ ngx_http_tb_rpc_check(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 }
 
 
-/* tb_rpc_auth off: somebody else has authenticated */
+/*
+ * Whoever asks before the ACCESS phase asks before auth_request has set its
+ * variables: what is seen here must decide nothing.
+ */
 
-static ngx_int_t
-ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id)
+ngx_int_t
+ngx_http_tb_rpc_preview(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_http_tb_rpc_identity_t **preview)
 {
     ngx_int_t                    rc;
-    ngx_str_t                    value[4];
-    ngx_uint_t                   i;
-    ngx_http_complex_value_t    *cv[4];
+    ngx_http_tb_rpc_ctx_t        scratch;
+    ngx_http_tb_rpc_identity_t  *id;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
-    cv[0] = lcf->tenant;
-    cv[1] = lcf->customer;
-    cv[2] = lcf->user;
-    cv[3] = lcf->authority;
+    *preview = NULL;
 
-    for (i = 0; i < 4; i++) {
-        ngx_str_null(&value[i]);
+    if (ctx->previewing) {
 
-        if (cv[i] && ngx_http_complex_value(r, cv[i], &value[i]) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        /* tb_rpc_identity refers to one of our variables */
+
+        return NGX_OK;
     }
 
-    if (value[0].len == 0) {
-        return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
-                                          NGX_HTTP_TB_RPC_AUTH_FAILED);
+    if (lcf->auth && ctx->preview_conf == lcf) {
+
+        /* a token is not verified for each of the variables */
+
+        *preview = ctx->preview;
+        return NGX_OK;
     }
 
-    /* an authority that is configured but comes out empty is refused */
-
-    if (cv[3] == NULL) {
-        if (value[1].len == 0
-            || (value[1].len == NGX_HTTP_TB_RPC_UUID_LEN
-                && ngx_strncasecmp(value[1].data,
-                                   ngx_http_tb_rpc_null_uuid.data,
-                                   NGX_HTTP_TB_RPC_UUID_LEN)
-                   == 0))
-        {
-            ngx_str_set(&value[3], "TENANT_ADMIN");
-
-        } else {
-            ngx_str_set(&value[3], "CUSTOMER_USER");
-        }
+    id = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_identity_t));
+    if (id == NULL) {
+        return NGX_ERROR;
     }
 
-    rc = ngx_http_tb_rpc_set_identity(r, id, &value[0], &value[1], &value[2],
-                                      &value[3]);
+    ngx_memzero(&scratch, sizeof(ngx_http_tb_rpc_ctx_t));
+    scratch.request = r;
 
-    if (rc == NGX_DECLINED) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "tb_rpc_identity is not valid: tenant \"%*s\", "
-                      "customer \"%*s\", authority \"%*s\"",
-                      ngx_min(value[0].len, 64), value[0].data,
-                      ngx_min(value[1].len, 64), value[1].data,
-                      ngx_min(value[3].len, 64), value[3].data);
+    ctx->previewing = 1;
 
-        return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
-                                          NGX_HTTP_TB_RPC_AUTH_FAILED);
+    rc = lcf->auth ? ngx_http_tb_rpc_check_credential(r, &scratch, id, 1)
+                   : ngx_http_tb_rpc_identity_preview(r, &scratch, id);
+
+    ctx->previewing = 0;
+
+    if (rc == NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        return NGX_ERROR;
     }
 
-    return (rc == NGX_OK) ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (rc == NGX_OK) {
+        *preview = id;
+    }
+
+    ctx->preview = *preview;
+    ctx->preview_conf = lcf;
+
+    return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
-    ngx_uint_t now)
+    ngx_uint_t preview)
 {
     ngx_int_t                      rc;
     ngx_http_tb_rpc_loc_conf_t    *lcf;
@@ -351,122 +302,13 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
         && credential.scheme == NGX_HTTP_TB_RPC_API_KEY
         && lcf->api_keys)
     {
-        return now ? NGX_DECLINED
-                   : ngx_http_tb_rpc_api_key_verify(r, ctx, id,
-                                                    &credential.text);
+        return preview ? NGX_DECLINED
+                       : ngx_http_tb_rpc_api_key_verify(r, ctx, id,
+                                                        &credential.text);
     }
 
     return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
                                       NGX_HTTP_TB_RPC_AUTH_FAILED);
-}
-
-
-ngx_int_t
-ngx_http_tb_rpc_set_identity(ngx_http_request_t *r,
-    ngx_http_tb_rpc_identity_t *id, ngx_str_t *tenant, ngx_str_t *customer,
-    ngx_str_t *user, ngx_str_t *authority)
-{
-    ngx_int_t  rc;
-
-    id->authority = ngx_http_tb_rpc_authority(authority);
-
-    if (id->authority == NGX_HTTP_TB_RPC_NO_AUTHORITY
-        || user->len > NGX_HTTP_TB_RPC_MAX_USER)
-    {
-        return NGX_DECLINED;
-    }
-
-    rc = ngx_http_tb_rpc_identity_uuid(r, &id->tenant_id, tenant);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (id->tenant_id.len == 0
-        && id->authority != NGX_HTTP_TB_RPC_SYS_ADMIN)
-    {
-        return NGX_DECLINED;
-    }
-
-    rc = ngx_http_tb_rpc_identity_uuid(r, &id->customer_id, customer);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    ngx_str_null(&id->user_id);
-
-    if (user->len) {
-        id->user_id.data = ngx_pstrdup(r->pool, user);
-        if (id->user_id.data == NULL) {
-            return NGX_ERROR;
-        }
-
-        id->user_id.len = user->len;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_http_tb_rpc_authority_e
-ngx_http_tb_rpc_authority(ngx_str_t *name)
-{
-    ngx_uint_t  i;
-
-    static struct {
-        ngx_str_t                    name;
-        ngx_http_tb_rpc_authority_e  value;
-    } authorities[] = {
-        { ngx_string("TENANT_ADMIN"), NGX_HTTP_TB_RPC_TENANT_ADMIN },
-        { ngx_string("CUSTOMER_USER"), NGX_HTTP_TB_RPC_CUSTOMER_USER },
-        { ngx_string("SYS_ADMIN"), NGX_HTTP_TB_RPC_SYS_ADMIN }
-    };
-
-    for (i = 0; i < sizeof(authorities) / sizeof(authorities[0]); i++) {
-        if (name->len == authorities[i].name.len
-            && ngx_strncasecmp(name->data, authorities[i].name.data,
-                               name->len)
-               == 0)
-        {
-            return authorities[i].value;
-        }
-    }
-
-    return NGX_HTTP_TB_RPC_NO_AUTHORITY;
-}
-
-
-static ngx_int_t
-ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r, ngx_str_t *dst,
-    ngx_str_t *text)
-{
-    u_char  uuid[NGX_HTTP_TB_RPC_UUID_LEN];
-
-    ngx_str_null(dst);
-
-    if (text->len == 0) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_tb_rpc_parse_uuid(uuid, text) != NGX_OK) {
-        return NGX_DECLINED;
-    }
-
-    if (ngx_memcmp(uuid, ngx_http_tb_rpc_null_uuid.data,
-                   NGX_HTTP_TB_RPC_UUID_LEN)
-        == 0)
-    {
-        return NGX_OK;
-    }
-
-    dst->data = ngx_pnalloc(r->pool, NGX_HTTP_TB_RPC_UUID_LEN);
-    if (dst->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(dst->data, uuid, NGX_HTTP_TB_RPC_UUID_LEN);
-    dst->len = NGX_HTTP_TB_RPC_UUID_LEN;
-
-    return NGX_OK;
 }
 
 

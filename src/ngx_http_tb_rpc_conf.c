@@ -496,6 +496,12 @@ ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
+        if (value[i].len == names[n].len) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "empty parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
         cv = slots[n];
 
         if (*cv) {

@@ -176,7 +176,7 @@ ngx_http_tb_rpc_variable_identity(ngx_http_request_t *r,
     /* in the log, who was refused stays so */
 
     if (ctx->identity == NULL && lcf->api && ctx->auth_code == 0) {
-        (void) ngx_http_tb_rpc_authenticate_now(r, ctx);
+        return ngx_http_tb_rpc_preview(r, ctx, id);
     }
 
     *id = ctx->identity;

@@ -565,3 +565,16 @@ OPTIONS /api/rpc/oneway/%{uuid:1}
 --- no_error_log
 [error]
 [warn]
+
+
+
+=== TEST 41: a part of an identity that is always empty
+--- config
+    location / {
+        tb_rpc           v2;
+        tb_rpc_auth      off;
+        tb_rpc_identity  tenant=$arg_tenant customer=;
+    }
+--- must_die
+--- error_log
+empty parameter "customer="

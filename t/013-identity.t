@@ -38,12 +38,14 @@ X-Authorization: Bearer x | X-Authorization: Bearer y     => 200 "in"
     tb_rpc_identity  tenant=$http_tenant customer=$http_customer
                      user=$http_user authority=$http_authority;
 --- credentials
-Tenant: %{tenant} | Authority: TENANT_ADMIN              => 200 "in"
-Tenant: %{tenant} | Authority: tenant_admin | User: x    => 200 "in"
-Tenant: %{other_tenant} | Authority: TENANT_ADMIN        => 401 error 20 .*
+Tenant: %{tenant} | Authority: TENANT_ADMIN | Customer: %{null}            => 200 "in"
+Tenant: %{tenant} | Authority: tenant_admin | Customer: %{null} | User: x  => 200 "in"
+Tenant: %{other_tenant} | Authority: TENANT_ADMIN | Customer: %{null}      => 401 error 20 .*
+Tenant: %{tenant} | Authority: CUSTOMER_USER | Customer: %{null}           => 401 error 20 .*
 Tenant: %{tenant} | Authority: CUSTOMER_USER | Customer: %{customer}  => 401 error 20 .*
-Tenant: %{tenant} | Authority: CUSTOMER_USER             => 401 error 20 .*
-Tenant: %{tenant} | Authority: SYS_ADMIN                 => 403 error 20 .*
+Tenant: %{tenant} | Authority: SYS_ADMIN | Customer: %{null}               => 403 error 20 .*
+Tenant: %{tenant} | Authority: CUSTOMER_USER             => 401 error 10 .*
+Tenant: %{tenant} | Authority: TENANT_ADMIN              => 401 error 10 .*
 Authority: SYS_ADMIN                                     => 401 error 10 .*
 Authority: TENANT_ADMIN                                  => 401 error 10 .*
 Tenant: %{tenant}                                        => 401 error 10 .*
@@ -61,7 +63,7 @@ X-Other: 1                                               => 401 error 10 .*
     tb_rpc_auth      off;
     tb_rpc_identity  tenant=$http_tenant customer=$http_customer;
 --- credentials
-Tenant: %{tenant}                                => 200 "in"
+Tenant: %{tenant}                                => 401 error 10 .*
 Tenant: %{tenant} | Customer: %{null}            => 200 "in"
 Tenant: %{tenant} | Customer: %{customer}        => 401 error 20 .*
 Tenant: %{tenant} | Customer: %{other_customer}  => 401 error 20 .*
