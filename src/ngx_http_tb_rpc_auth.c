@@ -21,6 +21,7 @@ ngx_http_tb_rpc_access_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_http_tb_rpc_ctx_t       *ctx;
+    ngx_http_core_loc_conf_t    *clcf;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
@@ -34,6 +35,18 @@ ngx_http_tb_rpc_access_handler(ngx_http_request_t *r)
         /* a preflight has no credentials and gets nothing but "Allow" */
 
         return NGX_OK;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!lcf->auth && clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+
+        /*
+         * tb_rpc_identity says who somebody is, not that he may come in;
+         * the content handler looks at it
+         */
+
+        return NGX_DECLINED;
     }
 
     ctx = ngx_http_tb_rpc_get_ctx(r);
