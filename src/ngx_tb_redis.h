@@ -24,7 +24,8 @@
 
 #define NGX_TB_REDIS_REPLY       0  /* a reply is there, maybe an error reply */
 #define NGX_TB_REDIS_UNSENT      1  /* not one byte of it was written */
-#define NGX_TB_REDIS_LOST        2  /* written, no reply: outcome unknown */
+#define NGX_TB_REDIS_LOST        2  /* written, no reply, or repeated and then
+                                       an error reply: outcome unknown */
 
 
 /* command flags */

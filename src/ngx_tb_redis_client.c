@@ -16,6 +16,8 @@ static void ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 static ngx_uint_t ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_command_t *cmd, redisReply *reply);
+static void ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_command_t *cmd, redisReply *reply);
 static void ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep);
@@ -289,7 +291,7 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
             ngx_tb_redis_drain(conn);
         }
 
-        ngx_tb_redis_finish(cmd, NGX_TB_REDIS_REPLY, reply);
+        ngx_tb_redis_answered(conn, cmd, reply);
     }
 
     if (conn->status == NGX_TB_REDIS_ST_DRAINING
@@ -351,6 +353,33 @@ ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
     client->setup(client->data);
 
     return 1;
+}
+
+
+/* that the second of two was refused says nothing of the first */
+
+static void
+ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
+    redisReply *reply)
+{
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  value;
+
+    if (!cmd->repeated || reply->type != REDIS_REPLY_ERROR) {
+        ngx_tb_redis_finish(cmd, NGX_TB_REDIS_REPLY, reply);
+        return;
+    }
+
+    if (cmd->handler) {
+        ngx_tb_redis_reply_text(reply, text, &value);
+
+        ngx_log_error(NGX_LOG_ERR, conn->state->log, 0,
+                      "tb_rpc_redis: a command whose reply was lost is "
+                      "refused by %V when it is repeated: \"%V\"; its "
+                      "outcome is unknown", &conn->name, &value);
+    }
+
+    ngx_tb_redis_finish(cmd, NGX_TB_REDIS_LOST, NULL);
 }
 
 
