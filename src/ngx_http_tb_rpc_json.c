@@ -4,7 +4,9 @@
  * bytes, before jansson sees them; the top-level object by hand, with each
  * name and value read by jansson, which tells where they end.
  *
- * Numbers are read as doubles only to be judged: they are never printed.
+ * Numbers are read as doubles only to be judged: they are never printed.  One
+ * that no double holds is valid: jansson, which refuses it, reads a copy where
+ * 1e99 is in its place, of the same length and as far beyond all limits.
  */
 
 
@@ -14,13 +16,29 @@
 
 #include "ngx_http_tb_rpc_json.h"
 
+#include <float.h>
+
 
 #define NGX_HTTP_TB_RPC_JSON_VALUE                                            \
     (JSON_DECODE_ANY|JSON_DECODE_INT_AS_REAL|JSON_ALLOW_NUL)
 
 
-static u_char *ngx_http_tb_rpc_json_scan(u_char *p, u_char *last,
-    ngx_uint_t first, const char **error);
+typedef struct {
+    const char            *error;
+    unsigned               first:1;    /* the first object only */
+    unsigned               huge:1;     /* out: a number is beyond a double */
+    unsigned               tame:1;     /* such numbers are overwritten */
+} ngx_http_tb_rpc_json_scan_t;
+
+
+static u_char *ngx_http_tb_rpc_json_scan(ngx_http_tb_rpc_json_scan_t *scan,
+    u_char *p, u_char *last);
+static u_char *ngx_http_tb_rpc_json_number(ngx_http_tb_rpc_json_scan_t *scan,
+    u_char *start, u_char *last);
+static u_char *ngx_http_tb_rpc_json_exponent(u_char *p, u_char *last,
+    ngx_int_t *exponent);
+static u_char *ngx_http_tb_rpc_json_tame(ngx_http_tb_rpc_json_scan_t *scan,
+    u_char *p, size_t len);
 static json_t *ngx_http_tb_rpc_json_read(ngx_http_tb_rpc_json_t *json,
     size_t flags, ngx_str_t *text);
 static ngx_int_t ngx_http_tb_rpc_json_name(ngx_http_tb_rpc_json_t *json);
@@ -35,17 +53,34 @@ static ngx_int_t ngx_http_tb_rpc_json_error(ngx_http_tb_rpc_json_t *json,
 ngx_int_t
 ngx_http_tb_rpc_check_json(u_char *p, size_t len)
 {
-    json_t        *value;
-    const char    *error;
-    json_error_t   err;
+    u_char                       *copy;
+    json_t                       *value;
+    json_error_t                  err;
+    ngx_http_tb_rpc_json_scan_t   scan;
 
-    if (ngx_http_tb_rpc_json_scan(p, p + len, 0, &error) != NULL) {
+    ngx_memzero(&scan, sizeof(ngx_http_tb_rpc_json_scan_t));
+
+    if (ngx_http_tb_rpc_json_scan(&scan, p, p + len) != NULL) {
         return NGX_DECLINED;
     }
 
-    value = json_loadb((char *) p, len,
+    copy = NULL;
+
+    if (scan.huge) {
+        copy = ngx_http_tb_rpc_json_tame(&scan, p, len);
+        if (copy == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
+    value = json_loadb(copy ? (char *) copy : (char *) p, len,
                        NGX_HTTP_TB_RPC_JSON_VALUE|JSON_REJECT_DUPLICATES,
                        &err);
+
+    if (copy) {
+        ngx_free(copy);
+    }
+
     if (value == NULL) {
         return NGX_DECLINED;
     }
@@ -64,8 +99,8 @@ ngx_http_tb_rpc_check_json(u_char *p, size_t len)
  */
 
 static u_char *
-ngx_http_tb_rpc_json_scan(u_char *p, u_char *last, ngx_uint_t first,
-    const char **error)
+ngx_http_tb_rpc_json_scan(ngx_http_tb_rpc_json_scan_t *scan, u_char *p,
+    u_char *last)
 {
     ngx_uint_t  depth, string;
 
@@ -77,7 +112,7 @@ ngx_http_tb_rpc_json_scan(u_char *p, u_char *last, ngx_uint_t first,
         switch (*p) {
 
         case '\0':
-            *error = "a NUL byte";
+            scan->error = "a NUL byte";
             return p;
 
         case '"':
@@ -94,7 +129,7 @@ ngx_http_tb_rpc_json_scan(u_char *p, u_char *last, ngx_uint_t first,
         case '{':
         case '[':
             if (!string && ++depth > NGX_HTTP_TB_RPC_MAX_DEPTH) {
-                *error = "nesting is too deep";
+                scan->error = "nesting is too deep";
                 return p;
             }
 
@@ -106,11 +141,16 @@ ngx_http_tb_rpc_json_scan(u_char *p, u_char *last, ngx_uint_t first,
                 break;
             }
 
-            if (--depth == 0 && first) {
+            if (--depth == 0 && scan->first) {
                 return NULL;
             }
 
             break;
+
+        default:
+            if (!string && *p >= '0' && *p <= '9') {
+                p = ngx_http_tb_rpc_json_number(scan, p, last) - 1;
+            }
         }
     }
 
@@ -118,13 +158,141 @@ ngx_http_tb_rpc_json_scan(u_char *p, u_char *last, ngx_uint_t first,
 }
 
 
+/*
+ * From the first digit to the end.  A double holds what is below 1e308; what
+ * is no number ends early and is left to jansson.
+ */
+
+static u_char *
+ngx_http_tb_rpc_json_number(ngx_http_tb_rpc_json_scan_t *scan, u_char *start,
+    u_char *last)
+{
+    u_char     *p, *digit;
+    ngx_int_t   power, exponent;
+
+    /* the power of ten of the first digit that counts */
+
+    p = start + 1;
+
+    if (*start != '0') {
+        while (p < last && *p >= '0' && *p <= '9') {
+            p++;
+        }
+    }
+
+    digit = start;
+    power = p - start - 1;
+
+    if (p + 1 < last && *p == '.' && p[1] >= '0' && p[1] <= '9') {
+
+        if (*start == '0') {
+            digit = p + 1;
+
+            while (digit < last && *digit == '0') {
+                digit++;
+            }
+
+            power = p - digit;
+        }
+
+        do {
+            p++;
+        } while (p < last && *p >= '0' && *p <= '9');
+    }
+
+    p = ngx_http_tb_rpc_json_exponent(p, last, &exponent);
+
+    if (power + exponent < DBL_MAX_10_EXP
+        || digit == last || *digit < '1' || *digit > '9')
+    {
+        return p;
+    }
+
+    scan->huge = 1;
+
+    if (scan->tame) {
+
+        /* it has five characters or more */
+
+        ngx_memset(start, '0', p - start);
+
+        start[0] = '1';
+        start[1] = 'e';
+        p[-2] = '9';
+        p[-1] = '9';
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_tb_rpc_json_exponent(u_char *p, u_char *last, ngx_int_t *exponent)
+{
+    u_char      *e;
+    ngx_int_t    n;
+    ngx_uint_t   minus;
+
+    *exponent = 0;
+
+    if (p == last || (*p != 'e' && *p != 'E')) {
+        return p;
+    }
+
+    e = p + 1;
+    minus = 0;
+
+    if (e < last && (*e == '+' || *e == '-')) {
+        minus = (*e++ == '-');
+    }
+
+    if (e == last || *e < '0' || *e > '9') {
+        return p;
+    }
+
+    /* no text has as many digits as to make up for more */
+
+    for (n = 0; e < last && *e >= '0' && *e <= '9'; e++) {
+        n = ngx_min(n * 10 + (*e - '0'), 100000000);
+    }
+
+    *exponent = minus ? -n : n;
+
+    return e;
+}
+
+
+/* to be freed */
+
+static u_char *
+ngx_http_tb_rpc_json_tame(ngx_http_tb_rpc_json_scan_t *scan, u_char *p,
+    size_t len)
+{
+    u_char  *copy;
+
+    copy = ngx_alloc(len, ngx_cycle->log);
+    if (copy == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(copy, p, len);
+
+    scan->tame = 1;
+
+    (void) ngx_http_tb_rpc_json_scan(scan, copy, copy + len);
+
+    return copy;
+}
+
+
 ngx_int_t
 ngx_http_tb_rpc_json_open(ngx_http_tb_rpc_json_t *json)
 {
-    u_char      *p;
-    const char  *error;
+    u_char                       *p;
+    ngx_http_tb_rpc_json_scan_t   scan;
 
     json->pos = json->start;
+    json->tamed = NULL;
     json->name = NULL;
     json->value = NULL;
     json->seen = NULL;
@@ -137,10 +305,21 @@ ngx_http_tb_rpc_json_open(ngx_http_tb_rpc_json_t *json)
                                           "it must be an object");
     }
 
-    p = ngx_http_tb_rpc_json_scan(json->pos, json->last, json->lenient,
-                                  &error);
+    ngx_memzero(&scan, sizeof(ngx_http_tb_rpc_json_scan_t));
+
+    scan.first = json->lenient ? 1 : 0;
+
+    p = ngx_http_tb_rpc_json_scan(&scan, json->pos, json->last);
     if (p) {
-        return ngx_http_tb_rpc_json_error(json, p, error);
+        return ngx_http_tb_rpc_json_error(json, p, scan.error);
+    }
+
+    if (scan.huge) {
+        json->tamed = ngx_http_tb_rpc_json_tame(&scan, json->start,
+                                                json->last - json->start);
+        if (json->tamed == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     json->pos++;
@@ -261,6 +440,11 @@ ngx_http_tb_rpc_json_close(ngx_http_tb_rpc_json_t *json)
         json_decref(json->seen);
         json->seen = NULL;
     }
+
+    if (json->tamed) {
+        ngx_free(json->tamed);
+        json->tamed = NULL;
+    }
 }
 
 
@@ -273,7 +457,13 @@ ngx_http_tb_rpc_json_read(ngx_http_tb_rpc_json_t *json, size_t flags,
     json_t        *value;
     json_error_t   err;
 
-    value = json_loadb((char *) json->pos, json->last - json->pos,
+    p = json->pos;
+
+    if (json->tamed) {
+        p = json->tamed + (p - json->start);
+    }
+
+    value = json_loadb((char *) p, json->last - json->pos,
                        flags|JSON_DISABLE_EOF_CHECK, &err);
 
     p = json->pos;

@@ -32,6 +32,7 @@ typedef struct {
 
     /* private */
     u_char                *pos;
+    u_char                *tamed;      /* the text without huge numbers */
     json_t                *seen;
     unsigned               begun:1;
 } ngx_http_tb_rpc_json_t;

@@ -202,11 +202,33 @@ method=m&params=1                   => 400 error 31 Invalid request body: it mus
 === TEST 8: beyond what a double holds
 --- auth: tenant
 --- bodies
-{"method":"refused","params":1e400}            => 400 error 31 Invalid request body: .*
-{"method":"refused","params":-1e400}           => 400 error 31 Invalid request body: .*
-{"method":"refused","params":{"a":[1e309]}}    => 400 error 31 Invalid request body: .*
-{"method":"refused","params":1,"timeout":1e400}  => 400 error 31 Invalid request body: .*
-{"method":"refused","params":%{digits}}        => 400 error 31 Invalid request body: .*
+{"method":"m","params":1e400}                  => 200 1e400
+{"method":"m","params":-1E+400}                => 200 -1E+400
+{"method":"m","params":{"a":[1e309,"1e400"]}}  => 200 {"a":[1e309,"1e400"]}
+{"method":"m","params":9e308}                  => 200 9e308
+{"method":"m","params":1.8e308}                => 200 1.8e308
+{"method":"m","params":0.00001e314}            => 200 0.00001e314
+{"method":"m","params":[0e999,0.0e999,1e-999]}   => 200 [0e999,0.0e999,1e-999]
+{"method":"m","params":1e99999999999999999999}   => 200 1e99999999999999999999
+{"method":"m","params":%{digits}}              => 200 %{digits}
+{"method":"m","params":[-%{digits}.5,%{digits}e-400,0]}   => 200 [-%{digits}.5,%{digits}e-400,0]
+{"method":"m","params":1,"timeout":1e400}      => 200 1
+{"method":"m","x":1e400,"params":"\"1e400"}    => 200 "\"1e400"
+{"method":"m","params":1,"timeout":%{digits}}  => 200 1
+{"method":"m","params":1,"timeout":-1e400}     => 200 1
+{"method":"m","params":1,"additionalInfo":{"a":1e400}}   => 200 1
+{"method":"refused","params":1,"retries":1e400}  => 400 error 31 .*\\"retries\\".*
+{"method":"refused","params":1,"expirationTime":1e400}   => 400 error 31 .*\\"expirationTime\\".*
+{"method":"refused","params":1,"persistent":1e400}       => 400 error 31 .*\\"persistent\\".*
+{"method":1e400,"params":1}                    => 400 error 31 .*\\"method\\".*
+{"method":"refused","params":01e400}           => 400 error 31 Invalid request body: .*
+{"method":"refused","params":1.e400}           => 400 error 31 Invalid request body: .*
+{"method":"refused","params":1e400.5}          => 400 error 31 Invalid request body: .*
+{"method":"refused","params":1e400e5}          => 400 error 31 Invalid request body: .*
+{"method":"refused","params":1e}               => 400 error 31 Invalid request body: .*
+{"method":"refused","params":[1e400,1e+]}      => 400 error 31 Invalid request body: .*
+{"method":"refused","params":1e400             => 400 error 31 Invalid request body: .*
+{"method":"refused","params":[1e400] x}        => 400 error 31 Invalid request body: .* at offset 37
 
 
 

@@ -123,6 +123,9 @@ __DATA__
     tb_rpc_min_timeout  100ms;
 --- auth: tenant
 --- bodies
+{"method":"m","params":[1e400],"retries":-1e400}  => 200 [1e400]
+{"method":1e400,"params":-1e400,"timeout":1e400}  => 200 -1e400
+{"method":"m","params":1e400} 1e400               => 200 1e400
 {"method":"digits","timeout":"500"}                => 200 null
 {"method":"digits with blanks","timeout":" 501 "}    => 200 null
 {"method":"an exponent","timeout":"6e2"}    => 200 null
@@ -205,7 +208,7 @@ __DATA__
 {"method":"m","params":"%{ff}"}           => 400 error 31 .*
 {"method":"m","params":"%{nul}"}          => 400 error 31 .*
 {"method":"m","params":%{deep}}           => 400 error 31 .*nesting is too deep.*
-{"method":"m","params":1e400}             => 400 error 31 .*
+{"method":"m","params":1e400.}            => 400 error 31 .*
 []                                        => 400 error 31 .*
 "x"                                       => 400 error 31 .*
 null                                      => 400 error 31 .*

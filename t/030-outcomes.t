@@ -22,7 +22,7 @@ set_macro(ff => '\xff', future => (time() + 600) . '000');
 
 # JSON strings whose content the device answers
 set_macro('raw deep' => '[' x 64 . ']' x 64, 'raw deeper' => '[' x 65
-          . ']' x 65);
+          . ']' x 65, digits => '9' x 400);
 
 no_shuffle();
 run_tests();
@@ -151,6 +151,8 @@ POST /api/rpc/twoway/%{d1} {"method":"raw","params":"\"\\u0041\""}   => 200 "\u0
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":" [ 1 ]\n"}      => 200 json  \[ 1 \]\n
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"\"\u20ac\""}    => 200 json "\xe2\x82\xac"
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"%{raw deep}"}   => 200 %{raw deep}
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"1e400"}         => 200 1e400
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"{\"a\":[-9E+999 ,%{digits}]}"}  => 200 {"a":[-9E+999 ,%{digits}]}
 POST /api/rpc/twoway/%{d1} {"method":"big","params":{"size":65536}}  => 200 json "x{65534}"
 POST /api/rpc/twoway/%{d1} {"method":"twice","params":1}             => 200 1
 POST /api/rpc/twoway/%{d1} {"method":"slow","params":{"ms":50}}      => 200 {"ms":50}
@@ -173,7 +175,7 @@ POST %{v1}/twoway/%{d1} {"method":"text","params":1}                => 406 INVAL
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"{"}            => 406 INVALID_RESPONSE error 2 .*
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"1 2"}          => 406 INVALID_RESPONSE error 2 .*
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"NaN"}          => 406 INVALID_RESPONSE error 2 .*
-POST /api/rpc/twoway/%{d1} {"method":"raw","params":"1e400"}        => 406 INVALID_RESPONSE error 2 .*
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"[1e400,]"}     => 406 INVALID_RESPONSE error 2 .*
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":" "}            => 406 INVALID_RESPONSE error 2 .*
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"{\"a\":1,\"a\":1}"}  => 406 INVALID_RESPONSE error 2 .*
 POST /api/rpc/twoway/%{d1} {"method":"raw","params":"\"\u0000\""}   => 406 INVALID_RESPONSE error 2 .*
