@@ -193,6 +193,7 @@ typedef struct {
     ngx_str_t                     request_uuid; /* 36 lower-case or empty */
     int64_t                       timeout;      /* ms, already bounded below;
                                                    0 if expiration is given */
+    int64_t                       sent_timeout; /* INT64_MIN = not given */
     int64_t                       expiration;   /* epoch ms, -1 = not given */
     int64_t                       retries;      /* -1 = null */
     unsigned                      oneway:1;

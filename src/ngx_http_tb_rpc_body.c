@@ -243,6 +243,10 @@ ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body)
         ngx_str_set(&call->params, "null");
     }
 
+    /* bounds and the clock don't make a repeated call another one */
+
+    call->sent_timeout = body->timeout ? call->timeout : INT64_MIN;
+
     if (!body->timeout) {
         call->timeout = conf->default_timeout;
     }

@@ -286,7 +286,7 @@ ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call, u_char *dst)
                   digest[2]);
 
     len = ngx_snprintf(text, sizeof(text), "%d %L %L %L", (int) call->oneway,
-                       call->retries, call->timeout, call->expiration)
+                       call->retries, call->sent_timeout, call->expiration)
           - text;
 
     (void) SHA256(text, len, digest[3]);
