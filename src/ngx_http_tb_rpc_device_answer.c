@@ -252,7 +252,9 @@ static ngx_int_t
 ngx_http_tb_rpc_answer_result(ngx_http_tb_rpc_reported_t *reported,
     ngx_uint_t status, redisReply *reply)
 {
+    u_char               text[NGX_TB_REDIS_TEXT];
     int64_t              accepted;
+    ngx_str_t            error;
     ngx_http_request_t  *r;
 
     r = reported->request;
@@ -264,12 +266,12 @@ ngx_http_tb_rpc_answer_result(ngx_http_tb_rpc_reported_t *reported,
     }
 
     if (ngx_tb_redis_reply_int(reply, &accepted) != NGX_OK) {
+        ngx_tb_redis_reply_text(reply, text, &error);
+
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "tb_rpc: the answer of device %V to request %L was "
-                      "refused by Redis: \"%*s\"",
-                      &reported->ctx->device_id, reported->id,
-                      reply->str ? ngx_min(reply->len, 256) : (size_t) 0,
-                      reply->str);
+                      "refused by Redis: \"%V\"",
+                      &reported->ctx->device_id, reported->id, &error);
 
         return ngx_http_tb_rpc_send_result(r, reported->ctx,
                                            NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,

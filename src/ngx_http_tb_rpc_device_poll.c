@@ -341,25 +341,25 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
 static void
 ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll, redisReply *reply)
 {
+    u_char               text[NGX_TB_REDIS_TEXT];
     ngx_int_t            rc;
-    ngx_str_t            text;
+    ngx_str_t            error;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = poll->request;
     c = r->connection;
 
-    ngx_str_set(&text, "not a reply of tb_rpc_poll");
+    ngx_str_set(&error, "not a reply of tb_rpc_poll");
 
-    if (reply->type == REDIS_REPLY_ERROR && reply->str) {
-        text.data = (u_char *) reply->str;
-        text.len = ngx_min((size_t) reply->len, 256);
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_reply_text(reply, text, &error);
     }
 
     ngx_log_error(NGX_LOG_ERR, c->log, 0,
                   "tb_rpc: the poll of device \"%*s\" was refused by Redis: "
                   "\"%V\"", (size_t) NGX_HTTP_TB_RPC_UUID_LEN,
-                  poll->device_id, &text);
+                  poll->device_id, &error);
 
     ngx_http_tb_rpc_poll_release(poll);
 

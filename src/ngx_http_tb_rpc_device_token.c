@@ -336,7 +336,8 @@ static ngx_int_t
 ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
     ngx_uint_t status, redisReply *reply)
 {
-    ngx_str_t                    id;
+    u_char                       text[NGX_TB_REDIS_TEXT];
+    ngx_str_t                    id, error;
     ngx_http_request_t          *r;
     ngx_http_tb_rpc_token_t      token;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
@@ -346,10 +347,11 @@ ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
     if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
 
         if (status == NGX_TB_REDIS_REPLY) {
+            ngx_tb_redis_reply_text(reply, text, &error);
+
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "tb_rpc: Redis could not look up a device's token "
-                          "by GET: \"%*s\"", ngx_min(reply->len, 128),
-                          reply->str);
+                          "by GET: \"%V\"", &error);
         }
 
         return ngx_http_tb_rpc_send_result(r, device->ctx,

@@ -154,20 +154,16 @@ ngx_tb_redis_reply_text(redisReply *reply, u_char *text, ngx_str_t *value)
 
     len = ngx_min((size_t) reply->len, NGX_TB_REDIS_TEXT);
 
-    /* a command that is not known is quoted: AUTH with its password */
-
-    p = ngx_strnstr((u_char *) reply->str, ", with args", len);
-
-    if (p) {
-        len = p - (u_char *) reply->str;
-    }
-
     for (i = 0; i < len; i++) {
         ch = (u_char) reply->str[i];
         text[i] = (ch < 0x20 || ch > 0x7e) ? '.' : ch;
     }
 
-    value->len = len;
+    /* a command that is not known is quoted: AUTH with its password */
+
+    p = ngx_strnstr(text, ", with args", len);
+
+    value->len = p ? (size_t) (p - text) : len;
 }
 
 
