@@ -17,6 +17,10 @@
 
 #define NGX_HTTP_TB_RPC_LIST_BYTES  "262144"
 
+/* the largest total that a client's double and our sums can hold */
+
+#define NGX_HTTP_TB_RPC_LIST_TOTAL  9007199254740992LL
+
 #define NGX_HTTP_TB_RPC_LIST_TAIL                                             \
     (sizeof("],\"totalPages\":,\"totalElements\":,\"hasNext\":false}")        \
      + 2 * NGX_INT64_LEN)
@@ -220,7 +224,8 @@ ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2),
                                   &returned)
            != NGX_OK
-        || total < 0 || returned < 0)
+        || total < 0 || total > NGX_HTTP_TB_RPC_LIST_TOTAL
+        || returned < 0)
     {
         goto invalid;
     }
