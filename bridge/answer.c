@@ -154,6 +154,7 @@ tb_answer_end(tb_bridge_t *b, tb_answer_t *a)
 static void
 tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
 {
+    char          device[TB_UUID_LEN + 1];
     tb_answer_t  *a = data;
 
     if (reply->type == REDIS_REPLY_ERROR) {
@@ -165,8 +166,13 @@ tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
     } else if (a->untagged && reply->type == REDIS_REPLY_INTEGER
                && reply->integer == 0)
     {
-        /* that call has ended: it is of the next one, if there is one */
-        tb_answer_next(b, a->device);
+        /*
+         * That call has ended: it is of the next one, if there is one; else
+         * it is freed while the list is gone through.
+         */
+
+        strcpy(device, a->device);
+        tb_answer_next(b, device);
         return;
 
     } else if (a->refused) {

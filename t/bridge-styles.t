@@ -84,6 +84,23 @@ is_deeply([ map { $mqtt->answer($d1, $calls[$_ - 1][0]) } 1, 3, 4, 5 ],
           [ map { "A\"answer $_\"" } 1, 3, 4, 5 ],
           'each answer to the oldest call that is open');
 
+# two answers to a call that has ended, the second while Redis is asked about
+# the first: both are nobody's, and the next call is answered
+
+($rpc, $id) = $mqtt->call($d1, '"ended"', '1');
+wait_for { text_of('tas.sub') =~ m{/ended 1$}m };
+$redis->fcall('tb_rpc_cancel', $redis->device_key($d1), $rpc, $id);
+my $late = counter('tas', $pid, 'answers_late');
+$redis->pause();
+$mqtt->publish('stat/plug 1/RESULT', "\"twice $_\"") for 1, 2;
+$redis->resume();
+$seen = wait_for { counter('tas', $pid, 'answers_late') == $late + 2 };
+ok($seen, 'two answers to a call that has ended');
+($rpc) = $mqtt->call($d1, '"next"', '1');
+wait_for { text_of('tas.sub') =~ m{/next 1$}m };
+$mqtt->publish('stat/plug 1/RESULT', '"once"');
+is($mqtt->answer($d1, $rpc), 'A"once"', 'and then an answer to an open one');
+
 # names that are none
 
 my $unknown = counter('tas', $pid, 'names_unknown');

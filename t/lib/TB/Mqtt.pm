@@ -238,6 +238,10 @@ sub bridge {
     my @valgrind = ($ENV{TB_MODE} || '') eq 'valgrind'
         ? qw(valgrind -q --error-exitcode=99 --leak-check=full
              --errors-for-leak-kinds=definite) : ();
+
+    # what is used after it was freed is not what it was (glibc)
+    local $ENV{MALLOC_PERTURB_} = 165;
+
     my $pid = spawn("$name.log", @valgrind, program(),
                     $self->options($name), @more);
     my $times = ++$self->{connects}{$name};
