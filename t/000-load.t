@@ -1,4 +1,6 @@
 # The module is loaded: unused, and with the least that makes it work.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # What "nginx -t" refuses, and that it says why.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # tb_rpc_auth off: somebody else has authenticated, tb_rpc_identity says who.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

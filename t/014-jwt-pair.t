@@ -1,5 +1,7 @@
 # Tokens signed with key pairs that openssl makes: RS256 and ES256, what is
 # taken for a signature and what is not, and rotation.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # Bodies under lenient validation: the coercions of the original server.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

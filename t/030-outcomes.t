@@ -1,4 +1,6 @@
 # How calls end, openapi profile, v1 and v2: status, result, body, headers.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

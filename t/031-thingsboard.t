@@ -1,5 +1,7 @@
 # tb_rpc_profile thingsboard: what the original server answers where it
 # differs, and that nothing else does.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # Which paths and methods there are.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # Variables: in headers, in the log, before the ACCESS phase, after error_page.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -3,6 +3,8 @@
 # No request is refused here before its body was read: nginx then ends the
 # stream with NO_ERROR, whatever module refuses, and curl before 8 takes that
 # for a failure more often than not.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

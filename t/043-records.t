@@ -1,5 +1,7 @@
 # GET and DELETE of persistent records, and what a hostile record in Redis can
 # do to the JSON: nothing.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,5 +1,7 @@
 # Lists of persistent records: parameters, pages, order, filters, whose they
 # are, and that a large page streams.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

@@ -1,4 +1,6 @@
 # A caller that leaves takes its call along, wherever the call is just then.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # How many calls a worker holds, and how many a device may have.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # Several workers on one Redis: each gets the answers of its own callers.
+#
+# runs: alone
 
 use strict;
 use warnings;

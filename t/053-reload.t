@@ -1,4 +1,6 @@
 # Reload, quit and stop while calls are held.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # Redis that is not there, does not answer, or will not have us.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,5 +1,7 @@
 # Redis restarts, with its data and without, forgets its functions, becomes a
 # replica, is full.
+#
+# runs: side by side
 
 use strict;
 use warnings;

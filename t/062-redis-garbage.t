@@ -1,6 +1,8 @@
 # A Redis that speaks garbage, at every point where nginx listens to it: no
 # worker ever crashes, every caller gets a 503 or a 504 (or 500 for an error
 # nobody knows), and once the real Redis is there all is well.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # What nginx does not lose when a connection breaks at the worst moment.
+#
+# runs: side by side
 
 use strict;
 use warnings;

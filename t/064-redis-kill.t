@@ -1,6 +1,8 @@
 # Redis is killed again and again in the middle of a stream of persistent
 # calls: what was answered 200 is kept, once, and is delivered, once.  503
 # means that there is no such call, 504 UNKNOWN that nobody knows.
+#
+# runs: alone
 
 use strict;
 use warnings;

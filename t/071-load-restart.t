@@ -1,5 +1,7 @@
 # Load while Redis restarts: every caller gets an answer or is told clearly
 # that there is none; nothing crashes, nothing leaks.
+#
+# runs: alone
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # tb_rpc_device_api: what "nginx -t" refuses, and where it holds.
+#
+# runs: side by side
 
 use TB 'no_plan';
 

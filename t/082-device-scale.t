@@ -6,6 +6,8 @@
 # does and measures the same with another number of devices.  Where a process
 # may not open as many files (ulimit -Hn), TB_STREAMS=500 makes 500 of them
 # share a connection, over HTTP/2.
+#
+# runs: alone
 
 use strict;
 use warnings;

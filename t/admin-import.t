@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # tb-rpc-admin import, and the names that "device add" and "device del" keep.
+#
+# runs: side by side
 
 use strict;
 use warnings;

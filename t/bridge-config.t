@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # tb-rpc-mqtt-bridge: configuration file, PUBACK timeout, counters, metrics.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # Devices behind ThingsBoard gateways.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # tb-rpc-mqtt-bridge killed every second while persistent calls are under
 # way: none is lost, none is sent again once its answer was taken.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -4,6 +4,8 @@
 # three that share the name, of which one is killed.  A real mosquitto, with
 # a queue that is shorter than the list of devices, and a real redis-server;
 # all devices are behind one MQTT connection.  The figures are diagnostics.
+#
+# runs: alone
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # tb-rpc-mqtt-bridge when things go down in the middle of calls: the broker,
 # Redis, the connections of 1,000 devices; and when devices say nonsense.
+#
+# runs: alone
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # tb-rpc-mqtt-bridge with devices that know nothing of ThingsBoard: names in
 # topics, plain payloads, answers without a request id; and MQTT 5.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # tb-rpc-mqtt-bridge: TLS, certificates, user and password at the broker.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # tb-rpc-mqtt-bridge and tb-rpc-admin against a real mosquitto and a real
 # redis-server.  Calls are made and read with the functions nginx uses; the
 # devices are mosquitto_sub/mosquitto_pub and tb-rpc-demo-device.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -4,6 +4,8 @@
 # wants them to be.  The Python one needs redis-py (Debian: python3-redis), the
 # other one node and ioredis, found as usual, in $NODE_PATH or in
 # build/node_modules.
+#
+# runs: side by side
 
 use strict;
 use warnings;

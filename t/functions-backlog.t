@@ -6,6 +6,8 @@
 # The minute is one on the library's clock, which is moved (lib/TB/Clock.pm).
 #
 #   TB_LONG=1      another minute, on the real clock
+#
+# runs: alone
 
 use strict;
 use warnings;

@@ -1,3 +1,8 @@
+# The function library: creates, answers, ends and what refuses them, call by
+# call, without nginx and without a bridge.
+#
+# runs: side by side
+
 use strict;
 use warnings;
 

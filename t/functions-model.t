@@ -8,6 +8,8 @@
 #   TB_FIRST=100000                                    the first seed
 #
 # Time is moved, never waited for: see lib/TB/Clock.pm.
+#
+# runs: alone
 
 use strict;
 use warnings;

@@ -1,3 +1,8 @@
+# The function library: polls of devices that have no bridge (tb_rpc_poll,
+# _unpoll, _return).
+#
+# runs: side by side
+
 use strict;
 use warnings;
 
@@ -9,8 +14,6 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 use TB::Functions;
-
-# Polls of devices that have no bridge: tb_rpc_poll, _unpoll, _return.
 
 my $f = TB::Functions->new;
 

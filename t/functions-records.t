@@ -1,3 +1,8 @@
+# The function library: records of persistent calls, reading, listing and
+# deleting them, and for whom.
+#
+# runs: side by side
+
 use strict;
 use warnings;
 

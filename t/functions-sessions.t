@@ -1,3 +1,8 @@
+# The function library: devices that attach and detach, and what becomes of
+# their calls.
+#
+# runs: side by side
+
 use strict;
 use warnings;
 

@@ -1,3 +1,7 @@
+# The function library: tb_rpc_tick, which brings forward what time has ended.
+#
+# runs: side by side
+
 use strict;
 use warnings;
 
