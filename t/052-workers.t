@@ -1,6 +1,6 @@
 # Several workers on one Redis: each gets the answers of its own callers.
 #
-# runs: alone
+# runs: side by side
 
 use strict;
 use warnings;

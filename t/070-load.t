@@ -1,7 +1,7 @@
 # 10,000 two-way calls, 200 at a time, through one worker: every caller gets
 # the answer to its own call.
 #
-# runs: alone
+# runs: side by side
 
 use strict;
 use warnings;

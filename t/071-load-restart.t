@@ -1,7 +1,7 @@
 # Load while Redis restarts: every caller gets an answer or is told clearly
 # that there is none; nothing crashes, nothing leaks.
 #
-# runs: alone
+# runs: side by side
 
 use strict;
 use warnings;

@@ -7,7 +7,7 @@
 #
 #   TB_LONG=1      another minute, on the real clock
 #
-# runs: alone
+# runs: side by side
 
 use strict;
 use warnings;

@@ -9,7 +9,7 @@
 #
 # Time is moved, never waited for: see lib/TB/Clock.pm.
 #
-# runs: alone
+# runs: side by side
 
 use strict;
 use warnings;

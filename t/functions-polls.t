@@ -11,11 +11,10 @@ use lib "$FindBin::Bin/lib";
 
 use JSON::PP ();
 use Test::More;
-use Time::HiRes qw(sleep);
 
 use TB::Functions;
 
-my $f = TB::Functions->new;
+my $f = TB::Functions->new(clock => 1);
 
 $f->config(ack_timeout => 300);
 
@@ -224,7 +223,7 @@ for my $persistent (1, 0) {
 
     # claimed, and never confirmed
 
-    sleep 0.35;
+    $f->pass(350);
     is($f->create($d)->[0], 'offline', 'another');
     $f->ticks($d, 50);
     is(length_of($d), 2, 'back in pending');
@@ -279,7 +278,7 @@ for my $persistent (1, 0) {
     my $ear = listen_to($d);
 
     poll($d, ttl => 50);
-    sleep 0.06;
+    $f->pass(60);
     is($f->create($d)->[0], 'offline', 'lapsed');
     $f->ticks($d, 30);
     is(field($d, 'poll'), undef, 'cleared by tick');
@@ -334,7 +333,7 @@ for my $persistent (1, 0) {
     my $p = $f->create($d, timeout => 100);
     my $l = $f->create($d, timeout => 100, persistent => 0);
 
-    sleep 0.11;
+    $f->pass(110);
     is(poll($d)->[0], 'wait', 'what has expired is not handed out');
     $f->ticks($d, 50);
     is($f->status($d, $p->[1]), 'EXPIRED', 'EXPIRED');

@@ -10,11 +10,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use TB::Functions;
 
-my $f = TB::Functions->new;
+my $f = TB::Functions->new(clock => 1);
 my $T = $TB::Functions::TENANT;
 
 $f->config;
@@ -91,7 +90,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
 
     is($f->report('attach', $d, $b1, 's1', 1000), 0, 'attach');
     my $until = field($d, 'until');
-    sleep 0.005;
+    $f->pass(5);
     is($f->report('attach', $d, $b1, 's1', 1000), 0, 'heartbeat');
     cmp_ok(field($d, 'until'), '>', $until, 'prolongs');
 
@@ -193,7 +192,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     $f->report('attach', $d, $b1, 's1', 60);
     my @r = map { $f->create($d) } 1 .. 2;
     $f->report('sent', $d, $r[0][2], 1);
-    sleep 0.07;
+    $f->pass(70);
     is($f->create($d)->[0], 'offline', 'lapsed: offline before any tick');
     $f->ticks($d, 50);
     is(field($d, 'session'), undef, 'detached by tick');

@@ -9,11 +9,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 use TB::Functions;
 
-my $f = TB::Functions->new(appendonly => 1,
+my $f = TB::Functions->new(appendonly => 1, clock => 1,
                            config => { appendfsync => 'always' });
 my $T = $TB::Functions::TENANT;
 my $n = 0;
@@ -35,7 +35,7 @@ $f->config(ack_timeout => 100);
     my $r = $f->tick($d);
     is($r->[0], 0, 'nothing yet');
     ok($r->[1] > 400 && $r->[1] <= 500, 'the time to the next');
-    sleep 0.51;
+    $f->pass(510);
     $r = $f->tick($d);
     is($r->[0], 1, 'one');
     is($r->[1], 1000, 'the record is for later');
@@ -69,7 +69,7 @@ $f->config(ack_timeout => 100);
     cmp_ok(score($off, $off . '/' . $l->[2]), '==', $l->[4] + 3150,
            'lightweight: 3 s after its expiry');
 
-    sleep 0.16;
+    $f->pass(160);
     $f->ticks($_, 20) for $d, $off;
     is($f->status($d, $_->[1]), 'EXPIRED', 'expired') for @r;
     is($f->status($off, $w->[1]), 'EXPIRED', 'expired while offline');
@@ -77,7 +77,7 @@ $f->config(ack_timeout => 100);
     is($f->report('respond', $d, $r[2][2], '1'), 0, 'too late');
     is_deeply([$sub->message(0.05)], [], 'lightweight: its worker cancels');
 
-    sleep 3;
+    $f->pass(3000);
     $f->ticks($_, 20) for $d, $off;
 
     my %said = map { substr($_->[1], 0, 36) => substr $_->[1], 36 }
@@ -174,7 +174,7 @@ $f->config(ack_timeout => 100);
 
     # behind others, whose params try to look like the end of an envelope
 
-    my @r = map { my $c = $f->create($d, params => $hostile); sleep 0.003; $c }
+    my @r = map { my $c = $f->create($d, params => $hostile); $f->pass(3); $c }
         1 .. 3;
     $f->pop_one($d, $b);
     $f->ticks($d, 80);
@@ -217,7 +217,7 @@ $f->config(ack_timeout => 100);
 
     my $max = 0;
 
-    for (my $end = time + 1; time < $end; ) {
+    for (1 .. 50) {
         $f->tick($d, 64);
 
         my $len = $f->root->cmd('LLEN', $q);
@@ -228,7 +228,7 @@ $f->config(ack_timeout => 100);
         my $e = $f->pop_one($d, $b);
         $f->report('sent', $d, $e->{requestId}, $e->{attempt});
         $f->report('delivered', $d, $e->{requestId});
-        sleep 0.02;
+        $f->pass(20);
     }
 
     is($max, 1800, 'a backlog of 1800 stays one');
@@ -241,7 +241,7 @@ $f->config(ack_timeout => 100);
     my $d = $f->device;
 
     $f->create($d, timeout => 50) for 1 .. 30;
-    sleep 0.06;
+    $f->pass(60);
 
     my $r = $f->tick($d, 20);
     is_deeply($r, [20, 0], 'bounded, and there is more');
@@ -251,7 +251,7 @@ $f->config(ack_timeout => 100);
     is($f->root->cmd('HLEN', $f->key($d, 'inflight', $d)), 0, 'all expired');
 
     my $e = $f->create($d, timeout => 1);
-    sleep 0.02;
+    $f->pass(20);
     $f->root->cmd('SET', $f->key($d, 'ticklock'), 1, 'PX', 10000);
     is($f->tick($d)->[0], 0, 'somebody else ticks');
     $f->root->cmd('DEL', $f->key($d, 'ticklock'));
@@ -276,7 +276,7 @@ $f->config(ack_timeout => 100);
     is($f->status($d, $_->[1]), 'GONE', 'removed') for $r, $x;
     is($f->status($d, $open->[1]), 'QUEUED', 'an open one is not');
     $f->report('respond', $d, $open->[2], '1');
-    sleep 0.07;
+    $f->pass(70);
     $f->ticks($d, 20);
     is($f->root->cmd('ZCARD', $f->key($d, 'index', $d)), 0, 'all removed');
     $f->pop_all($d, "t$n");
@@ -306,11 +306,11 @@ $f->config(ack_timeout => 100);
 
     my $r = $f->create($d, timeout => 30);
 
-    sleep 0.04;
+    $f->pass(40);
     is(ref $f->tick($d), 'ARRAY', 'tick goes on');
     $f->ticks($d, 30);
     is($f->status($d, $r->[1]), 'EXPIRED', 'and does its work');
-    is($root->cmd('ZCOUNT', $due, '-inf', time * 1000), 0, 'garbage is gone');
+    is($root->cmd('ZCOUNT', $due, '-inf', $f->now), 0, 'garbage is gone');
     $root->cmd('ZREM', $due, 'plus');
 
     # open calls that make no sense
@@ -350,12 +350,12 @@ $f->config(ack_timeout => 100);
     $root->cmd('DEL', $f->key($d, 'rpc', $r[1][1]));
     $root->cmd('DEL', $f->key($d, 'rpc', $r[2][1]));
     $root->cmd('SET', $f->key($d, 'rpc', $r[2][1]), 'x');
-    sleep 0.11;
+    $f->pass(110);
     is(ref $f->tick($d), 'ARRAY', 'broken records: tick goes on')
         for 1 .. 3;
     $f->ticks($d, 20);
     is($f->status($d, $r[3][1]), 'EXPIRED', 'and does its work');
-    is($root->cmd('ZCOUNT', $due, '-inf', time * 1000), 0,
+    is($root->cmd('ZCOUNT', $due, '-inf', $f->now), 0,
        'they are dropped, or put off');
     is($root->cmd('HEXISTS', $in, $r[0][2]), 0, 'half a record: closed');
     is($f->report('respond', $d, $r[1][2], '1'), 0, 'no record, no answer');
@@ -372,9 +372,9 @@ $f->config(ack_timeout => 100);
     $r = $f->create($d, timeout => 30);
     $root->cmd('DEL', $f->key($d, 'queue', $b));
     $root->cmd('SET', $f->key($d, 'queue', $b), 'x');
-    sleep 0.04;
+    $f->pass(40);
     is(ref $f->tick($d), 'ARRAY', 'a queue of another type');
-    is($root->cmd('ZCOUNT', $due, '-inf', time * 1000), 0, 'put off');
+    is($root->cmd('ZCOUNT', $due, '-inf', $f->now), 0, 'put off');
     $root->cmd('DEL', $f->key($d, 'queue', $b));
     cmp_ok($f->stats($d, 'broken'), '>', 0, 'counted');
 

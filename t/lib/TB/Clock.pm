@@ -3,12 +3,12 @@ package TB::Clock;
 # A Redis whose function library takes the time from a key, so that a test
 # moves it without sleeping.  All else of the library is as it is.
 #
+# For its shard s0 alone; TB::Functions->new(clock => 1) has all shards.
+#
 #   my $r = TB::Clock->start;        a server, with the library
 #   $r->{now}                        ms; set by $r->at($ms), $r->pass($ms)
 #   $r->{redis}                      its TB::Redis
 #   $r->fcall($function, $key, @arguments)
-#
-# One shard, s0.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ use TB::Server qw(start_redis);
 
 our $PREFIX = 'tb:{s0}:';
 
-my $KEY = "${PREFIX}clock-test";
+our $KEY = "${PREFIX}clock-test";
 
 
 # TIME is called in one place, the function clock(), and nowhere else

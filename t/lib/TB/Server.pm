@@ -12,22 +12,15 @@ package TB::Server;
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
 use Exporter qw(import);
-use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
-use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+use TB::Env qw(free_port root scratch);
 use TB::Redis;
 
-our @EXPORT_OK = qw(start_redis free_port root library documented_acl);
-
-
-sub root {
-    return abs_path(dirname(__FILE__) . '/../../..');
-}
+our @EXPORT_OK = qw(start_redis library documented_acl);
 
 
 sub slurp {
@@ -42,15 +35,6 @@ sub slurp {
 
 sub library {
     return slurp($ENV{TB_RPC_LUA} || root() . '/src/tb_rpc.lua');
-}
-
-
-sub free_port {
-    my $sock = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1',
-                                     LocalPort => 0)
-        or die "no free port: $!\n";
-
-    return $sock->sockport;
 }
 
 
@@ -101,7 +85,7 @@ sub binary {
 sub start_redis {
     my (%opt) = @_;
 
-    my $dir = tempdir('tb-redis-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+    my $dir = tempdir('tb-redis-XXXXXX', DIR => scratch(), CLEANUP => 1);
 
     my $self = bless {
         dir => $dir, opt => \%opt, owner => $$,
@@ -200,8 +184,9 @@ sub client {
 sub load_library {
     my ($self, %opt) = @_;
 
+    my $text = delete $opt{library} // library();
     my $reply = $self->client(%opt)->cmd('FUNCTION', 'LOAD', 'REPLACE',
-                                         library());
+                                         $text);
 
     die "FUNCTION LOAD: $reply\n" if ref $reply;
 }
