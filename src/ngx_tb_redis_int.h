@@ -274,6 +274,11 @@ void ngx_tb_redis_conn_fail_reply(ngx_tb_redis_conn_t *conn,
     const char *what, redisReply *reply);
 
 
+/* handshake.c */
+
+void ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn);
+
+
 /* io.c */
 
 void ngx_tb_redis_read_handler(ngx_event_t *rev);

@@ -1,0 +1,144 @@
+
+/*
+ * What is said first on each connection, whatever its role.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_tb_redis_int.h"
+
+
+static void ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
+static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
+    redisReply *reply);
+
+
+/*
+ * All in one write; PING comes last since a Redis that loads its data or
+ * lost its master accepts the others.
+ */
+
+void
+ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
+{
+    u_char                  db[NGX_INT_T_LEN];
+    ngx_str_t               argv[3];
+    ngx_uint_t              n;
+    ngx_tb_redis_conf_t    *conf;
+    ngx_tb_redis_client_t  *client;
+
+    client = conn->state->client;
+    conf = client->conf;
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_HANDSHAKE,
+                             ngx_max(conf->connect_timeout,
+                                     conf->command_timeout));
+
+    if (conf->username.len || conf->password.len) {
+        ngx_str_set(&argv[0], "AUTH");
+        n = 1;
+
+        if (conf->username.len) {
+            argv[n++] = conf->username;
+        }
+
+        argv[n++] = conf->password;
+
+        ngx_tb_redis_handshake_send(conn, argv, n,
+                                    ngx_tb_redis_handshake_reply);
+    }
+
+    if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
+        ngx_str_set(&argv[0], "SELECT");
+        argv[1].data = db;
+        argv[1].len = ngx_sprintf(db, "%ui", conf->database) - db;
+
+        ngx_tb_redis_handshake_send(conn, argv, 2,
+                                    ngx_tb_redis_handshake_reply);
+    }
+
+    if (client->name.len) {
+        ngx_str_set(&argv[0], "CLIENT");
+        ngx_str_set(&argv[1], "SETNAME");
+        argv[2] = client->name;
+
+        ngx_tb_redis_handshake_send(conn, argv, 3,
+                                    ngx_tb_redis_handshake_lenient);
+    }
+
+    ngx_str_set(&argv[0], "PING");
+    ngx_tb_redis_handshake_send(conn, argv, 1, ngx_tb_redis_handshake_last);
+}
+
+
+static void
+ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ngx_tb_redis_encode(conn->state, argv, argc);
+
+    if (cmd == NULL) {
+        /* the timer of the handshake ends what is now incomplete */
+        return;
+    }
+
+    cmd->internal = 1;
+    cmd->secret = 1;
+    cmd->handler = handler;
+    cmd->data = conn;
+
+    ngx_tb_redis_conn_send(conn, cmd);
+}
+
+
+static void
+ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status, redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_conn_fail_reply(data, "refused", reply);
+    }
+}
+
+
+/* an ACL or a proxy may not allow this command, we do without it */
+
+static void
+ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    if (ngx_tb_redis_reply_is_error(reply, "NOPERM")
+        || ngx_tb_redis_reply_is_error(reply, "ERR unknown"))
+    {
+        return;
+    }
+
+    ngx_tb_redis_handshake_reply(data, status, reply);
+}
+
+
+static void
+ngx_tb_redis_handshake_last(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t  *conn = data;
+
+    ngx_tb_redis_handshake_lenient(conn, status, reply);
+
+    if (conn->connection == NULL) {
+        return;
+    }
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
+                             10 * conn->state->client->conf->command_timeout);
+
+    conn->role->established(conn);
+}
