@@ -11,7 +11,7 @@
 #include "ngx_tb_redis_int.h"
 
 
-static void ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
+static ngx_int_t ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
 static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -52,8 +52,12 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
 
         argv[n++] = conf->password;
 
-        ngx_tb_redis_handshake_send(conn, argv, n,
-                                    ngx_tb_redis_handshake_reply);
+        if (ngx_tb_redis_handshake_send(conn, argv, n,
+                                        ngx_tb_redis_handshake_reply)
+            != NGX_OK)
+        {
+            return;
+        }
     }
 
     if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
@@ -61,8 +65,12 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
         argv[1].data = db;
         argv[1].len = ngx_sprintf(db, "%ui", conf->database) - db;
 
-        ngx_tb_redis_handshake_send(conn, argv, 2,
-                                    ngx_tb_redis_handshake_reply);
+        if (ngx_tb_redis_handshake_send(conn, argv, 2,
+                                        ngx_tb_redis_handshake_reply)
+            != NGX_OK)
+        {
+            return;
+        }
     }
 
     if (client->name.len) {
@@ -70,16 +78,22 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
         ngx_str_set(&argv[1], "SETNAME");
         argv[2] = client->name;
 
-        ngx_tb_redis_handshake_send(conn, argv, 3,
-                                    ngx_tb_redis_handshake_lenient);
+        if (ngx_tb_redis_handshake_send(conn, argv, 3,
+                                        ngx_tb_redis_handshake_lenient)
+            != NGX_OK)
+        {
+            return;
+        }
     }
 
     ngx_str_set(&argv[0], "PING");
-    ngx_tb_redis_handshake_send(conn, argv, 1, ngx_tb_redis_handshake_last);
+
+    (void) ngx_tb_redis_handshake_send(conn, argv, 1,
+                                       ngx_tb_redis_handshake_last);
 }
 
 
-static void
+static ngx_int_t
 ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
     ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
 {
@@ -88,8 +102,10 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
     cmd = ngx_tb_redis_encode(conn->state, argv, argc);
 
     if (cmd == NULL) {
-        /* the timer of the handshake ends what is now incomplete */
-        return;
+        /* without AUTH or SELECT the rest would go elsewhere */
+
+        ngx_tb_redis_conn_fail(conn, 0, "no memory");
+        return NGX_ERROR;
     }
 
     cmd->internal = 1;
@@ -98,6 +114,8 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
     cmd->data = conn;
 
     ngx_tb_redis_conn_send(conn, cmd);
+
+    return NGX_OK;
 }
 
 
