@@ -142,6 +142,10 @@ ngx_http_tb_rpc_prepare(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_clear_accept_ranges(r);
     ngx_http_clear_etag(r);
 
+    /* what was done is not to be told as "not modified" or "failed" */
+
+    r->disable_not_modified = 1;
+
     r->headers_out.status = status;
     ngx_str_null(&r->headers_out.status_line);
 
@@ -245,6 +249,10 @@ ngx_http_tb_rpc_special(ngx_http_request_t *r, ngx_uint_t status)
     if (ngx_http_tb_rpc_add_header(r, "Cache-Control", &no_store) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    /* nor is a page that stands for our answer */
+
+    r->disable_not_modified = 1;
 
     if (status != NGX_HTTP_REQUEST_TIME_OUT) {
         return status;

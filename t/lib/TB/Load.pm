@@ -126,6 +126,9 @@ sub shut {
 sub parse {
     my ($in, $eof) = @_;
 
+    # 100 Continue comes before it
+    $in =~ s{^HTTP/1\.\d 1\d\d .*?\r\n\r\n}{}s;
+
     my $head = index $in, "\r\n\r\n";
 
     return undef if $head < 0;
