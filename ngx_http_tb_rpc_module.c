@@ -386,6 +386,30 @@ ngx_http_tb_rpc_postconfiguration(ngx_conf_t *cf)
 
     h[0] = ngx_http_tb_rpc_access_handler;
 
+    /* this one is to run first, before limit_req */
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_tb_rpc_device_preaccess_handler;
+
+    /* these run from the first to the last */
+
+    handlers = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
+
+    if (ngx_array_push(handlers) == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = handlers->elts;
+
+    ngx_memmove(&h[1], &h[0],
+                (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+
+    h[0] = ngx_http_tb_rpc_device_log_handler;
+
     return NGX_OK;
 }
 

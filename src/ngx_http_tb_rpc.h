@@ -202,6 +202,7 @@ typedef struct {
 
 
 typedef struct ngx_http_tb_rpc_held_s  ngx_http_tb_rpc_held_t;
+typedef struct ngx_http_tb_rpc_device_s  ngx_http_tb_rpc_device_t;
 
 
 /*
@@ -230,6 +231,7 @@ typedef struct {
 
     ngx_http_tb_rpc_call_t       *call;
     ngx_http_tb_rpc_held_t       *held;
+    ngx_http_tb_rpc_device_t     *device;       /* what its path says */
     void                         *query;        /* list: a page under way */
 
     ngx_http_tb_rpc_result_e      result;
@@ -517,6 +519,11 @@ ngx_int_t ngx_http_tb_rpc_device_handler(ngx_http_request_t *r);
 
 /* ngx_http_tb_rpc_device_token.c: the worker's cache; NULL without memory */
 ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
+
+/* ngx_http_tb_rpc_device_path.c: these see to it that no token is logged */
+
+ngx_int_t ngx_http_tb_rpc_device_preaccess_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_tb_rpc_device_log_handler(ngx_http_request_t *r);
 
 /* 16 hex digits of the SHA-256 of the token; NGX_DECLINED: there is none */
 ngx_int_t ngx_http_tb_rpc_device_key_id(ngx_http_request_t *r,

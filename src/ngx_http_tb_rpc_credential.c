@@ -149,6 +149,7 @@ ngx_int_t
 ngx_http_tb_rpc_key_id(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char                         digest[EVP_MAX_MD_SIZE];
+    ngx_http_tb_rpc_ctx_t         *ctx;
     ngx_http_tb_rpc_loc_conf_t    *lcf;
     ngx_http_tb_rpc_credential_t   credential;
 
@@ -156,6 +157,15 @@ ngx_http_tb_rpc_key_id(ngx_http_request_t *r, ngx_str_t *value)
 
     if (lcf->device_api) {
         return ngx_http_tb_rpc_device_key_id(r, value);
+    }
+
+    /* error_page may have led out of a device's location */
+
+    ctx = ngx_http_tb_rpc_find_ctx(r);
+
+    if (ctx && ctx->key_id.len) {
+        *value = ctx->key_id;
+        return NGX_OK;
     }
 
     if (ngx_http_tb_rpc_get_credential(r, &credential) != NGX_OK

@@ -1,7 +1,7 @@
 
 /*
- * tb_rpc_device_api: device.c finds out what is asked for, token.c by which
- * device, poll.c has the life of a poll, polls.c all of a worker, send.c
+ * tb_rpc_device_api: path.c finds out what is asked for and hides the token,
+ * device.c answers, or token.c finds out by which device, poll.c has the life of a poll, polls.c all of a worker, send.c
  * brings a call to the device and reports about it, answer.c takes the
  * device's answer.
  */
@@ -16,19 +16,21 @@
 #include "ngx_http_tb_rpc.h"
 
 
-#define NGX_HTTP_TB_RPC_DO_POLL    1
-#define NGX_HTTP_TB_RPC_DO_ANSWER  2
+#define NGX_HTTP_TB_RPC_DO_NOTHING  0
+#define NGX_HTTP_TB_RPC_DO_POLL     1
+#define NGX_HTTP_TB_RPC_DO_ANSWER   2
 
 
 /* a request of a device, until it is known whose it is */
 
-typedef struct {
+struct ngx_http_tb_rpc_device_s {
     ngx_http_request_t           *request;
     ngx_http_tb_rpc_ctx_t        *ctx;
     ngx_http_tb_rpc_worker_t     *worker;
 
     ngx_msec_t                    start;
     ngx_uint_t                    op;
+    ngx_str_t                     id;           /* as it stands in the path */
     int64_t                       value;        /* ms, or a requestId */
     u_char                        digest[EVP_MAX_MD_SIZE];
 
@@ -37,7 +39,7 @@ typedef struct {
     ngx_http_cleanup_pt          *cleanup;
     unsigned                      queued:1;
     unsigned                      counted:1;    /* in polls->looking */
-} ngx_http_tb_rpc_device_t;
+};
 
 
 /* bytes enough for a device's key */
@@ -105,6 +107,12 @@ typedef struct {
     unsigned                      served:1;
 } ngx_http_tb_rpc_poll_t;
 
+
+/*
+ * ngx_http_tb_rpc_device_path.c: what the path says, found out once and the
+ * token hidden; NULL without memory
+ */
+ngx_http_tb_rpc_device_t *ngx_http_tb_rpc_device_path(ngx_http_request_t *r);
 
 /* ngx_http_tb_rpc_device.c: ctx->device_id is set, or empty: nobody's token */
 ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device);
