@@ -276,7 +276,8 @@ struct tb_call_s {
     char                *method_name;      /* decoded */
     char                *name;             /* of the device, when needed */
     int                  oneway;
-    int64_t              lifetime;         /* ms */
+    int64_t              created_time;     /* ms, 0 when unknown */
+    int64_t              expiration_time;
     uint32_t             request_id;
     uint32_t             attempt;
     char                 device_id[TB_UUID_LEN + 1];

@@ -79,12 +79,12 @@ tb_member(void *data, const char *key, json_t *json, tb_str_t *raw)
     }
 
     if (strcmp(key, "createdTime") == 0) {
-        call->lifetime -= tb_member_time(json);
+        call->created_time = tb_member_time(json);
         return 0;
     }
 
     if (strcmp(key, "expirationTime") == 0) {
-        call->lifetime += tb_member_time(json);
+        call->expiration_time = tb_member_time(json);
         return 0;
     }
 
