@@ -46,7 +46,10 @@
 #include <hiredis/hiredis.h>
 #include <jansson.h>
 #include <mosquitto.h>
-#include <mqtt_protocol.h>
+
+#if (LIBMOSQUITTO_VERSION_NUMBER < 2001000)
+#include <mqtt_protocol.h>             /* later it is in mosquitto.h */
+#endif
 
 
 #define TB_OK                0

@@ -237,6 +237,7 @@ tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values)
     size_t       len;
     unsigned     i;
     tb_piece_t  *piece;
+    const char  *end;
 
     memset(values, 0, sizeof(tb_str_t) * TB_VAR_MAX);
 
@@ -263,9 +264,8 @@ tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values)
             len = strspn(topic, "0123456789");
 
         } else if (i + 1 < t->npieces && piece[1].text.data[0] != '/') {
-            char  *at = memchr(topic, piece[1].text.data[0], len);
-
-            len = at ? (size_t) (at - topic) : len;
+            end = memchr(topic, piece[1].text.data[0], len);
+            len = end ? (size_t) (end - topic) : len;
         }
 
         if (len == 0) {
