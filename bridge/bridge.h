@@ -161,6 +161,7 @@ typedef struct {
 
     char                *redis_host;       /* NULL when a unix socket */
     char                *redis_unix;
+    char                *redis_address;    /* for the log */
     int                  redis_port;
     int                  redis_db;
     char                *redis_user;
@@ -225,6 +226,7 @@ typedef enum {
 
 typedef struct {
     const char          *label;
+    const char          *address;
     redisContext        *ctx;
     tb_redis_state_e     state;
     int                  steps[5];         /* handshake replies to come */
@@ -460,6 +462,8 @@ redisReply *tb_redis_reply(tb_redis_t *r);
 void tb_redis_good(tb_redis_t *r);
 void tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* what is to be done about an error, to be put before it; "" if unknown */
+const char *tb_redis_hint(redisReply *reply);
 void tb_redis_close(tb_redis_t *r);
 int64_t tb_redis_timer(tb_redis_t *r);
 

@@ -92,7 +92,9 @@ tb_command_transient(redisReply *reply, int patient)
         "CLUSTERDOWN", "TRYAGAIN", "NOAUTH", "UNKILLABLE"
     };
 
-    if (strcasestr(reply->str, "function not found") != NULL) {
+    if (strcasestr(reply->str, "function not found") != NULL
+        || strncmp(reply->str, "ERR unknown command", 19) == 0)
+    {
         return 1;
     }
 
@@ -138,7 +140,7 @@ tb_command_replies(tb_bridge_t *b)
             b->count.redis_errors++;
 
             if (tb_command_transient(reply, cmd->patient)) {
-                tb_redis_fail(&b->cmd, "%s",
+                tb_redis_fail(&b->cmd, "%s%s", tb_redis_hint(reply),
                               tb_safe(reply->str, reply->len));
                 freeReplyObject(reply);
                 return;

@@ -85,9 +85,11 @@ tb_start(tb_bridge_t *b)
 
     b->shards = b->opt.shards;
     b->cmd.label = "commands";
+    b->cmd.address = b->opt.redis_address;
     b->cmd.with_meta = 1;
     b->cmd_tail = &b->cmd_head;
     b->pop.label = "queues";
+    b->pop.address = b->opt.redis_address;
     b->by_mid = tb_alloc(65536 * sizeof(tb_call_t *));
     b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
 

@@ -600,7 +600,7 @@ tb_mqtt_timer(tb_bridge_t *b)
     int64_t  held;
 
     if (b->mosq == NULL) {
-        return b->mqtt_retry_at;
+        return b->shards ? b->mqtt_retry_at : INT64_MAX;
     }
 
     held = b->mqtt_held_at ? b->mqtt_held_at + tb_mqtt_hold(b) : INT64_MAX;

@@ -493,7 +493,8 @@ tb_options_free(tb_options_t *opt)
 
     char          **texts[] = {
         &opt->name, &opt->prefix, &opt->config, &opt->redis_host,
-        &opt->redis_unix, &opt->redis_user, &opt->redis_password,
+        &opt->redis_unix, &opt->redis_address, &opt->redis_user,
+        &opt->redis_password,
         &opt->broker_host, &opt->cafile, &opt->capath, &opt->cert,
         &opt->key, &opt->client_id, &opt->mqtt_user, &opt->mqtt_password,
         &opt->online, &opt->offline, &opt->gateway_topic, &opt->devices,

@@ -229,11 +229,13 @@ const char *
 tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
 {
     int          port;
+    char         address[512];
     uint32_t     db;
     const char  *rest, *error;
 
     if (strncmp(value, "unix:", 5) == 0 && value[5] != '\0') {
         tb_replace(&opt->redis_unix, value + 5, strlen(value + 5));
+        tb_replace(&opt->redis_address, value + 5, strlen(value + 5));
         return NULL;
     }
 
@@ -257,6 +259,11 @@ tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
     {
         return "must be redis://host[:port][/db] or unix:/path";
     }
+
+    snprintf(address, sizeof(address),
+             strchr(opt->redis_host, ':') ? "[%s]:%d" : "%s:%d",
+             opt->redis_host, port);
+    tb_replace(&opt->redis_address, address, strlen(address));
 
     opt->redis_port = port;
     opt->redis_db = (int) db;

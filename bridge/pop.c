@@ -91,7 +91,7 @@ tb_pop_reply(tb_bridge_t *b, redisReply *reply)
     }
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        tb_redis_fail(&b->pop, "BLMPOP: %s",
+        tb_redis_fail(&b->pop, "%sBLMPOP: %s", tb_redis_hint(reply),
                       tb_safe(reply->str, reply->len));
         return;
     }

@@ -15,11 +15,46 @@
 
 
 #define TB_STEP_AUTH     0
-#define TB_STEP_SELECT   1
-#define TB_STEP_SETNAME  2
-#define TB_STEP_META     3
+#define TB_STEP_HELLO    1
+#define TB_STEP_SELECT   2
+#define TB_STEP_SETNAME  3
+#define TB_STEP_META     4
 
 #define TB_REDIS_MAX_BACKOFF  2000
+/* has functions and BLMPOP */
+#define TB_REDIS_VERSION      7
+
+#define TB_TOO_OLD  "Redis 7.0 or newer is needed"
+
+
+static const struct {
+    const char  *error;
+    const char  *hint;
+} tb_redis_hints[] = {
+    { "ERR unknown command", TB_TOO_OLD ": " },
+    { "NOAUTH", "it wants a password, see --redis-password-file and"
+                " --redis-user: " },
+    { "WRONGPASS", "--redis-user, or the password of"
+                   " --redis-password-file, is wrong: " }
+};
+
+
+const char *
+tb_redis_hint(redisReply *reply)
+{
+    size_t  i;
+
+    for (i = 0; i < sizeof(tb_redis_hints) / sizeof(tb_redis_hints[0]); i++) {
+        if (strncmp(reply->str, tb_redis_hints[i].error,
+                    strlen(tb_redis_hints[i].error))
+            == 0)
+        {
+            return tb_redis_hints[i].hint;
+        }
+    }
+
+    return "";
+}
 
 
 void
@@ -47,7 +82,7 @@ tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     va_end(args);
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
-           "redis (%s): %s; trying again", r->label, buf);
+           "redis %s (%s): %s; trying again", r->address, r->label, buf);
 
     r->complained = 1;
     tb_redis_close(r);
@@ -62,7 +97,8 @@ tb_redis_good(tb_redis_t *r)
 
     if (r->complained) {
         r->complained = 0;
-        tb_log(TB_LOG_INFO, "redis (%s): works again", r->label);
+        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->address,
+               r->label);
     }
 }
 
@@ -79,8 +115,7 @@ tb_redis_connect(tb_bridge_t *b, tb_redis_t *r)
              : redisConnectNonBlock(opt->redis_host, opt->redis_port);
 
     if (r->ctx == NULL || r->ctx->err) {
-        tb_redis_fail(r, "cannot connect to %s: %s",
-                      opt->redis_unix ? opt->redis_unix : opt->redis_host,
+        tb_redis_fail(r, "cannot connect: %s",
                       r->ctx ? r->ctx->errstr : "no memory");
         return;
     }
@@ -94,7 +129,8 @@ static void
 tb_redis_step(tb_redis_t *r, int step, int argc, const char **argv)
 {
     if (redisAppendCommandArgv(r->ctx, argc, argv, NULL) != REDIS_OK) {
-        tb_log(TB_LOG_ERROR, "redis (%s): no memory", r->label);
+        tb_log(TB_LOG_ERROR, "redis %s (%s): no memory", r->address,
+               r->label);
         exit(1);
     }
 
@@ -119,9 +155,7 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
     }
 
     if (err) {
-        tb_redis_fail(r, "cannot connect to %s: %s",
-                      opt->redis_unix ? opt->redis_unix : opt->redis_host,
-                      strerror(err));
+        tb_redis_fail(r, "cannot connect: %s", strerror(err));
         return;
     }
 
@@ -138,6 +172,12 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
         auth[2] = opt->redis_password;
         tb_redis_step(r, TB_STEP_AUTH, opt->redis_user ? 3 : 2, auth);
     }
+
+    /* it needs no right, but to be authenticated */
+
+    args[0] = "HELLO";
+    args[1] = "2";
+    tb_redis_step(r, TB_STEP_HELLO, 2, args);
 
     if (opt->redis_db) {
         snprintf(db, sizeof(db), "%d", opt->redis_db);
@@ -162,6 +202,73 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
 
     r->state = TB_REDIS_HANDSHAKE;
     r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+}
+
+
+/* an error of the handshake */
+
+static int
+tb_redis_refused(tb_redis_t *r, int step, redisReply *reply)
+{
+    static const char  *names[] = { "AUTH", "HELLO", "SELECT",
+                                    "CLIENT SETNAME", "HGET" };
+
+    if (step == TB_STEP_SETNAME) {
+        return TB_OK;
+    }
+
+    /* a proxy perhaps, or too old: what is needed will be asked for */
+
+    if (step == TB_STEP_HELLO && strstr(reply->str, "unknown command")) {
+        return TB_OK;
+    }
+
+    tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(reply), names[step],
+                  tb_safe(reply->str, reply->len));
+
+    return TB_ERROR;
+}
+
+
+/* name, value, name, value */
+
+static int
+tb_redis_hello(tb_redis_t *r, redisReply *reply)
+{
+    size_t       i;
+    redisReply  *name, *value;
+    const char  *server, *version;
+
+    server = "Redis";
+    version = "";
+
+    for (i = 0; i + 1 < reply->elements; i += 2) {
+        name = reply->element[i];
+        value = reply->element[i + 1];
+
+        if (name->type != REDIS_REPLY_STRING
+            || value->type != REDIS_REPLY_STRING)
+        {
+            continue;
+        }
+
+        if (strcmp(name->str, "server") == 0) {
+            server = value->str;
+
+        } else if (strcmp(name->str, "version") == 0) {
+            version = value->str;
+        }
+    }
+
+    if (*version == '\0' || atoi(version) >= TB_REDIS_VERSION) {
+        return TB_OK;
+    }
+
+    tb_redis_fail(r, TB_TOO_OLD ", this is %s %s",
+                  tb_safe(server, strlen(server)),
+                  tb_safe(version, strlen(version)));
+
+    return TB_ERROR;
 }
 
 
@@ -208,9 +315,6 @@ tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
     int          rc, step;
     redisReply  *reply;
 
-    static const char  *names[] = { "AUTH", "SELECT", "CLIENT SETNAME",
-                                    "HGET" };
-
     while (r->step < r->nsteps) {
         reply = tb_redis_reply(r);
         if (reply == NULL) {
@@ -221,11 +325,10 @@ tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
         rc = TB_OK;
 
         if (reply->type == REDIS_REPLY_ERROR) {
-            if (step != TB_STEP_SETNAME) {
-                tb_redis_fail(r, "%s refused: %s", names[step],
-                              tb_safe(reply->str, reply->len));
-                rc = TB_ERROR;
-            }
+            rc = tb_redis_refused(r, step, reply);
+
+        } else if (step == TB_STEP_HELLO && r->with_meta) {
+            rc = tb_redis_hello(r, reply);
 
         } else if (step == TB_STEP_META) {
             rc = tb_redis_meta(b, r, reply);
@@ -243,7 +346,7 @@ tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
     r->fresh = 1;
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_INFO,
-           "redis (%s): connected", r->label);
+           "redis %s (%s): connected", r->address, r->label);
 }
 
 

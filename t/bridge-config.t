@@ -15,6 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use TB::Env qw(root scratch file_in free_port wait_for);
+use TB::FakeRedis;
 use TB::Mqtt qw(spawn reap child output text_of counter);
 
 my $mqtt = TB::Mqtt->new();
@@ -188,6 +189,116 @@ ok($seen, 'QoS 0: what cannot be written in time is a timeout');
 cmp_ok(counter('c2', $pid, 'delivered'), '>', 0,
        'what was written is delivered');
 is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- a Redis that cannot be used ----------------------------------------------
+
+sub errors {
+    return grep { /\[error\]/ } split /\n/, text_of($_[0]);
+}
+
+# seconds of CPU
+
+sub busy {
+    my ($pid) = @_;
+
+    open my $fh, '<', "/proc/$pid/stat" or return 0;
+    my @stat = split ' ', (split /\) /, <$fh>)[-1];
+
+    return ($stat[11] + $stat[12]) / 100;
+}
+
+my $envelope = '{"requestId":5,"deviceId":"' . $d1 . '","method":"m",'
+               . '"params":1,"attempt":1,"oneway":true}';
+my $popped;
+my $old = TB::FakeRedis->start(mode => '6', on => sub {
+    my ($mode, $conn, $command, @argv) = @_;
+
+    return undef if !defined $command;
+    return TB::FakeRedis::bulk('16') if $command eq 'HGET';
+
+    if ($mode eq '6' && $command eq 'HELLO') {
+        return join '', "*6\r\n", map { TB::FakeRedis::bulk($_) }
+                        qw(server redis version 6.0.16 mode standalone);
+    }
+
+    if ($mode eq '5' && $command =~ /^(?:HELLO|FCALL|BLMPOP)$/) {
+        return "-ERR unknown command `$command`, with args beginning with:"
+               . "\r\n" if $command ne 'BLMPOP' || $popped++;
+    }
+
+    if ($command eq 'BLMPOP') {
+        return '' if $mode eq '7';
+        return "*2\r\n" . TB::FakeRedis::bulk($argv[2]) . "*1\r\n"
+               . TB::FakeRedis::bulk($envelope);
+    }
+
+    return ":1\r\n" if $command eq 'FCALL';
+
+    return "+OK\r\n";
+});
+
+my @fake = ('--name', 'c3', '--redis', "redis://127.0.0.1:$old->{port}",
+            '--broker', "mqtt://127.0.0.1:$mute_port", '--static',
+            '--ack-timeout', 300, '--drain', 0);
+
+$pid = spawn('c3.log', $bin, @fake);
+$seen = wait_for { $old->tell('seen', 'HELLO') >= 6 };
+ok($seen, 'Redis 6: tried again');
+is_deeply([ map { s/^\S+ //r } errors('c3.log') ],
+          ["[error] redis 127.0.0.1:$old->{port} (commands): Redis 7.0 or"
+           . ' newer is needed, this is redis 6.0.16; trying again'],
+          'but said once, and where');
+unlike(text_of('c3.log'), qr/commands\): connected|mqtt: connected/,
+       'and nothing more is done');
+cmp_ok(busy($pid), '<', 0.5, 'nor is it waited for by looking again and again');
+$old->tell('mode', '7');
+$seen = wait_for { text_of('c3.log') =~ /mqtt: connected/ };
+ok($seen, 'a newer one has come');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+# older than HELLO: functions and BLMPOP are missing when they are needed
+
+$old->tell('mode', '5');
+$pid = spawn('c4.log', $bin, @fake, '--name', 'c4');
+$seen = wait_for {
+    2 <= grep { /Redis 7\.0 or newer is needed: .*unknown command/ }
+         errors('c4.log');
+};
+ok($seen, 'Redis 5: said by what it lacks');
+$old->tell('seen', 'FCALL');
+wait_for { $old->tell('seen', 'FCALL') >= 3 };
+is(scalar errors('c4.log'), 2, 'once for each connection');
+$old->tell('mode', '7');
+$seen = wait_for { counter('c4', $pid, 'published') >= 1 };
+ok($seen, 'what was popped goes on when a newer one has come');
+is(counter('c4', $pid, 'dropped'), 0, 'nothing was dropped');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$old->stop();
+
+my @real = ('--name', 'c5', '--redis', "redis://127.0.0.1:$redis->{port}",
+            '--broker', "mqtt://127.0.0.1:$mute_port", '--drain', 0);
+my $wrong = file_in('wrong.password', "wrong\n");
+
+for (['no password', 'it wants a password, see --redis-password-file and'
+                      . ' --redis-user: HELLO refused: NOAUTH'],
+     ['a wrong password', '--redis-user, or the password of'
+                          . ' --redis-password-file, is wrong: AUTH refused',
+      '--redis-user', 'bridge', '--redis-password-file', $wrong],
+     ['a wrong port', 'redis 127.0.0.1:1 (commands): cannot connect:'
+                      . ' Connection refused',
+      '--redis', 'redis://127.0.0.1:1'])
+{
+    my ($what, $why, @more) = @$_;
+
+    $pid = spawn("$what.log", $bin, @real, @more);
+    $seen = wait_for { text_of("$what.log") =~ /trying again.*\n.*again/ };
+    like((errors("$what.log"))[0], qr/\Q$why/, "$what: the reason, and what to do");
+    sleep(0.5);
+    is(scalar errors("$what.log"), 2, 'once for each connection');
+    unlike(text_of("$what.log"), qr/: connected/, 'it is not connected');
+    is(reap($pid, 'TERM'), 0, 'exit 0');
+}
 
 
 # --- systemd ----------------------------------------------------------------
