@@ -431,6 +431,10 @@ is(field(id(80), 'tenantId'), $TENANT, 'does not end it');
 ($status, $text) = output('bash', '-c', '"$@" | true; echo ${PIPESTATUS[0]}',
                           'bash', @admin, 'import', file_in('devices', ''));
 is($text, "0\n", 'nor does a summary that nobody reads');
+($status, $text) = output('bash', '-c', '"$@" 2>&-; echo $?',
+                          'bash', @admin, 'import', $bad);
+like($text, qr/\A20001 rows in [^\n]*\n1\n\z/,
+     'what is said goes nowhere when there is no standard error');
 
 
 # --- ended in the middle ----------------------------------------------------
