@@ -439,6 +439,15 @@ like($text, qr/\A20001 rows in [^\n]*\n1\n\z/,
 
 # --- ended in the middle ----------------------------------------------------
 
+# it waits for more to come through the pipe
+
+sub reads_on {
+    my ($pid) = @_;
+
+    open my $fh, '<', "/proc/$pid/wchan" or return 1;
+    return <$fh> =~ /pipe/;
+}
+
 # an import that is in the middle: it has taken 500 devices of 700
 
 sub in_the_middle {
@@ -452,7 +461,7 @@ sub in_the_middle {
     select((select($fh), $| = 1)[0]);
     print $fh map { id($first + $_) . ",$TENANT,,f" . ($first + $_) . "\n" }
               1 .. 700;
-    wait_for { named('f' . ($first + 500)) } 20;
+    wait_for { named('f' . ($first + 500)) && reads_on($pid) } 20;
 
     return ($pid, $fh);
 }
