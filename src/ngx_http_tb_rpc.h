@@ -437,8 +437,15 @@ ngx_int_t ngx_http_tb_rpc_parse_body(ngx_http_request_t *r,
 ngx_int_t ngx_http_tb_rpc_collect_body(ngx_http_request_t *r, size_t max,
     ngx_str_t *text);
 
-/* the rules of http-contract for one JSON text; NGX_OK or NGX_DECLINED */
-ngx_int_t ngx_http_tb_rpc_check_json(u_char *p, size_t len);
+/* tb_rpc_validation; unset it is the default of the profile */
+ngx_uint_t ngx_http_tb_rpc_lenient(ngx_http_tb_rpc_loc_conf_t *lcf);
+
+/*
+ * The rules for a value of a call, for one JSON text: an answer, a text of a
+ * record.  NGX_OK or NGX_DECLINED.
+ */
+ngx_int_t ngx_http_tb_rpc_check_json(u_char *p, size_t len,
+    ngx_uint_t lenient);
 
 
 /* ngx_http_tb_rpc_call.c */

@@ -64,12 +64,7 @@ ngx_http_tb_rpc_parse_body(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
     body.json.start = text.data;
     body.json.last = text.data + text.len;
 
-    /* unset means the default of the profile */
-
-    body.json.lenient =
-        (body.conf->validation == NGX_CONF_UNSET_UINT)
-            ? body.conf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
-            : body.conf->validation == NGX_HTTP_TB_RPC_LENIENT;
+    body.json.lenient = ngx_http_tb_rpc_lenient(body.conf);
 
     rc = ngx_http_tb_rpc_parse_members(&body);
 
@@ -80,6 +75,17 @@ ngx_http_tb_rpc_parse_body(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
     ctx->call = body.call;
 
     return rc;
+}
+
+
+ngx_uint_t
+ngx_http_tb_rpc_lenient(ngx_http_tb_rpc_loc_conf_t *lcf)
+{
+    if (lcf->validation == NGX_CONF_UNSET_UINT) {
+        return lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD;
+    }
+
+    return lcf->validation == NGX_HTTP_TB_RPC_LENIENT;
 }
 
 

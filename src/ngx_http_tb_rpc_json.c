@@ -51,7 +51,7 @@ static ngx_int_t ngx_http_tb_rpc_json_error(ngx_http_tb_rpc_json_t *json,
 
 
 ngx_int_t
-ngx_http_tb_rpc_check_json(u_char *p, size_t len)
+ngx_http_tb_rpc_check_json(u_char *p, size_t len, ngx_uint_t lenient)
 {
     u_char                       *copy;
     json_t                       *value;
@@ -74,7 +74,9 @@ ngx_http_tb_rpc_check_json(u_char *p, size_t len)
     }
 
     value = json_loadb(copy ? (char *) copy : (char *) p, len,
-                       NGX_HTTP_TB_RPC_JSON_VALUE|JSON_REJECT_DUPLICATES,
+                       lenient ? NGX_HTTP_TB_RPC_JSON_VALUE
+                               : NGX_HTTP_TB_RPC_JSON_VALUE
+                                 |JSON_REJECT_DUPLICATES,
                        &err);
 
     if (copy) {

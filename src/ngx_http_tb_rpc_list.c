@@ -362,7 +362,8 @@ ngx_http_tb_rpc_list_record(ngx_http_tb_rpc_query_t *q, ngx_str_t *id,
     rc = ngx_http_tb_rpc_parse_uuid(dst, id);
 
     if (rc == NGX_OK) {
-        rc = ngx_http_tb_rpc_record_json(page->chunk, id, fields, n, &json);
+        rc = ngx_http_tb_rpc_record_json(q->request, page->chunk, id, fields,
+                                         n, &json);
     }
 
     if (rc == NGX_ERROR) {

@@ -148,12 +148,18 @@ ngx_int_t
 ngx_http_tb_rpc_send_answer(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     ngx_str_t *answer)
 {
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
     if (answer->len == 0) {
         return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
     }
 
-    if (ngx_http_tb_rpc_check_json(answer->data, answer->len) != NGX_OK) {
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
+    if (ngx_http_tb_rpc_check_json(answer->data, answer->len,
+                                   ngx_http_tb_rpc_lenient(lcf))
+        != NGX_OK)
+    {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: device %V answered call %V with %uz bytes "
                       "that are not valid JSON",

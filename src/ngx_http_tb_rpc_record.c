@@ -341,7 +341,7 @@ ngx_http_tb_rpc_get_done(void *data, ngx_uint_t status, redisReply *reply)
             rc = ngx_http_tb_rpc_record_refused(q, &word);
 
         } else {
-            rc = ngx_http_tb_rpc_record_json(r->pool, &q->id,
+            rc = ngx_http_tb_rpc_record_json(r, r->pool, &q->id,
                                              reply->element + 1,
                                              reply->elements - 1, &json);
 

@@ -70,12 +70,12 @@ void ngx_http_tb_rpc_query_customer(ngx_http_tb_rpc_ctx_t *ctx,
 
 
 /*
- * The record of these field and value replies as JSON.  NGX_ERROR without
- * memory, NGX_DECLINED if the record is broken beyond what null can stand
- * for.
+ * The record of these field and value replies as JSON, from the pool of a
+ * page's part or of the request.  NGX_ERROR without memory, NGX_DECLINED if
+ * the record is broken beyond what null can stand for.
  */
-ngx_int_t ngx_http_tb_rpc_record_json(ngx_pool_t *pool, ngx_str_t *id,
-    redisReply **fields, ngx_uint_t n, ngx_str_t *json);
+ngx_int_t ngx_http_tb_rpc_record_json(ngx_http_request_t *r, ngx_pool_t *pool,
+    ngx_str_t *id, redisReply **fields, ngx_uint_t n, ngx_str_t *json);
 
 
 /* ngx_http_tb_rpc_list.c */

@@ -43,7 +43,8 @@ typedef struct {
 
 static void ngx_http_tb_rpc_record_read(ngx_http_tb_rpc_record_t *record,
     redisReply **fields, ngx_uint_t n);
-static void ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record);
+static void ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record,
+    ngx_uint_t lenient);
 static ngx_uint_t ngx_http_tb_rpc_is_number(ngx_str_t *s);
 static u_char *ngx_http_tb_rpc_put(u_char *p, ngx_str_t *s);
 static u_char *ngx_http_tb_rpc_put_id(u_char *p, const char *type,
@@ -89,12 +90,13 @@ static ngx_str_t  ngx_http_tb_rpc_statuses[] = {
 
 
 ngx_int_t
-ngx_http_tb_rpc_record_json(ngx_pool_t *pool, ngx_str_t *id,
-    redisReply **fields, ngx_uint_t n, ngx_str_t *json)
+ngx_http_tb_rpc_record_json(ngx_http_request_t *r, ngx_pool_t *pool,
+    ngx_str_t *id, redisReply **fields, ngx_uint_t n, ngx_str_t *json)
 {
-    size_t                     len;
-    u_char                    *p;
-    ngx_http_tb_rpc_record_t   record;
+    size_t                       len;
+    u_char                      *p;
+    ngx_http_tb_rpc_record_t     record;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     ngx_memzero(&record, sizeof(ngx_http_tb_rpc_record_t));
 
@@ -108,7 +110,9 @@ ngx_http_tb_rpc_record_json(ngx_pool_t *pool, ngx_str_t *id,
         return NGX_DECLINED;
     }
 
-    ngx_http_tb_rpc_record_check(&record);
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    ngx_http_tb_rpc_record_check(&record, ngx_http_tb_rpc_lenient(lcf));
 
     len = NGX_HTTP_TB_RPC_RECORD_FIXED + record.method.len
           + ngx_http_tb_rpc_escape_len(&record.params)
@@ -173,7 +177,8 @@ ngx_http_tb_rpc_record_read(ngx_http_tb_rpc_record_t *record,
 
 
 static void
-ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record)
+ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record,
+    ngx_uint_t lenient)
 {
     u_char     dst[NGX_HTTP_TB_RPC_UUID_LEN];
     ngx_str_t  nil = ngx_string("13814000-1dd2-11b2-8080-808080808080");
@@ -199,7 +204,8 @@ ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record)
     }
 
     if (record->method.len == 0 || record->method.data[0] != '"'
-        || ngx_http_tb_rpc_check_json(record->method.data, record->method.len)
+        || ngx_http_tb_rpc_check_json(record->method.data, record->method.len,
+                                      lenient)
            != NGX_OK)
     {
         ngx_str_set(&record->method, "\"\"");
@@ -207,7 +213,7 @@ ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record)
 
     if (record->additional_info.len == 0
         || ngx_http_tb_rpc_check_json(record->additional_info.data,
-                                      record->additional_info.len)
+                                      record->additional_info.len, lenient)
            != NGX_OK)
     {
         record->additional_info = ngx_http_tb_rpc_null;
@@ -220,7 +226,7 @@ ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record)
     } else {
         record->answered =
             (ngx_http_tb_rpc_check_json(record->response.data,
-                                        record->response.len)
+                                        record->response.len, lenient)
              == NGX_OK);
     }
 }

@@ -55,6 +55,37 @@ sub retries {
     return "$method $got";
 }
 
+# what has duplicates is shown in a record as in an answer
+
+sub shown {
+    my ($prefix, $method, $params) = @_;
+
+    my %headers = ('X-Authorization' => 'Bearer %{token:tenant}');
+    my $r = http_post('/api/rpc/twoway/%{d1}', "{\"method\":\"$method\","
+                      . "\"params\":$params,\"persistent\":true,"
+                      . '"additionalInfo":{"b":1,"b":2}}', %headers);
+    my ($id) = $r->{body} =~ /"rpcId":"([^"]+)"/;
+
+    $r = wait_for {
+        my $r = http_get("$prefix/rpc/persistent/$id", %headers);
+
+        return $r->{body} =~ /"status":"SUCCESSFUL"/ ? $r : undef;
+    };
+
+    my ($shown) = $r->{body} =~ /"response":(.*)\}$/;
+
+    return $shown;
+}
+
+my $rest = '"status":"SUCCESSFUL","additionalInfo":';
+
+Test::More::is(shown('/api', 'm', '{"a":1,"a":2}'),
+               "{\"a\":1,\"a\":2},$rest\{\"b\":1,\"b\":2}",
+               'duplicates in a record');
+Test::More::is(shown('/strict', 'm', '{"a":1,"a":2}'),
+               "{\"error\":\"{\\\"a\\\":1,\\\"a\\\":2}\"},$rest" . 'null',
+               'not where validation is strict');
+
 Test::More::is(retries('"3"'), 'null 3', 'retries as text');
 Test::More::is(retries('3.9'), 'null 3', 'retries cut off');
 Test::More::is(retries('-5'), 'null 0', 'retries below 0');
@@ -190,13 +221,16 @@ __DATA__
 
 
 
-=== TEST 10: duplicates in params are passed on as they are
+=== TEST 10: duplicates in params are passed on as they are, and in an answer
 --- http_config
     tb_rpc_validation  lenient;
 --- auth: tenant
---- path: /api/rpc/oneway/%{d1}
 --- bodies
-{"method":"duplicates","params":{"a":1,"a":2}}  => 200 empty
+{"method":"m","params":{"a":1,"a":2}}               => 200 {"a":1,"a":2}
+{"method":"m","params":[{"a":[{"b":1,"b":1}]}]}     => 200 [{"a":[{"b":1,"b":1}]}]
+{"method":"raw","params":"{\"a\":1,\"\\u0061\":2}"}  => 200 {"a":1,"\u0061":2}
+{"method":"raw","params":"{\"a\":1,\"a\":2}x"}      => 406 INVALID_RESPONSE error 2 .*
+{"method":"raw","params":" "}                       => 406 INVALID_RESPONSE error 2 .*
 
 
 
@@ -223,6 +257,11 @@ null                                      => 400 error 31 .*
 === TEST 12: for what follows
 --- http_config
     tb_rpc_profile  thingsboard;
+--- more_config
+    location /strict/ {
+        tb_rpc_validation  strict;
+        tb_rpc             v2;
+    }
 --- auth: tenant
 --- bodies
 {"method":"m"}  => 200 null
