@@ -1,8 +1,9 @@
 
 /*
  * Query parameters of a list: page, pageSize, rpcStatus, textSearch,
- * sortProperty, sortOrder.  An empty value is an absent one, a repeated
- * parameter an error, and unknown ones are ignored.
+ * sortProperty, sortOrder.  Names and values may be encoded; an empty value
+ * is an absent one, a repeated parameter an error, and unknown ones are
+ * ignored.
  */
 
 
@@ -29,11 +30,14 @@ static ngx_int_t ngx_http_tb_rpc_read_args(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page, ngx_str_t *values);
 static ngx_int_t ngx_http_tb_rpc_read_arg(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page, ngx_str_t *values, u_char *p, u_char *last);
+static u_char *ngx_http_tb_rpc_decode_arg(u_char *dst, u_char *p,
+    u_char *last);
 static ngx_int_t ngx_http_tb_rpc_arg_int(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page, ngx_uint_t arg, ngx_str_t *value,
     int64_t min, int64_t *n);
 static ngx_int_t ngx_http_tb_rpc_arg_status(ngx_http_request_t *r,
     ngx_str_t *value, ngx_http_tb_rpc_page_t *page);
+static void ngx_http_tb_rpc_trim(ngx_str_t *value);
 static ngx_int_t ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r,
     ngx_str_t *values, ngx_http_tb_rpc_page_t *page);
 static ngx_int_t ngx_http_tb_rpc_bad_arg(ngx_http_request_t *r,
@@ -143,7 +147,8 @@ static ngx_int_t
 ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
     ngx_str_t *values, u_char *p, u_char *last)
 {
-    u_char      *eq, *src, *dst;
+    u_char      *eq, *dst;
+    ngx_str_t    name;
     ngx_uint_t   i;
 
     eq = ngx_strlchr(p, last, '=');
@@ -152,9 +157,20 @@ ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
         return NGX_OK;
     }
 
+    dst = ngx_pnalloc(r->pool, last - p);
+    if (dst == NULL) {
+        page->rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_DECLINED;
+    }
+
+    name.data = dst;
+    dst = ngx_http_tb_rpc_decode_arg(dst, p, eq);
+    name.len = dst - name.data;
+
     for (i = 0; i < NGX_HTTP_TB_RPC_ARGS; i++) {
-        if (ngx_http_tb_rpc_args[i].len == (size_t) (eq - p)
-            && ngx_memcmp(ngx_http_tb_rpc_args[i].data, p, eq - p) == 0)
+        if (ngx_http_tb_rpc_args[i].len == name.len
+            && ngx_memcmp(ngx_http_tb_rpc_args[i].data, name.data, name.len)
+               == 0)
         {
             break;
         }
@@ -168,19 +184,29 @@ ngx_http_tb_rpc_read_arg(ngx_http_request_t *r, ngx_http_tb_rpc_page_t *page,
         return ngx_http_tb_rpc_bad_arg(r, page, i, "is given twice");
     }
 
-    src = eq + 1;
-
-    dst = ngx_pnalloc(r->pool, last - src);
-    if (dst == NULL) {
-        page->rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-        return NGX_DECLINED;
-    }
-
     values[i].data = dst;
-    ngx_unescape_uri(&dst, &src, last - src, 0);
-    values[i].len = dst - values[i].data;
+    values[i].len = ngx_http_tb_rpc_decode_arg(dst, eq + 1, last) - dst;
 
     return NGX_OK;
+}
+
+
+/* as forms are encoded, where a blank may be a "+" */
+
+static u_char *
+ngx_http_tb_rpc_decode_arg(u_char *dst, u_char *p, u_char *last)
+{
+    u_char  *src, *end;
+
+    for (end = dst; p < last; p++) {
+        *end++ = (*p == '+') ? ' ' : *p;
+    }
+
+    src = dst;
+
+    ngx_unescape_uri(&dst, &src, end - src, 0);
+
+    return dst;
 }
 
 
@@ -236,6 +262,12 @@ ngx_http_tb_rpc_arg_status(ngx_http_request_t *r, ngx_str_t *value,
         return NGX_OK;
     }
 
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD) {
+        ngx_http_tb_rpc_trim(value);
+    }
+
     for (i = 0; ngx_http_tb_rpc_list_statuses[i].len; i++) {
         s = &ngx_http_tb_rpc_list_statuses[i];
 
@@ -247,8 +279,6 @@ ngx_http_tb_rpc_arg_status(ngx_http_request_t *r, ngx_str_t *value,
             return NGX_OK;
         }
     }
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
         && value->len == sizeof("DELETED") - 1
@@ -265,6 +295,22 @@ ngx_http_tb_rpc_arg_status(ngx_http_request_t *r, ngx_str_t *value,
     return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_STATUS,
                                    "must be one of QUEUED, SENT, DELIVERED, "
                                    "SUCCESSFUL, TIMEOUT, EXPIRED, FAILED");
+}
+
+
+/* blanks and all that is below them, as the original server does */
+
+static void
+ngx_http_tb_rpc_trim(ngx_str_t *value)
+{
+    while (value->len && value->data[0] <= ' ') {
+        value->data++;
+        value->len--;
+    }
+
+    while (value->len && value->data[value->len - 1] <= ' ') {
+        value->len--;
+    }
 }
 
 

@@ -27,6 +27,9 @@ typedef struct {
 } ngx_http_tb_rpc_outcome_t;
 
 
+static ngx_uint_t ngx_http_tb_rpc_blank(ngx_str_t *text);
+
+
 ngx_str_t  ngx_http_tb_rpc_results[] = {
     ngx_null_string,
     ngx_string("TIMEOUT"),
@@ -150,11 +153,19 @@ ngx_http_tb_rpc_send_answer(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 {
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
+    static ngx_str_t  null = ngx_string("null");
+
     if (answer->len == 0) {
         return ngx_http_tb_rpc_send(r, NGX_HTTP_OK, NULL, NULL);
     }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
+        && ngx_http_tb_rpc_blank(answer))
+    {
+        return ngx_http_tb_rpc_send_json(r, &null);
+    }
 
     if (ngx_http_tb_rpc_check_json(answer->data, answer->len,
                                    ngx_http_tb_rpc_lenient(lcf))
@@ -171,4 +182,23 @@ ngx_http_tb_rpc_send_answer(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     }
 
     return ngx_http_tb_rpc_send_json(r, answer);
+}
+
+
+/* nothing but what JSON allows between its tokens */
+
+static ngx_uint_t
+ngx_http_tb_rpc_blank(ngx_str_t *text)
+{
+    u_char  *p, *last;
+
+    last = text->data + text->len;
+
+    for (p = text->data; p < last; p++) {
+        if (*p != ' ' && *p != '\t' && *p != '\n' && *p != '\r') {
+            return 0;
+        }
+    }
+
+    return 1;
 }

@@ -61,6 +61,10 @@ __DATA__
 POST /api/rpc/oneway/%{d1} {"method":"m","params":1}       => 200 empty
 POST /api/rpc/twoway/%{d1} {"method":"m","params":[1.0]}   => 200 [1.0]
 POST %{v1}/twoway/%{d1} {"method":"empty","params":1}      => 200 empty
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":" "}            => 200 null
+POST %{v1}/twoway/%{d1} {"method":"raw","params":"\t\r\n "}         => 200 null
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":" 1 "}          => 200 json \x201\x20
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"{\"a\":1,\"a\":2}"}  => 200 {"a":1,"a":2}
 POST /api/rpc/oneway/%{off} {"method":"m","persistent":true}  => 200 json \{"rpcId":"[-0-9a-f]{36}"\}
 
 
@@ -73,6 +77,8 @@ POST /api/rpc/oneway/%{off} {"method":"m","persistent":true}  => 200 json \{"rpc
 --- auth: tenant
 --- requests
 POST /api/rpc/twoway/%{d1} {"method":"text"}                    => 406 INVALID_RESPONSE empty
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"\f"}       => 406 INVALID_RESPONSE empty
+POST /api/rpc/twoway/%{d1} {"method":"raw","params":"1 2"}      => 406 INVALID_RESPONSE empty
 POST %{v1}/twoway/%{d1} {"method":"text"}                       => 406 INVALID_RESPONSE empty
 POST /api/rpc/twoway/%{d1} {"method":"mute","timeout":100}      => 504 TIMEOUT empty
 POST %{v1}/twoway/%{d1} {"method":"mute","timeout":100}         => 408 TIMEOUT empty
@@ -183,11 +189,19 @@ GET /api/rpc/other                                        => 404 error 32 .*
 
 
 
-=== TEST 11: the list by status DELETED
+=== TEST 11: the list by status: trimmed, DELETED
 --- http_config
     tb_rpc_profile  thingsboard;
 --- auth: tenant
 --- requests
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=%20QUEUED%09  => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=+QUEUED+      => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpc%53tatus=SENT        => 200 json .*"totalElements":0,.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=              => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=%20           => 400 error 31 .*rpcStatus.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=QUE+UED       => 400 error 31 .*rpcStatus.*
+GET /api/rpc/persistent/device/%{off}?page=0&pageSize=+1                        => 400 error 31 .*pageSize.*
+GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=DELETED%20     => 500 error 2 .*
 GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=DELETED  => 500 error 2 .*
 GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=deleted  => 400 error 31 .*
 

@@ -122,11 +122,10 @@ Test::More::is(places('&rpcStatus=SUCCESSFUL&sortProperty=expirationTime'),
                '2 3', 'a filter and an order');
 Test::More::is(places('&rpcStatus=SUCCESSFUL&sortOrder=DESC'), '2 3',
                'and another');
-Test::More::is(places('&rpc%53tatus=SENT'), '1 2 3 4 5',
-               'names of parameters are not decoded');
 Test::More::is(places('&rpcStatus=SUCCES%53FUL&sortOrder=%44ESC&sortProperty=request'),
-               '2 3',
-               'values are');
+               '2 3', 'values are decoded');
+Test::More::is(places('&rpc%53tatus=SUCCESSFUL&%73ort%4frder=DESC&sort%50roperty=request'),
+               '2 3', 'and the names of parameters');
 
 # pages
 
@@ -293,6 +292,8 @@ GET %{list}?page=0&pageSize=1&pageSize=2  => 400 error 31 .*\\"pageSize\\".*
 GET %{list}?page=0&pageSize=1&sortOrder=ASC&sortOrder=ASC    => 400 error 31 .*\\"sortOrder\\".*
 GET %{list}?page=0&pageSize=1&rpcStatus=SENT&rpcStatus=SENT  => 400 error 31 .*\\"rpcStatus\\".*
 GET %{list}?page=0&pageSize=1&textSearch=a&textSearch=b      => 400 error 31 .*\\"textSearch\\".*
+GET %{list}?page=0&pageSize=1&p%61ge=0                       => 400 error 31 .*\\"page\\" is given twice
+GET %{list}?page=0&pageSize=1&pa%67eSize=1                   => 400 error 31 .*\\"pageSize\\" is given twice
 
 
 
@@ -309,6 +310,9 @@ GET %{list}?page=0&pageSize=1&sortProperty=CREATEDTIME   => 400 error 31 .*\\"so
 GET %{list}?page=0&pageSize=1&sortOrder=UP            => 400 error 31 .*\\"sortOrder\\".*
 GET %{list}?page=0&pageSize=1&sortOrder=ASCENDING     => 400 error 31 .*\\"sortOrder\\".*
 GET %{list}?page=0&pageSize=1&rpcStatus=%22%0a        => 400 error 31 .*\\"rpcStatus\\".*
+GET %{list}?page=0&pageSize=1&rpcStatus=SENT%20       => 400 error 31 .*\\"rpcStatus\\".*
+GET %{list}?page=0&pageSize=1&rpcStatus=+             => 400 error 31 .*\\"rpcStatus\\".*
+GET %{list}?page=0&pageSize=1&sortProperty=status     => 400 error 31 .*\\"sortProperty\\".*
 
 
 
