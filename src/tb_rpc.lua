@@ -3017,7 +3017,8 @@ end
 
 local pages = {
     LEAF = 64,                  -- records looked at one by one
-    QUEUED = 128                -- QUEUED records of one reply
+    QUEUED = 128,               -- QUEUED records of one reply
+    NAMES = { DELIVERED, EXPIRED, FAILED, QUEUED, SENT, SUCCESSFUL, TIMEOUT }
 }
 
 
@@ -3246,9 +3247,49 @@ function pages.newest(s, first, last)
 end
 
 
+-- By the names of the statuses, the records of each the oldest first: one
+-- source after the other, so that a page costs the same at any depth.
+
+function pages.by_status(x, desc, offset, count)
+    local ids, total = {}, 0
+
+    for i = 1, #pages.NAMES do
+        local s = pages.source(x, pages.NAMES[desc and #pages.NAMES + 1 - i
+                                              or i])
+        local first = max_of(offset - total, 0)
+
+        -- to find those that lie scattered takes long: the page ends with them
+
+        if s.all and s.total - first > pages.QUEUED then
+            count = min(count, #ids + pages.QUEUED)
+        end
+
+        local last = min(first + count - #ids, s.total) - 1
+
+        if first <= last then
+            for _, id in ipairs(pages.oldest(s, first, last)) do
+                ids[#ids + 1] = id
+            end
+        end
+
+        total = total + s.total
+    end
+
+    return ids, total
+end
+
+
 -- ids of a page, and the total
 
 local function page(x, status, property, desc, offset, count)
+    if property == 'status' then
+        if not status then
+            return pages.by_status(x, desc, offset, count)
+        end
+
+        property, desc = 'createdTime', false
+    end
+
     local s = pages.source(x, status)
     local total = s.total
 
@@ -3299,7 +3340,7 @@ local function list_error(a, status)
     end
 
     if a[4] ~= 'createdTime' and a[4] ~= 'expirationTime'
-       and a[4] ~= 'request' and a[4] ~= 'response'
+       and a[4] ~= 'request' and a[4] ~= 'response' and a[4] ~= 'status'
     then
         return 'property ' .. shown(a[4]) .. ' can\'t be sorted by'
     end

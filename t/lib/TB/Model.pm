@@ -19,7 +19,7 @@ use constant {
     EXPIRED => 5, FAILED => 6
 };
 
-my @STATUS = qw(QUEUED SENT DELIVERED SUCCESSFUL TIMEOUT EXPIRED FAILED);
+our @STATUS = qw(QUEUED SENT DELIVERED SUCCESSFUL TIMEOUT EXPIRED FAILED);
 my %HOW = (burst => '', sequential_on_ack => 'ack',
            sequential_on_response => 'response');
 

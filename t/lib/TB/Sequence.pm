@@ -607,11 +607,11 @@ sub do_uuid {
 
 
 sub do_list {
-    my ($self, $device, $status, $desc, $offset, $count) = @_;
+    my ($self, $device, $status, $desc, $offset, $count, $by) = @_;
 
     my $got = $self->fcall('list', $self->device_key($device), $TENANT, '*',
-                           $status, 'createdTime', $desc ? 'desc' : 'asc',
-                           $offset, $count);
+                           $status, $by, $desc ? 'desc' : 'asc', $offset,
+                           $count);
 
     if (ref $got eq 'ARRAY' && $got->[0] eq 'ok') {
         my @list = @$got;
@@ -627,7 +627,7 @@ sub do_list {
     }
 
     return ($self->{model}->list($device, $status eq '' ? undef : $status,
-                                 $desc, $offset, $count), $got);
+                                 $desc, $offset, $count, $by), $got);
 }
 
 

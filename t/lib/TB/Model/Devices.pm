@@ -5,7 +5,7 @@ package TB::Model;
 use strict;
 use warnings;
 
-our ($ATTACH, $NEXT);
+our ($ATTACH, $NEXT, @STATUS);
 
 
 sub attach {
@@ -254,16 +254,26 @@ sub ids {
 
 
 sub list {
-    my ($m, $device, $status, $desc, $offset, $count) = @_;
+    my ($m, $device, $status, $desc, $offset, $count, $by) = @_;
 
     return 'unknown' if !$m->{device}{$device};
 
     my @ids = $m->ids($device, $status);
     my $total = @ids;
+    my (%value, %place);
 
-    # those of one millisecond come in the same order both ways
-    @ids = sort { $m->{record}{$b}{created} <=> $m->{record}{$a}{created}
-                  || $a cmp $b } @ids if $desc;
+    for my $i (0 .. $#ids) {
+        my $r = $m->{record}{ $ids[$i] };
+
+        $place{ $ids[$i] } = $i;
+        $value{ $ids[$i] } = $by eq 'status' ? $STATUS[$r->{status}]
+                                             : sprintf '%016d', $r->{created};
+    }
+
+    # what is equal is in the order of createdTime and rpcId both ways
+    @ids = sort { ($desc ? $value{$b} cmp $value{$a}
+                         : $value{$a} cmp $value{$b})
+                  || $place{$a} <=> $place{$b} } @ids;
     @ids = splice @ids, $offset, $count if $offset < @ids;
     @ids = () if $offset >= $total;
 

@@ -323,7 +323,8 @@ sub some_list {
     my ($self) = @_;
 
     return ['list', $self->some_device, often(0.5) ? '' : int rand 7,
-            often(0.5) || 0, int rand 4, one(1, 2, 5, 100)];
+            often(0.5) || 0, int rand 4, one(1, 2, 5, 100),
+            one('createdTime', 'createdTime', 'status')];
 }
 
 
