@@ -25,6 +25,8 @@
 #define NGX_HTTP_TB_RPC_ARG_ORDER    5
 #define NGX_HTTP_TB_RPC_ARGS         6
 
+#define NGX_HTTP_TB_RPC_PROPERTIES   4    /* of the API */
+
 
 static ngx_int_t ngx_http_tb_rpc_read_args(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page, ngx_str_t *values);
@@ -40,6 +42,8 @@ static ngx_int_t ngx_http_tb_rpc_arg_status(ngx_http_request_t *r,
 static void ngx_http_tb_rpc_trim(ngx_str_t *value);
 static ngx_int_t ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r,
     ngx_str_t *values, ngx_http_tb_rpc_page_t *page);
+static ngx_int_t ngx_http_tb_rpc_arg_property(ngx_http_request_t *r,
+    ngx_str_t *value, ngx_http_tb_rpc_page_t *page);
 static ngx_int_t ngx_http_tb_rpc_bad_arg(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page, ngx_uint_t arg, const char *text);
 
@@ -74,7 +78,10 @@ static ngx_str_t  ngx_http_tb_rpc_properties[] = {
     ngx_string("expirationTime"),
     ngx_string("request"),
     ngx_string("response"),
-    ngx_null_string
+
+    /* the original server has it, the API has not */
+
+    ngx_string("status")
 };
 
 
@@ -319,31 +326,13 @@ ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r, ngx_str_t *values,
     ngx_http_tb_rpc_page_t *page)
 {
     ngx_str_t   *value;
-    ngx_uint_t   i;
+    ngx_int_t    rc;
 
-    page->property = ngx_http_tb_rpc_properties[0];
+    rc = ngx_http_tb_rpc_arg_property(r, &values[NGX_HTTP_TB_RPC_ARG_SORT],
+                                      page);
 
-    value = &values[NGX_HTTP_TB_RPC_ARG_SORT];
-
-    if (value->len) {
-
-        for (i = 0; ngx_http_tb_rpc_properties[i].len; i++) {
-            page->property = ngx_http_tb_rpc_properties[i];
-
-            if (page->property.len == value->len
-                && ngx_memcmp(page->property.data, value->data, value->len)
-                   == 0)
-            {
-                break;
-            }
-        }
-
-        if (ngx_http_tb_rpc_properties[i].len == 0) {
-            return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_SORT,
-                                           "must be one of createdTime, "
-                                           "expirationTime, request, "
-                                           "response");
-        }
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     ngx_str_set(&page->order, "asc");
@@ -366,6 +355,49 @@ ngx_http_tb_rpc_arg_sort(ngx_http_request_t *r, ngx_str_t *values,
 
     return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_ORDER,
                                    "must be ASC or DESC");
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_arg_property(ngx_http_request_t *r, ngx_str_t *value,
+    ngx_http_tb_rpc_page_t *page)
+{
+    ngx_str_t                   *property;
+    ngx_uint_t                   i, n;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    page->property = ngx_http_tb_rpc_properties[0];
+
+    if (value->len == 0) {
+        return NGX_OK;
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    n = NGX_HTTP_TB_RPC_PROPERTIES;
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD) {
+        n++;
+    }
+
+    for (i = 0; i < n; i++) {
+        property = &ngx_http_tb_rpc_properties[i];
+
+        if (property->len == value->len
+            && ngx_memcmp(property->data, value->data, value->len) == 0)
+        {
+            page->property = *property;
+            return NGX_OK;
+        }
+    }
+
+    return ngx_http_tb_rpc_bad_arg(r, page, NGX_HTTP_TB_RPC_ARG_SORT,
+                                   n > NGX_HTTP_TB_RPC_PROPERTIES
+                                   ? "must be one of createdTime, "
+                                     "expirationTime, request, response, "
+                                     "status"
+                                   : "must be one of createdTime, "
+                                     "expirationTime, request, response");
 }
 
 
