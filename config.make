@@ -11,3 +11,12 @@ $NGX_OBJS/ngx_http_tb_rpc_lua.h:	$ngx_addon_dir/src/tb_rpc.lua
 	mv \$@.tmp \$@
 
 END
+
+# of all objects only this one has it
+
+cat << END                                                    >> $NGX_MAKEFILE
+
+$NGX_OBJS/addon/src/ngx_http_tb_rpc_library.$ngx_objext: \
+	$NGX_OBJS/ngx_http_tb_rpc_lua.h
+
+END
