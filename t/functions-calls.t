@@ -238,6 +238,14 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     is($f->create($d, id => $r->[1], expiration => 0)->[0], 'expired',
        'again');
 
+    for my $persistent (0, 1) {
+        $r = $f->create($d, persistent => $persistent, timeout => 0);
+        is_deeply([@$r[0, 2, 3]], ['expired', 0, 0],
+                  "timeout 0, persistent $persistent: expired this very ms");
+    }
+
+    is($f->root->cmd('HLEN', $f->key($d, 'inflight', $d)), 0, 'nothing open');
+
     $r = $f->create($d, persistent => 0, expiration => $now + 500000,
                     hold => 5000);
     cmp_ok($r->[3], '<=', 5000, 'held at most so long');
@@ -302,6 +310,14 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     is(words($f->create($d, persistent => 0)), 'queued',
        'no matter for a lightweight one');
 
+    # lowered while what was counted still holds
+
+    $f->config(max_pending => 100);
+    $d = $f->device(bridge => 'b6');
+    is(words($f->create($d)), 'queued', "of a hundred: $_") for 1 .. 3;
+    $f->config(max_pending => 3);
+    is(words($f->create($d)), 'pending', 'a lower cap holds at once');
+
     $f->config;
 }
 
@@ -319,6 +335,11 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
        'another one: conflict');
     is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u)),
               ['ok', $r->[1]], 'found');
+    is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u), uc $T),
+              ['ok', $r->[1]], 'by its tenant');
+    is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u),
+                                 $TB::Functions::OTHER), ['unknown'],
+              'not by another one');
     $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]), $T);
     is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u)),
               ['unknown'], 'gone with the record');
@@ -630,6 +651,10 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     is_deeply($n->fcall('config', $c, 900, max_retries => 1), [1],
               'equal values are no difference');
     is($f->root->cmd('HGET', $c, 'stamp'), 1000, 'the newer stamp stays');
+    is_deeply($n->fcall('config', $c, 1000, max_retries => 3), [1],
+              'of one stamp the last one counts');
+    is($f->root->cmd('HGET', $c, 'settings'), 'max_retries=3', 'it is kept');
+    $n->fcall('config', $c, 1000, max_retries => 1);
     is_deeply($n->fcall('config', $c, 1100, max_retries => 1), [1], 'newer');
     is($f->root->cmd('HGET', $c, 'stamp'), 1100, 'stamped');
 

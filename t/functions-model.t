@@ -132,6 +132,14 @@ known('handed out and lost, by a worker that has died', {},
       ['poll', 'D', 'w2', 3, 60_000, 0], ['poll', 'D', 'w2', 3, 60_000, 1],
       ['return', 0, 0], ['time', 1000], ['tick', 1000]);
 
+known('handed out again after the strategy has changed: no turn for it', {},
+      ['put', 'D', 0], call(0), call(1), call(2),
+      ['poll', 'D', 'w1', 1, 60_000, 0],
+      ['config', strategy => 'sequential_on_response'],
+      ['poll', 'D', 'w1', 2, 60_000, 0], ['delivered', 1, 0], ['time', 1000],
+      ['poll', 'D', 'w1', 3, 60_000, 0], ['respond', 0, 8],
+      ['poll', 'D', 'w1', 4, 60_000, 0], ['respond', 1, 8]);
+
 
 for (my $seed = $first;; $seed++) {
     my ($error, $s) = sequence($seed);

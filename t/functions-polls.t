@@ -98,6 +98,12 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     }
 }
 
+for my $shard (0 .. 15) {
+    is($f->root->cmd('HGET', "tb:{s$shard}:stats", $_), undef,
+       "nothing had to be put right, shard $shard: $_")
+        for qw(unconfirmed lost_polls lapsed_polls lost_claims broken);
+}
+
 # an open poll takes the next call, at once
 
 for my $persistent (1, 0) {
@@ -323,6 +329,30 @@ for my $persistent (1, 0) {
     poll($d);
     is(fcall('cancel', $d, $r[1][1], $r[1][2])->[0], 'sent', 'withdrawn');
     is((heard($ear, $d))[2], $r[2][2], 'the third');
+}
+
+# the strategy changes: what was handed out before, and is handed out again,
+# leaves the turn to the one that has it
+
+{
+    my $d = $f->device;
+    my $ear = listen_to($d);
+    my @r = map { $f->create($d) } 1 .. 3;
+
+    is(poll($d)->[1], $r[0][2], 'handed out under burst');
+    $f->device(id => $d, strategy => 'sequential_on_response');
+    is(poll($d)->[1], $r[1][2], 'the next one, with the turn');
+    is(fcall('delivered', $d, $r[1][2], 1), 1, 'delivered');
+    sleep 1.05;
+
+    my $p = poll($d);
+
+    is("@$p[1, 2]", "$r[0][2] 2", 'the first one again');
+    is(field($d, 'turn'), $r[1][2], 'and the turn stays where it is');
+    $f->report('respond', $d, $r[0][2], '1');
+    is(poll($d)->[0], 'wait', 'nobody else has it');
+    $f->report('respond', $d, $r[1][2], '1');
+    is(state_of($d, $r[2][2]), 'h', 'until it is given away');
 }
 
 # expiry, deletion

@@ -235,6 +235,69 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
          qr/^ERR tb_rpc/, "$_: bad id") for qw(get delete);
 }
 
+# nobody's customer is nobody
+
+{
+    my $d = $f->device(bridge => 'c2');
+    my $r = $f->create($d);
+
+    is_deeply($f->{nginx}->fcall('get', $f->key($d, 'rpc', $r->[1]), $T, ''),
+              ['customer'], 'get: no customer, of a device without one');
+    is_deeply(list($d, customer => ''), ['customer'], 'list: likewise');
+}
+
+# a requestUUID that another call has by now stays with that one
+
+{
+    my ($d, $u) = ($f->device, TB::Functions::uuid());
+    my ($one, $two) = map { $f->create($d, uuid => $_, hash => 'ab')->[1] }
+                      $u, TB::Functions::uuid();
+    my $key = $f->key($d, 'uuid', $u);
+
+    $f->root->cmd('SET', $key, "$two $d ab");
+    is($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $one), $T)->[0], 'ok',
+       'deleted');
+    is($f->root->cmd('GET', $key), "$two $d ab",
+       'without the requestUUID of another call');
+    is($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $two), $T)->[0], 'ok',
+       'and that one');
+    is($f->root->cmd('EXISTS', $key), 1, 'has its own');
+}
+
+# each status by its name
+
+{
+    $f->config(max_retries => 1);
+
+    my $d = $f->device(bridge => 'n1');
+    my %id = map { $_ => $f->create($d) } grep { $_ ne 'EXPIRED' } keys %code;
+
+    $id{EXPIRED} = $f->create($d, expiration => 1000);
+
+    my $report = sub {
+        my ($name, $status, @args) = @_;
+
+        is($f->report($name, $d, $id{$status}[2], @args), 1,
+           "$status: $name");
+    };
+
+    $report->('sent', $_, 1) for qw(SENT DELIVERED TIMEOUT);
+    $report->('delivered', 'DELIVERED', 1);
+    $report->('respond', 'SUCCESSFUL', '1');
+    $report->('timeout', 'TIMEOUT', 1);
+    $report->('failed', 'FAILED', '{"error":"x"}');
+
+    for my $status (sort { $code{$a} <=> $code{$b} } keys %code) {
+        is($f->status($d, $id{$status}[1]), $status, "$status: the record");
+        is_deeply(list($d, status => $status), [1, $id{$status}[1]],
+                  "only $status");
+        is_deeply(list($d, status => $code{$status}), [1, $id{$status}[1]],
+                  "only $status, by its code");
+    }
+
+    $f->config;
+}
+
 # pages
 
 {

@@ -181,6 +181,10 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is(field($d, 'name'), 'x', 'fields not named stay');
     $f->device(id => $d, name => '');
     is(field($d, 'name'), undef, 'empty: removed');
+    $f->device(id => $d, customer => uc TB::Functions::uuid());
+    like(field($d, 'customerId'), qr/^[0-9a-f-]{36}$/, 'a customer');
+    $f->device(id => $d, customer => '13814000-1dd2-11b2-8080-808080808080');
+    is(field($d, 'customerId'), '', 'the one that means none');
 }
 
 # lapsed sessions
@@ -275,8 +279,17 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is($next->(), $r[5][2], 'a deleted call is passed over');
     $sent->($r[5][2]);
     is($f->report('timeout', $d, $r[5][2], 1), 1, 'lightweight: no ack');
-    is($f->create($d)->[0], 'queued', 'it gave its turn away');
+    my $last = $f->create($d);
+
+    is($last->[0], 'queued', 'it gave its turn away');
     is($f->report('respond', $d, $r[5][2], '1'), 1, 'and may be answered');
+    $next->();
+    $sent->($last->[2]);
+    is($f->report('delivered', $d, $last->[2], 1), 1, 'acknowledged');
+    is($f->create($d)->[0], 'turn', 'which is not the end of its turn');
+    is($next->(), undef, 'so nothing comes');
+    $f->report('respond', $d, $last->[2], '1');
+    ok($next->(), 'before the answer');
 
     # the one who has the turn is lost by hand: nobody is blocked
 
