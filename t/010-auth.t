@@ -7,6 +7,7 @@ use TB 'no_plan';
 
 use JSON::PP ();
 use MIME::Base64 qw(decode_base64url encode_base64url);
+use Time::HiRes qw(time);
 use TB::Token qw(key_text $NULL_UUID);
 
 device('d1', bridge => 'b1');
@@ -34,7 +35,7 @@ sub changed {
 
 my $header = encode_base64url('{"alg":"HS512"}');
 my @customer = (scopes => ['CUSTOMER_USER'], customerId => macro('customer'));
-my $now = time();
+my $now = int time();
 
 token(ok => jwt());
 token(customer => jwt(@customer));
@@ -47,6 +48,8 @@ token('no header' => changed(sub { ('', @_[1, 2]) }));
 token('no payload' => changed(sub { ($_[0], '', $_[2]) }));
 token('no signature' => changed(sub { (@_[0, 1], '') }));
 token('not base64' => changed(sub { (@_[0, 1], "!$_[2]") }));
+token('bits left over' => changed(sub {
+    (@_[0, 1], $_[2] =~ s/.$/chr(ord($&) + 1)/er) }));
 token('padded' => changed(sub { (@_[0, 1], "$_[2]==") }));
 token('standard base64' => changed(sub { $_[2] =~ tr{-_}{+/};
                                          (@_[0, 1], "+$_[2]") }));
@@ -71,6 +74,9 @@ token('alg none unsigned' => jwt_with({ alg => 'none' }));
 token('alg None' => jwt_with({ alg => 'None' }));
 token('alg hs512' => jwt_with({ header => { alg => 'hs512' } }));
 token('alg a number' => jwt_with({ header => { alg => 512 } }));
+token('alg nothing' => jwt_with({ header => { alg => '' } }));
+token("alg $_" => jwt_with({ header => { alg => $_ } }))
+    for qw(H HS HS51 HS5120);
 token('alg null' => jwt_with({ header => { alg => undef } }));
 token('HS256' => jwt_with({ alg => 'HS256' }));
 token('HS384' => jwt_with({ alg => 'HS384' }));
@@ -144,6 +150,9 @@ token('8k dots' => '.' x 8000);
 token('8k brackets' => encode_base64url('[' x 5900) . '.e30.AAAA');
 
 token('issuer' => jwt(iss => 'me'));
+token('issuer m' => jwt(iss => 'm'));
+token('issuer nothing' => jwt(iss => ''));
+token('issuer mee' => jwt(iss => 'mee'));
 token('no issuer' => jwt(iss => undef));
 
 token('hs256' => jwt_with({ alg => 'HS256', key => 'k' x 32 }));
@@ -163,7 +172,41 @@ key_file('hs256.key', 'k' x 32);
 key_file('hs384.key', 'k' x 48);
 key_file('old.key', 'o' x 64);
 
+no_shuffle();
 run_tests();
+
+# at the very second, by the last block's nginx
+
+sub status_of {
+    my ($token) = @_;
+
+    return http_post('/api/rpc/twoway/%{d1}', '{"method":"echo","params":1}',
+                     'X-Authorization' => "Bearer $token")->{status};
+}
+
+
+# what the tokens made for a second get, all within it
+
+sub in_one_second {
+    my (@make) = @_;
+
+    for (1 .. 20) {
+        select undef, undef, undef, 1 - time() + int(time());
+
+        my $second = int time();
+        my @got = map { status_of($_->($second)) } @make;
+
+        return "@got" if int(time()) == $second;
+    }
+
+    return 'too slow';
+}
+
+Test::More::is(in_one_second(sub { jwt(exp => $_[0]) },
+                             sub { jwt(exp => $_[0] + 1) },
+                             sub { jwt(nbf => $_[0]) },
+                             sub { jwt(nbf => $_[0] + 1) }),
+               '401 200 200 401', 'exp and nbf: at that second, and the next');
 
 __DATA__
 
@@ -239,6 +282,7 @@ X-Authorization: Bearer %{t:no header}      => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:no payload}     => 401 error 10 Invalid token.*
 X-Authorization: Bearer %{t:no signature}   => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:not base64}     => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:bits left over}  => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:padded}         => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:standard base64}  => 401 error 10 Invalid token.*
 X-Authorization: Bearer %{t:a character more}  => 401 error 10 Invalid token.*
@@ -268,6 +312,11 @@ X-Authorization: Bearer %{t:alg None}            => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:alg hs512}           => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:alg a number}        => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:alg null}            => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:alg nothing}         => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:alg H}               => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:alg HS}              => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:alg HS51}            => 401 error 10 Invalid token
+X-Authorization: Bearer %{t:alg HS5120}          => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:HS256}               => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:HS384}               => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:RS256}               => 401 error 10 Invalid token
@@ -418,6 +467,9 @@ X-Authorization: Bearer %{t:8k junk}  => 401 error 10 Invalid token
 X-Authorization: Bearer %{t:issuer}     => 200 "in"
 X-Authorization: Bearer %{t:ok}         => 401 error 10 Invalid token issuer
 X-Authorization: Bearer %{t:no issuer}  => 401 error 10 Invalid token issuer
+X-Authorization: Bearer %{t:issuer m}   => 401 error 10 Invalid token issuer
+X-Authorization: Bearer %{t:issuer nothing}  => 401 error 10 Invalid token issuer
+X-Authorization: Bearer %{t:issuer mee}  => 401 error 10 Invalid token issuer
 
 
 

@@ -5,6 +5,8 @@
 
 use TB 'no_plan';
 
+use TB::Client;
+use TB::Load;
 use Time::HiRes qw(time);
 
 device('d1', bridge => 'b1');
@@ -98,13 +100,25 @@ became(sub { status_in('/1s', 'coming') == 200 }, 'not for ever, either');
 $redis->fcall('tb_rpc_api_key_put',
               'tb:apikey:' . TB::Token::sha256_hex('soon'), macro('tenant'),
               '', macro('user'), 'TENANT_ADMIN', 1,
-              int(time() * 1000) + 1500);
+              my $end = int(time() * 1000) + 1500);
 Test::More::is(status_in('/1h', 'soon'), 200, 'a key that expires soon');
-became(sub { status_in('/1h', 'soon') == 401 }, 'expires in the cache');
+select undef, undef, undef, 0.01 while time() * 1000 < $end;
+Test::More::is(status_in('/1h', 'soon'), 401, 'expires in the cache');
 
-# more keys than a worker remembers do no harm
-my @statuses = map { status_in('/1h', "key $_") } 1 .. 60;
+# guesses: the last thousand are remembered, apart from the good keys
+Test::More::is(status_in('/1h', macro('key')), 200, 'a good key');
+
+my $body = '{"method":"m","params":1}';
+my @statuses = map { $_->{status} || 0 } TB::Load::run(
+    port => $ENV{TEST_NGINX_PORT}, parallel => 8, timeout => scaled(60),
+    requests => [ map { TB::Client::text('POST',
+        expand('/1h/rpc/twoway/%{d1}'), $body,
+        'X-Authorization' => "ApiKey guess $_") } 1 .. 5000 ]);
+
 Test::More::is(scalar(grep { $_ != 401 } @statuses), 0, 'many unknown keys');
+put("guess $_", 1) for 1, 4900;
+Test::More::is(status_in('/1h', 'guess 1'), 200, 'the first is forgotten');
+Test::More::is(status_in('/1h', 'guess 4900'), 401, 'a late one is not');
 
 # Redis down: what is remembered is still good, the rest is 503
 Test::More::is(status_in('/1h', macro('key')), 200, 'remembered for long');
