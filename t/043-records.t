@@ -198,6 +198,43 @@ $r = make('twoway', 'off', '{"method":"other","params":1,"persistent":true,'
           . "\"requestUUID\":\"$uuid\"}");
 Test::More::isnt($r, $id, 'and may be used again');
 
+# the same requestUUID with anything else: not the same call
+
+my %call = (method => '"m"', params => '1', retries => 1, timeout => 60000,
+            additionalInfo => '{"a":1}', persistent => 'true',
+            requestUUID => '"' . uuid_of('another request') . '"');
+my %other = (method => '"n"', params => '2', retries => 2, timeout => 60001,
+             additionalInfo => '{"a":2}');
+
+
+sub body_of {
+    my %members = (%call, @_);
+
+    return '{' . join(',', map { "\"$_\":$members{$_}" }
+                           sort keys %members) . '}';
+}
+
+$id = make('twoway', 'off', body_of());
+Test::More::is(make('twoway', 'off', body_of()), $id, 'the same once more');
+
+for my $member (sort keys %other) {
+    Test::More::is(short(http_post('/api/rpc/twoway/%{off}',
+                                   body_of($member => $other{$member}),
+                                   %{ $as{tenant} })), '409 31',
+                   "another $member: 409");
+}
+
+Test::More::is(short(http_post('/api/rpc/oneway/%{off}', body_of(),
+                               %{ $as{tenant} })), '409 31', 'one-way: 409');
+
+# one shard can't be asked: that is not the answer of them all
+
+$uuid = uuid_of('nowhere');
+Test::More::is(short(get($uuid)), '404 32', 'a requestUUID nobody has used');
+redis()->call('HSET', "tb:{s3}:uuid:$uuid", 'x', 1);
+Test::More::is(short(get($uuid)), '503 2', 'in one shard nobody knows: 503');
+redis()->call('DEL', "tb:{s3}:uuid:$uuid");
+
 
 # records written by hand
 
@@ -265,6 +302,25 @@ for my $text ('"', '\\', '"}}', "\n\r\t\0\x7f", "\xff\xfe", "\xe2\x82",
 $r = shown(hostile(R => "a\xffb\xe2\x82"));
 Test::More::like($r->{response}{error}, qr/^a\x{fffd}+b\x{fffd}+$/,
                  'invalid UTF-8 is shown as U+FFFD');
+
+# what UTF-8 forbids: surrogates, longer forms than needed, beyond the end; and
+# what is next to it
+
+for (["\xed\xa0\x80", 3], ["\xed\xbf\xbf", 3], ["\xe0\x80\x80", 3],
+     ["\xe0\x9f\xbf", 3], ["\xf0\x80\x80\x80", 4], ["\xf0\x8f\xbf\xbf", 4],
+     ["\xf4\x90\x80\x80", 4], ["\xf5\x80\x80\x80", 4], ["\xc0\x80", 2],
+     ["\xc1\xbf", 2], ["\xed\x9f\xbf"], ["\xee\x80\x80"],
+     ["\xe0\xa0\x80"], ["\xf0\x90\x80\x80"], ["\xf4\x8f\xbf\xbf"],
+     ["\xc2\x80"])
+{
+    my ($text, $wrong) = @$_;
+    my $id = hostile(R => "a${text}b", s => 3);
+    my $shown = $wrong ? "\xef\xbf\xbd" x $wrong : $text;
+
+    Test::More::like(get($id)->{body},
+                     qr/"response":\{"error":"a\Q$shown\Eb"\},/,
+                     'UTF-8: ' . unpack 'H*', $text);
+}
 
 for my $value ('', '-1', '1e5', '0x10', '"', 'x' x 30, '9' x 40, "1,\"a\":1",
                '01', '1.5', 'NaN')

@@ -14,6 +14,7 @@ device('theirs', customer => macro('other_customer'));
 device('foreign', tenant => macro('other_tenant'));
 device('empty');
 device('sorted');
+device('each');
 device('many');
 device('large');
 bridge();
@@ -63,6 +64,7 @@ make(record('sorted', m => '"B"', p => '{"x":1}', c => 1000, e => 9000),
             R => '{"error":"x"}'),
      record('sorted', m => '"a"', p => '10', c => 4000, e => 5000));
 
+make(map { record('each', s => $_, p => $_) } 0 .. 6);
 make(map { record('many', s => $_ % 7) } 1 .. 5001);
 
 no_shuffle();
@@ -118,6 +120,18 @@ for (sort keys %status) {
     Test::More::is(places("&rpcStatus=$_"), $status{$_}, "only $_");
 }
 
+# each status by its name, and shown by it
+
+my @STATUS = qw(QUEUED SENT DELIVERED SUCCESSFUL TIMEOUT EXPIRED FAILED);
+
+for my $code (0 .. $#STATUS) {
+    my @found = map { "$_->{request}{body}{params} $_->{status}" }
+                @{ list('each', 'page=0&pageSize=10&rpcStatus='
+                                . $STATUS[$code])->{data} };
+
+    Test::More::is("@found", "$code $STATUS[$code]", "just $STATUS[$code]");
+}
+
 Test::More::is(places('&rpcStatus=SUCCESSFUL&sortProperty=expirationTime'),
                '2 3', 'a filter and an order');
 Test::More::is(places('&rpcStatus=SUCCESSFUL&sortOrder=DESC'), '2 3',
@@ -161,11 +175,11 @@ my $list = list('many', 'page=0&pageSize=2147483647');
 Test::More::is(scalar @{ $list->{data} }, 5001, 'all of many');
 Test::More::is($list->{totalElements}, 5001, 'their number');
 Test::More::is(join(',', map { $_->{createdTime} } @{ $list->{data} }),
-               join(',', 6 .. 5006), 'each once, in order');
+               join(',', 13 .. 5013), 'each once, in order');
 
 $list = list('many', 'page=4&pageSize=1000&sortOrder=DESC');
 Test::More::is(join(',', map { $_->{createdTime} } @{ $list->{data} }),
-               join(',', reverse 7 .. 1006), 'a page deep inside, backwards');
+               join(',', reverse 14 .. 1013), 'a page deep inside, backwards');
 
 $list = list('many', 'page=0&pageSize=10&rpcStatus=SENT');
 Test::More::is($list->{totalElements}, 715, 'of one status');
