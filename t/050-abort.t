@@ -29,6 +29,7 @@ my $nginx = TB::Nginx->start(
             . 'access_log short.log short;',
     server => "listen 127.0.0.1:$h2 http2;",
     config => 'location /api/rpc/ { tb_rpc v2; }'
+              . ' location /brief/rpc/ { tb_rpc v2; tb_rpc_max_timeout 300ms; }'
               . ' location /keep/rpc/ { tb_rpc v2;'
               . ' tb_rpc_ignore_client_abort on; }');
 
@@ -166,6 +167,29 @@ for my $how ('close', 'reset') {
     nothing_left('not written');
 }
 
+# its time is over while there is no connection, and then it leaves: the cancel
+# that could not be sent is sent later; what tick would do is kept away
+
+{
+    my $lines = status_lines();
+    my $client = $nginx->open('d1', 'x', '1', timeout => 300);
+
+    soon { open_calls() } 'cancel not written: open';
+    redis()->call('SET', "${shard}ticklock", 1, 'PX', 60000);
+    $proxy->tell('refuse', 'all');
+    $proxy->tell('cut', 'all');
+    select undef, undef, undef, 0.5;
+    $client->leave();
+    one_499('cancel not written', $lines);
+    is(open_calls(), 1, 'cancel not written: still open');
+    $proxy->tell('refuse', 'none');
+    soon { !open_calls() } 'cancel not written: withdrawn once it can be';
+    redis()->call('DEL', "${shard}ticklock");
+    is($nginx->call('d1', 'x', '1', timeout => 100)->{what},
+       '504 NOT_CLAIMED', 'cancel not written: connected again');
+    nothing_left('cancel not written');
+}
+
 # a second request of a keep-alive connection, with a third one behind it
 
 {
@@ -181,6 +205,24 @@ for my $how ('close', 'reset') {
     nothing_left('keep-alive');
     soon { status_lines() > $lines + 1 } 'keep-alive: logged';
     like((status_lines())[$lines + 1], qr/^499\b/, 'keep-alive: 499');
+}
+
+# tb_rpc_max_timeout limits the call as well as its caller
+
+{
+    my $text = $nginx->text('d1', 'x', '1', timeout => 20000);
+
+    $text =~ s{POST /api}{POST /brief};
+    my $client = TB::Client->new($nginx->{port}, $text);
+
+    soon { redis()->call('LLEN', "${shard}queue:b1") } 'brief: queued';
+    my $item = redis()->call('LINDEX', "${shard}queue:b1", 0);
+    my ($from, $till) =
+        $item =~ /"createdTime":(\d+),"expirationTime":(\d+),/;
+
+    is($till - $from, 300, 'brief: the bridge knows how long it is awaited');
+    is($client->answer()->{what}, '504 NOT_CLAIMED', 'brief: 504');
+    nothing_left('brief');
 }
 
 # tb_rpc_ignore_client_abort on
@@ -231,6 +273,7 @@ SKIP: {
 
 is($nginx->call('d1', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
    'the last call is as the first');
+is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();
 
 done_testing();

@@ -16,6 +16,8 @@ package TB::FakeRedis;
 #
 #     $conn->{close} = 1       closed after the reply
 #     $conn->{drip} = 1        sent byte by byte
+#     $conn->{pace} = 0.1      sent 100 bytes at a time, so many seconds apart,
+#                              until all of it is
 #     $conn->{push} = BYTES    sent to all subscription connections
 #
 # and $conn->{sub} is true on those.
@@ -105,9 +107,10 @@ sub loop {
     my (%conns, %seen);
 
     for (;;) {
-        my $dripping = grep { length $_->{out} } values %conns;
+        my @late = grep { length $_->{out} } values %conns;
+        my $wait = !@late ? 1 : (grep { !$_->{pace} } @late) ? 0.0001 : 0.01;
 
-        for my $sock ($select->can_read($dripping ? 0.0001 : 1)) {
+        for my $sock ($select->can_read($wait)) {
             if ($sock == $control) {
                 my $n = sysread $control, my $line, 65536;
 
@@ -157,12 +160,16 @@ sub loop {
         }
 
         for my $conn (values %conns) {
-            if (length $conn->{out}) {
+            if (length $conn->{out} && time() >= ($conn->{next} || 0)) {
                 my $n = syswrite $conn->{sock}, $conn->{out},
-                                 $conn->{drip} ? 1 : length $conn->{out};
+                                 $conn->{drip} ? 1
+                                 : $conn->{pace} ? 100 : length $conn->{out};
 
                 $conn->{close} = 2 if !defined $n;
                 substr $conn->{out}, 0, $n || 0, '';
+
+                $conn->{next} = time() + $conn->{pace} if $conn->{pace};
+                delete @$conn{qw(pace next)} if !length $conn->{out};
             }
 
             if ($conn->{close}
