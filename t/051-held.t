@@ -111,6 +111,7 @@ is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)), { 200 => 2 },
 is($nginx->call('d1', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
    'max_pending: there is room again');
 
+is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();
 
 done_testing();

@@ -62,6 +62,7 @@ my @clients = grep { /\bname=tb-rpc-/ }
 
 is(scalar @clients, 2 * @workers, 'two connections per worker');
 
+is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();
 
 done_testing();

@@ -144,5 +144,6 @@ $nginx->clean();
 
 is(scalar(grep { /\bname=tb-rpc-/ } split /\n/,
           redis()->call('CLIENT', 'LIST')), 0, 'nobody is connected any more');
+is(redis()->mishaps(), '', 'nothing had to be put right');
 
 done_testing();

@@ -243,6 +243,7 @@ soon { 40 <= grep { / 499 / } split /\n/, $nginx->access_log() }
      'many: all have left';
 $proxy->tell('refuse', 'none');
 soon { !redis()->call('EXISTS', $inflight) } 'many: all withdrawn';
+is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();
 
 done_testing();

@@ -59,6 +59,7 @@ is(scalar(grep { redis()->call('ZCARD', $_) }
 is($nginx->count_log(qr/ \[(?:warn|error)\] /), 0, 'nothing to warn of')
     or diag(join "\n", grep { / \[(?:warn|error)\] / }
                        split /\n/, $nginx->error_log());
+is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();
 
 done_testing();

@@ -335,6 +335,42 @@ for my $how ('close', 'reset') {
     }
 }
 
+# nor one that leaves while the call is on its way, by a message or by the reply
+# to the poll itself; here Redis is held up meanwhile
+
+for my $by ('message', 'reply') {
+    my ($gone, $caller);
+
+    if ($by eq 'message') {
+        $gone = open_poll('d2', 10000);
+        redis()->pause();
+        $caller = $nginx->open('d2', 'x', "\"$by\"", timeout => 20000);
+
+    } else {
+        $caller = $nginx->open('d2', 'x', "\"$by\"", timeout => 20000);
+        soon { redis()->call('LLEN', key('d2', 'pending')) } "$by: it waits";
+        redis()->pause();
+        $gone = poll('d2', 10000);
+    }
+
+    # nothing shows that it is written
+    select undef, undef, undef, 0.3;
+
+    my $lines = () = $nginx->file_text('key.log') =~ /^499 /mg;
+
+    $gone->leave();
+    soon { $lines < (() = $nginx->file_text('key.log') =~ /^499 /mg) }
+         "$by: the poll has left";
+    redis()->resume();
+
+    my $r = poll('d2', 5000)->answer();
+
+    is(call_of($r)->{params}, $by, "$by: the next poll has the call");
+    is(redis()->counter('unconfirmed'), 0, "$by: it was given back for it");
+    reply('d2', call_of($r)->{id}, '"ok"');
+    is(what($caller->answer()), '200 ["ok"]', "$by: answered");
+}
+
 # two polls of one device
 
 {
@@ -400,6 +436,10 @@ SKIP: {
     close $out;
     soon { !defined field('d1', 'poll') } 'HTTP/2: it has left';
 }
+
+# so far nothing had to be put right
+
+is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
 
 # Redis: connections cut, a restart, functions and data gone
 

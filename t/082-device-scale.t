@@ -368,6 +368,8 @@ say_it('ratio of the medians: %.2f', $after / $before);
 cmp_ok($after, '<', 10 * $before + scaled(10),
        "a call takes no longer with $n open polls");
 
+is(redis()->mishaps(), '', 'nothing had to be put right');
+
 
 # --- Redis restarts ---------------------------------------------------------
 

@@ -9,6 +9,7 @@ package TB::RedisServer;
 #     $redis->call('HGETALL', $key)           # as administrator; dies on error
 #     $redis->command(...)                    # an error reply is returned
 #     $redis->fcall('tb_rpc_attach', $key, 'b1', 's1', 60000)
+#     $redis->counter('lost_claims'); $redis->mishaps()
 #
 #     $redis->stop();  $redis->go();          # data is kept (append-only file)
 #     $redis->stop();  $redis->wipe();  $redis->go();     # comes back empty
@@ -257,6 +258,35 @@ sub fcall {
 # tb:{s<n>}:device:<id>
 
 sub device_key { return TB::Bridge::key('device', $_[1]) }
+
+
+# What the library has counted, in all shards.
+
+sub counter {
+    my ($self, $name) = @_;
+
+    my $n = 0;
+
+    $n += $self->call('HGET', $_, $name) || 0
+        for @{ $self->call('KEYS', 'tb:{s*}:stats') };
+
+    return $n;
+}
+
+
+# Of what is counted, that which a second guard has put right: '' where nothing
+# goes wrong; otherwise "unconfirmed 2, ...".
+
+sub mishaps {
+    my ($self, @allowed) = @_;
+
+    my %allowed = map { $_ => 1 } @allowed;
+
+    return join ', ', map { my $n = $self->counter($_); $n ? "$_ $n" : () }
+                      grep { !$allowed{$_} }
+                      qw(unconfirmed lost_polls lost_claims lapsed lapsed_polls
+                         superseded broken retries);
+}
 
 
 END {
