@@ -1,6 +1,8 @@
 # The addon's "config": a library that is too old is told by name, before
 # anything is compiled.  What nginx's own configure does around it is left
 # out, its auto/feature is the real one.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 # identity, with each reader of its variables before, in and after the ACCESS
 # phase, under each "satisfy".  A customer stays a customer, and who was not
 # authenticated is nobody.
+#
+# runs: side by side
 
 use strict;
 use warnings;

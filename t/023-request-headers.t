@@ -1,5 +1,7 @@
 # Request headers that nginx's own filters act on, on every operation: what
 # was asked for is done once and answered, or refused and not done.
+#
+# runs: side by side
 
 use strict;
 use warnings;

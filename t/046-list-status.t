@@ -1,6 +1,8 @@
 # Lists sorted by status, which the thingsboard profile has: every page of
 # records of all statuses against a sort of all of them, and what a page costs
 # Redis.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,5 +1,7 @@
 # A persistent create whose reply was lost is written again: when Redis then
 # refuses it, nobody may say that the call was not taken.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # A list whose totals nobody can have counted.
+#
+# runs: side by side
 
 use strict;
 use warnings;

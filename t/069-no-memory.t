@@ -1,5 +1,7 @@
 # An allocation fails while nginx greets Redis: whichever it is, nothing is
 # said on a connection that is not in its database.
+#
+# runs: side by side
 
 use strict;
 use warnings;

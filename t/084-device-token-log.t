@@ -1,4 +1,6 @@
 # A device's token is in its URI, and in no log: whoever refuses the request.
+#
+# runs: side by side
 
 use strict;
 use warnings;
