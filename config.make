@@ -1,11 +1,21 @@
+# the function library: one text, and that as a byte array for the compiler
 
-# the function library, as a byte array for the compiler
+tb_rpc_lua_deps="$ngx_addon_dir/script/functions"
+
+for tb_rpc_file in `sh $ngx_addon_dir/script/functions --files`
+do
+    tb_rpc_lua_deps="$tb_rpc_lua_deps $ngx_addon_dir/$tb_rpc_file"
+done
 
 cat << END                                                    >> $NGX_MAKEFILE
 
-$NGX_OBJS/ngx_http_tb_rpc_lua.h:	$ngx_addon_dir/src/tb_rpc.lua
+$NGX_OBJS/tb_rpc.lua:	$tb_rpc_lua_deps
+	sh $ngx_addon_dir/script/functions > \$@.tmp
+	mv \$@.tmp \$@
+
+$NGX_OBJS/ngx_http_tb_rpc_lua.h:	$NGX_OBJS/tb_rpc.lua
 	{ echo 'static u_char  ngx_http_tb_rpc_lua[] = {' \\
-	  && od -An -v -tx1 $ngx_addon_dir/src/tb_rpc.lua \\
+	  && od -An -v -tx1 $NGX_OBJS/tb_rpc.lua \\
 	     | sed -e 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g' \\
 	  && echo '};'; } > \$@.tmp
 	mv \$@.tmp \$@

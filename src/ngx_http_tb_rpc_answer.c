@@ -217,7 +217,7 @@ ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held)
 }
 
 
-/* the kinds are those that tb_rpc.lua writes */
+/* the kinds are those that the functions write */
 
 ngx_int_t
 ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held, u_char *p, size_t len)

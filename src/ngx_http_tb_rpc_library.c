@@ -256,8 +256,8 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
             ngx_log_error(NGX_LOG_ERR, w->log, 0,
                           "tb_rpc: the function library is missing or older "
                           "than %L and can't be loaded: \"%V\"; allow "
-                          "+function|load to this user, or load "
-                          "src/tb_rpc.lua by tb-rpc-admin",
+                          "+function|load to this user, or load the "
+                          "build's tb_rpc.lua by tb-rpc-admin",
                           lib->version, &error);
         }
 

@@ -55,7 +55,7 @@ static u_char *ngx_http_tb_rpc_put_response(u_char *p,
     ngx_http_tb_rpc_record_t *record);
 
 
-/* the names are those of tb_rpc.lua */
+/* the names are those of src/functions/const.lua */
 
 static ngx_http_tb_rpc_field_t  ngx_http_tb_rpc_fields[] = {
     { 't', offsetof(ngx_http_tb_rpc_record_t, tenant_id) },

@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 use TB::Bridge;
-use TB::Env qw(root build scratch file_in free_port wait_for scaled);
+use TB::Env qw(root build scratch file_in free_port wait_for scaled library);
 use TB::RedisServer;
 
 my $TENANT = '7e000000-0000-11ee-8000-00000000000a';
@@ -732,12 +732,12 @@ for ([qw(device add x --tenant), $TENANT], [qw(device add), $d6],
 is($status, 1, 'Redis cannot be reached');
 like($text, qr/127\.0\.0\.1:1/, 'and it says where');
 
-($status, $text) = output(@admin, qw(functions load),
-                          root() . '/src/tb_rpc.lua');
+my $library = file_in('tb_rpc.lua', library());
+
+($status, $text) = output(@admin, qw(functions load), $library);
 like($text, qr/nothing to do|loaded/, 'functions load') or diag($text);
 $redis->call('FUNCTION', 'FLUSH');
-($status, $text) = output(@admin, qw(functions load),
-                          root() . '/src/tb_rpc.lua');
+($status, $text) = output(@admin, qw(functions load), $library);
 like($text, qr/^version \d+ loaded/, 'into an empty Redis');
 cmp_ok($redis->call('FCALL', 'tb_rpc_version', 0), '>', 0, 'it is there');
 

@@ -15,17 +15,38 @@ use File::Spec ();
 use File::Temp ();
 use IO::Socket::INET;
 
-our @EXPORT_OK = qw(root build scratch free_port file_in scaled wait_for);
+our @EXPORT_OK = qw(root build scratch free_port file_in scaled wait_for
+                    library);
 
 my $root = $ENV{TB_ROOT} || abs_path(dirname(__FILE__) . '/../../..');
 my $build = $ENV{TB_BUILD} || "$root/build";
 my $owner = $$;
 my $scratch;
 my %locks;
+my $library;
 
 
 sub root { return $root }
 sub build { return $build }
+
+
+# The function library, as nginx's build puts it together from src/functions;
+# TB_RPC_LUA names another one.
+
+sub library {
+    $library //= do {
+        open my $fh, '-|', $ENV{TB_RPC_LUA} ? ('cat', $ENV{TB_RPC_LUA})
+                                            : ("$root/script/functions")
+            or die "script/functions: $!\n";
+        local $/;
+        my $text = <$fh>;
+
+        close $fh or die "the library can't be read\n";
+        $text;
+    };
+
+    return $library;
+}
 
 
 BEGIN {

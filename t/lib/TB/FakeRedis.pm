@@ -31,7 +31,7 @@ use IO::Select;
 use IO::Socket::INET;
 use Time::HiRes qw(time);
 
-use TB::Env qw(free_port root);
+use TB::Env qw(free_port library);
 
 
 sub start {
@@ -59,8 +59,7 @@ sub start {
 
 
 sub version {
-    open my $fh, '<', root() . '/src/tb_rpc.lua' or die "tb_rpc.lua: $!\n";
-    my ($version) = map { /^local VERSION = (\d+)/ ? $1 : () } <$fh>;
+    my ($version) = library() =~ /^local VERSION = (\d+)/m;
 
     return $version;
 }

@@ -25,7 +25,7 @@ use File::Path qw(make_path remove_tree);
 use POSIX ();
 
 use TB::Bridge;
-use TB::Env qw(root build scratch free_port wait_for);
+use TB::Env qw(root build scratch free_port wait_for library);
 use TB::Resp;
 
 our %PASSWORD = (nginx => 'nginx-secret', bridge => 'bridge-secret',
@@ -177,10 +177,7 @@ sub log {
 sub load_library {
     my ($self) = @_;
 
-    open my $fh, '<:raw', root() . '/src/tb_rpc.lua' or die "tb_rpc.lua: $!\n";
-    local $/;
-
-    $self->call('FUNCTION', 'LOAD', 'REPLACE', <$fh>);
+    $self->call('FUNCTION', 'LOAD', 'REPLACE', library());
 }
 
 

@@ -17,7 +17,7 @@ use File::Temp qw(tempdir);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-use TB::Env qw(free_port root scratch);
+use TB::Env qw(free_port root scratch library);
 use TB::Redis;
 
 our @EXPORT_OK = qw(start_redis library documented_acl);
@@ -30,11 +30,6 @@ sub slurp {
     local $/;
 
     return scalar <$fh>;
-}
-
-
-sub library {
-    return slurp($ENV{TB_RPC_LUA} || root() . '/src/tb_rpc.lua');
 }
 
 

@@ -1,0 +1,151 @@
+-- What every function begins with: its key, the names of all others, the types
+-- of those, and the counters.
+
+local call, pcall_redis = redis.call, redis.pcall
+local match = string.match
+local select = select
+
+local bad, dec, is_uuid, shown = use('text', 'bad', 'dec', 'is_uuid', 'shown')
+local clock = use('clock', 'clock')
+local config = use('settings', 'config')
+
+
+local UNREAD = 0                -- of x.device
+
+
+-- x is what the functions work on: a device in a shard, at a moment; a table
+-- that has its fields from the start does not grow.  "fields" is the table that
+-- device() fills; from "free" on, see create.
+
+local function context(prefix, id, now, text, key)
+    local index = prefix .. 'index:' .. id
+
+    return {
+        p = prefix, id = id, now = now, time = text or dec(now),
+        key = key or prefix .. 'device:' .. id,
+        inflight = prefix .. 'inflight:' .. id,
+        pending = prefix .. 'pending:' .. id,
+        index = index, status = index .. ':status',
+        due = prefix .. 'due', rpc = prefix .. 'rpc:',
+        config = false, device = UNREAD, fields = {},
+        queue = false, bridge = false, record = false,
+        free = 0, free_from = 0, free_of = false, last = 0, stored = false
+    }
+end
+
+
+-- The devices that were seen lately: the names of their keys are not made anew
+-- for each call, and creates know what they have counted.
+
+local SEEN = 1024
+local seen, seen_n = {}, 0
+
+
+local function add(keys)
+    local prefix, id
+
+    if #keys == 1 then
+        prefix, id = match(keys[1], '^([^{}]*{s%d+}:)device:(.+)$')
+    end
+
+    if not is_uuid(id) then
+        return nil, bad('1 key is needed, <prefix>{s<n>}:device:<deviceId>,'
+                        .. ' not ' .. shown(keys[1]))
+    end
+
+    if seen_n == SEEN then
+        seen, seen_n = {}, 0
+    end
+
+    local x = context(prefix, id, 0, '', keys[1])
+
+    seen[keys[1]] = x
+    seen_n = seen_n + 1
+
+    return x
+end
+
+
+-- D: <prefix>{s<n>}:device:<deviceId>
+
+local function device_context(keys)
+    local x, err = #keys == 1 and seen[keys[1]]
+
+    if not x then
+        x, err = add(keys)
+
+        if not x then
+            return nil, err
+        end
+    end
+
+    x.now, x.time = clock()
+    x.config, x.device = false, UNREAD
+
+    return x
+end
+
+
+local function record_key(keys)
+    local prefix, id
+
+    if #keys == 1 then
+        prefix, id = match(keys[1], '^(.-{s%d+}:)rpc:(.*)$')
+    end
+
+    if not is_uuid(id) then
+        return nil, bad('1 key is needed, <prefix>{s<n>}:rpc:<rpcId>')
+    end
+
+    return prefix, id
+end
+
+
+-- a WRONGTYPE in the middle of a function would leave half of its work, and
+-- so would a key that a cluster is moving: both are met before the first write
+
+local function wrong(...)
+    for i = 1, select('#', ...), 2 do
+        local key, want = select(i, ...)
+        local have = call('TYPE', key).ok
+
+        if have ~= want and have ~= 'none' then
+            return bad('key ' .. shown(key) .. ' is a ' .. have .. ', not a '
+                       .. want .. '; remove it')
+        end
+    end
+end
+
+
+-- nothing is worth to fail for a counter
+
+local function stat(x, name)
+    pcall_redis('HINCRBY', x.p .. 'stats', name, 1)
+end
+
+
+-- a report that is late, duplicate or not possible
+
+local function ignored(x, name)
+    stat(x, 'ignored_' .. name)
+
+    return 0
+end
+
+
+-- What is read before anything is written needs no look.  "none" never exists:
+-- in a slot that is moving it is met as an error, whatever has moved.
+
+local function wrong_device(x)
+    return wrong(x.p .. 'none', 'none', x.key, 'hash', x.inflight, 'hash',
+                 x.pending, 'list', x.due, 'zset', x.index, 'zset',
+                 x.status, 'zset')
+           or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
+end
+
+
+return {
+    UNREAD = UNREAD, context = context, device_context = device_context,
+    record_key = record_key, wrong = wrong, wrong_device = wrong_device,
+    stat = stat, ignored = ignored
+}

@@ -1,0 +1,136 @@
+-- tb:{s}:rpc:<rpcId>, the persistent record (one letter and short values: it
+-- stays a listpack):
+--
+--     t tenantId    d deviceId    c createdTime    e expirationTime
+--     o one-way, 0|1              m method and     p params, JSON texts
+--     s status code               i requestId
+--
+-- and when there is one:
+--
+--     a additionalInfo, JSON text n retries asked  R answer, as it came
+--     u retries used              q requestUUID    T traceparent
+
+local call, pcall_redis = redis.call, redis.pcall
+local sub, find = string.sub, string.find
+local tonumber, unpack = tonumber, unpack
+
+local BAND, STATUS = use('const', 'BAND', 'STATUS')
+local int, dec = use('text', 'int', 'dec')
+local config = use('settings', 'config')
+
+
+local EVENTS = 10000            -- entries kept in the stream
+
+
+-- a key of another type is a broken record; one that is not here is not ours to
+-- judge
+
+local function read_record(x, id, ...)
+    local v = pcall_redis('HMGET', x.rpc .. id, ...)
+
+    if v.err and not find(v.err, 'WRONGTYPE', 1, true) then
+        return call('HMGET', x.rpc .. id, ...)
+    end
+
+    return v
+end
+
+
+-- the record of a persistent call, or nil when it can't be used
+
+local function record(x, id)
+    local v = read_record(x, id, 't', 'm', 'p', 'c', 'e', 's', 'a', 'n', 'u',
+                          'T', 'd', 'i', 'o')
+
+    if v.err or not (v[1] and v[2] and v[3] and v[6] and v[11])
+       or not int(v[4]) or not int(v[5])
+    then
+        return nil
+    end
+
+    return {
+        tenant = v[1], method = v[2], params = v[3], created = v[4],
+        expiry = v[5], status = tonumber(v[6]), info = v[7] or nil,
+        retries = v[8] or nil, used = v[9] or nil, trace = v[10] or nil,
+        device = v[11], rid = v[12] or nil, oneway = v[13] == '1'
+    }
+end
+
+
+-- what reports need of the record, or nil when it can't be used
+
+local function brief_record(x, id)
+    local v = read_record(x, id, 'c', 'e', 's', 'n', 'u')
+
+    if v.err or not v[3] or not int(v[1]) or not int(v[2]) then
+        return nil
+    end
+
+    return { created = v[1], expiry = v[2], retries = v[4] or nil,
+             used = v[5] or nil }
+end
+
+
+local function event(x, id, name)
+    if config(x).events ~= 1 then
+        return
+    end
+
+    local r = call('HGETALL', x.rpc .. id)
+
+    if #r > 0 then
+        call('XADD', x.p .. 'events', 'MAXLEN', '~', EVENTS, '*', 'rpcId', id,
+             'event', name, 'time', dec(x.now), unpack(r))
+    end
+end
+
+
+local function set_status(x, c, created, code, response)
+    local key = x.rpc .. c.id
+
+    if response and response ~= '' then
+        call('HSET', key, 's', code, 'R', response)
+
+    else
+        call('HSET', key, 's', code)
+    end
+
+    call('ZADD', x.status, dec(code * BAND + tonumber(created)), c.id)
+
+    event(x, c.id, STATUS[code])
+end
+
+
+local function keep_record(x, id)
+    local ttl = config(x).record_ttl
+
+    if ttl == 0 then
+        call('ZREM', x.due, id)
+
+    else
+        call('ZADD', x.due, dec(x.now + ttl), id)
+    end
+end
+
+
+local function purge(x, id)
+    local key = x.rpc .. id
+    local uuid = call('HGET', key, 'q')
+
+    call('DEL', key)
+    call('ZREM', x.index, id)
+    call('ZREM', x.status, id)
+    call('ZREM', x.due, id)
+
+    if uuid and call('TYPE', x.p .. 'uuid:' .. uuid).ok == 'string'
+       and sub(call('GET', x.p .. 'uuid:' .. uuid) or '', 1, 36) == id
+    then
+        call('DEL', x.p .. 'uuid:' .. uuid)
+    end
+end
+
+
+return {
+    record = record, brief_record = brief_record, event = event,
+    set_status = set_status, keep_record = keep_record, purge = purge
+}

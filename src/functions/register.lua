@@ -1,0 +1,27 @@
+-- Every function, with the file and the name that it has there.
+
+register('version', 'version', 'version', 'no-writes')
+register('get', 'record_api', 'get', 'no-writes')
+register('list', 'list', 'list', 'no-writes')
+register('uuid', 'record_api', 'find_uuid', 'no-writes')
+
+register('create', 'create', 'create')
+register('attach', 'session', 'attach')
+register('device_put', 'device_api', 'device_put')
+register('api_key_put', 'api_key', 'api_key_put')
+
+register('config', 'config_api', 'set_config', 'allow-oom')
+register('cancel', 'cancel', 'cancel', 'allow-oom')
+register('delete', 'record_api', 'delete', 'allow-oom')
+register('device_del', 'device_api', 'device_del', 'allow-oom')
+register('api_key_del', 'api_key', 'api_key_del', 'allow-oom')
+register('detach', 'session', 'detach', 'allow-oom')
+register('sent', 'report', 'sent', 'allow-oom')
+register('delivered', 'report', 'delivered', 'allow-oom')
+register('timeout', 'report', 'timeout', 'allow-oom')
+register('failed', 'report', 'failed', 'allow-oom')
+register('respond', 'report', 'respond', 'allow-oom')
+register('tick', 'tick', 'tick', 'allow-oom')
+register('poll', 'poll_api', 'poll', 'allow-oom')
+register('unpoll', 'poll_api', 'unpoll', 'allow-oom')
+register('return', 'poll_api', 'give_back', 'allow-oom')
