@@ -61,7 +61,7 @@ sub create {
 sub records {
     my ($name, @statuses) = @_;
 
-    my $key = $redis->device_key(device($name, bridge => "of $name" =~ tr/ //dr));
+    my $key = $redis->device_key(device($name, bridge => "of_$name"));
     my %status;
     my @reports;
 
