@@ -278,10 +278,17 @@ ngx_tb_redis_watch_handler(ngx_event_t *ev)
 void
 ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn)
 {
+    ngx_uint_t  level;
+
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_READY, 0);
 
     if (!conn->up) {
-        ngx_log_error(NGX_LOG_NOTICE, conn->state->log, 0,
+
+        /* who was told that it is down is told that it is not */
+
+        level = conn->nreasons ? NGX_LOG_ERR : NGX_LOG_NOTICE;
+
+        ngx_log_error(level, conn->state->log, 0,
                       "tb_rpc_redis: %s connection to %V is ready"
                       ", failed attempts before: %ui",
                       conn->role->name, &conn->name, conn->tries);
