@@ -65,6 +65,7 @@ ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_state_t *state,
     conn->watch.cancelable = 1;
 
     conn->name.data = conn->name_buf;
+    conn->run_id.data = conn->run_id_buf;
 }
 
 
@@ -124,6 +125,8 @@ ngx_tb_redis_conn_start(ngx_tb_redis_conn_t *conn)
 
         conn->name.len = command->name.len;
         ngx_memcpy(conn->name_buf, command->name_buf, command->name.len);
+
+        conn->followed = command->connection->number;
     }
 
     ngx_tb_redis_conn_open(conn);
@@ -340,6 +343,7 @@ ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn)
 
     conn->refused = 0;
     conn->pinged = 0;
+    conn->run_id.len = 0;
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
 }

@@ -17,6 +17,10 @@ static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_tb_redis_handshake_info(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_tb_redis_info_value(ngx_str_t *info, const char *name,
+    size_t max, ngx_str_t *value);
 static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
     redisReply *reply);
 
@@ -86,6 +90,16 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
         }
     }
 
+    ngx_str_set(&argv[0], "INFO");
+    ngx_str_set(&argv[1], "server");
+
+    if (ngx_tb_redis_handshake_send(conn, argv, 2,
+                                    ngx_tb_redis_handshake_info)
+        != NGX_OK)
+    {
+        return;
+    }
+
     ngx_str_set(&argv[0], "PING");
 
     (void) ngx_tb_redis_handshake_send(conn, argv, 1,
@@ -141,6 +155,65 @@ ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
     }
 
     ngx_tb_redis_handshake_reply(data, status, reply);
+}
+
+
+/* who it is */
+
+static void
+ngx_tb_redis_handshake_info(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t  *conn = data;
+
+    ngx_str_t  info, value;
+
+    if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK) {
+        ngx_tb_redis_handshake_lenient(conn, status, reply);
+        return;
+    }
+
+    if (ngx_tb_redis_info_value(&info, "run_id:", NGX_TB_REDIS_RUN_ID, &value)
+        == NGX_OK)
+    {
+        ngx_memcpy(conn->run_id_buf, value.data, value.len);
+        conn->run_id.len = value.len;
+    }
+}
+
+
+/* name is the beginning of a line of INFO; the rest is plain text, if short */
+
+static ngx_int_t
+ngx_tb_redis_info_value(ngx_str_t *info, const char *name, size_t max,
+    ngx_str_t *value)
+{
+    size_t   len;
+    u_char  *p, *last;
+
+    len = ngx_strlen(name);
+    last = info->data + info->len;
+
+    for (p = info->data; /* void */ ; p++) {
+
+        if ((size_t) (last - p) > len && ngx_memcmp(p, name, len) == 0) {
+            break;
+        }
+
+        p = ngx_strlchr(p, last, LF);
+        if (p == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
+    value->data = p + len;
+
+    for (p = value->data; p < last && *p > ' ' && *p < 0x7f; p++) {
+        /* void */
+    }
+
+    value->len = p - value->data;
+
+    return (value->len && value->len <= max) ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -47,6 +47,8 @@
 
 #define NGX_TB_REDIS_REASONS        4
 
+#define NGX_TB_REDIS_RUN_ID         40
+
 
 typedef enum {
     NGX_TB_REDIS_ST_IDLE = 0,
@@ -168,6 +170,13 @@ struct ngx_tb_redis_conn_s {
     socklen_t                    socklen;
     ngx_str_t                    name;
     u_char                       name_buf[NGX_SOCKADDR_STRLEN];
+
+    /* the server as it names itself, "" if that is not known */
+    ngx_str_t                    run_id;
+    u_char                       run_id_buf[NGX_TB_REDIS_RUN_ID];
+
+    /* subscription: the command connection that it has followed */
+    ngx_atomic_uint_t            followed;
 
     unsigned                     up:1;      /* as the log knows it */
     unsigned                     refused:1;

@@ -12,6 +12,8 @@
 #include "ngx_tb_redis_int.h"
 
 
+static ngx_uint_t ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state);
+static ngx_uint_t ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state);
 static void ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn,
@@ -94,15 +96,13 @@ ngx_tb_redis_pubsub_follow(ngx_tb_redis_state_t *state)
     conn = &state->pubsub;
     command = &state->command;
 
-    if (conn->connection
-        && ngx_cmp_sockaddr(&conn->sockaddr.sockaddr, conn->socklen,
-                            &command->sockaddr.sockaddr, command->socklen, 1)
-           != NGX_OK)
-    {
-        /* a message is only heard on the server that it is published on */
+    /* a message is only heard on the server that it is published on */
+
+    if (conn->connection && ngx_tb_redis_pubsub_moved(state)) {
 
         ngx_log_error(NGX_LOG_NOTICE, state->log, 0,
-                      "tb_rpc_redis: subscription moves from %V to %V",
+                      "tb_rpc_redis: subscription moves from %V to %V, "
+                      "where the commands go now",
                       &conn->name, &command->name);
 
         ngx_tb_redis_conn_close(conn);
@@ -115,9 +115,59 @@ ngx_tb_redis_pubsub_follow(ngx_tb_redis_state_t *state)
 }
 
 
+/* behind one address may be another server than before */
+
+static ngx_uint_t
+ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state)
+{
+    ngx_tb_redis_conn_t  *conn, *command;
+
+    conn = &state->pubsub;
+    command = &state->command;
+
+    if (ngx_cmp_sockaddr(&conn->sockaddr.sockaddr, conn->socklen,
+                         &command->sockaddr.sockaddr, command->socklen, 1)
+        != NGX_OK)
+    {
+        return 1;
+    }
+
+    if (conn->run_id.len && command->run_id.len) {
+        return ngx_tb_redis_pubsub_elsewhere(state);
+    }
+
+    return conn->followed != command->connection->number;
+}
+
+
+/* 1 if both say who they are, and differ */
+
+static ngx_uint_t
+ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state)
+{
+    ngx_str_t  *id, *command;
+
+    id = &state->pubsub.run_id;
+    command = &state->command.run_id;
+
+    if (id->len == 0 || command->len == 0) {
+        return 0;
+    }
+
+    return id->len != command->len
+           || ngx_memcmp(id->data, command->data, id->len) != 0;
+}
+
+
 static void
 ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn)
 {
+    if (ngx_tb_redis_pubsub_elsewhere(conn->state)) {
+        ngx_tb_redis_conn_fail(conn, 0, "it is another server than that of "
+                               "the command connection");
+        return;
+    }
+
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
                              2 * conn->state->client->conf->command_timeout);
 

@@ -20,6 +20,7 @@ package TB::Proxy;
 #     $proxy->tell('mute', 'none')        ... and now delivered
 #     $proxy->tell('to', $port)           to another server from now on; what
 #                                         is connected is cut
+#     $proxy->tell('next', $port)         the same, but that is not cut
 #     $proxy->tell('count', 'tb_rpc_create')  how often it went through
 #     $proxy->tell('connections')         how many there are
 
@@ -108,6 +109,9 @@ sub obey {
     } elsif ($word eq 'to') {
         $self->{to} = $what;
         $self->shut($_) for @pairs;
+
+    } elsif ($word eq 'next') {
+        $self->{to} = $what;
 
     } elsif ($word eq 'count') {
         return $self->{seen}{$what} || 0;
