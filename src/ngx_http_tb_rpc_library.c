@@ -126,8 +126,11 @@ ngx_int_t
 ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
     redisReply *reply, const char *what)
 {
-    u_char     text[NGX_TB_REDIS_TEXT];
-    ngx_str_t  error;
+    u_char                      text[NGX_TB_REDIS_TEXT];
+    uint32_t                    hash;
+    ngx_str_t                   error;
+    const char                 *advice;
+    ngx_http_tb_rpc_library_t  *lib;
 
     if (status != NGX_TB_REDIS_REPLY) {
 
@@ -141,12 +144,27 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
         return NGX_DECLINED;
     }
 
+    lib = w->library;
+
     ngx_tb_redis_reply_text(reply, text, &error);
 
-    ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                  "tb_rpc: %s failed in %V: \"%V\"", what,
-                  &((ngx_tb_redis_server_t *)
-                        w->conf->redis->servers->elts)[0].url, &error);
+    /* INFO, which tells the version before, may be denied to us */
+
+    advice = ngx_tb_redis_reply_is_error(reply, "ERR unknown command")
+                 ? ": Redis 7.0 or newer is needed" : "";
+
+    hash = ngx_crc32_long(error.data, error.len) | 1;
+
+    if (hash != lib->told_failed) {
+        lib->told_failed = hash;
+
+        ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                      "tb_rpc: %s failed in %V: \"%V\"%s; it is tried again "
+                      "until it succeeds", what,
+                      &((ngx_tb_redis_server_t *)
+                            w->conf->redis->servers->elts)[0].url, &error,
+                      advice);
+    }
 
     ngx_tb_redis_client_refuse(&w->redis);
 
@@ -450,11 +468,20 @@ ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
     }
 
     if (ngx_http_tb_rpc_info_is(&info, "role:slave")) {
-        ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                      "tb_rpc: Redis is a replica, the master is needed");
+
+        if (!lib->told_role) {
+            lib->told_role = 1;
+
+            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                          "tb_rpc: Redis is a replica, the master is needed; "
+                          "it is tried again until it is one");
+        }
+
         ngx_tb_redis_client_refuse(&w->redis);
         return;
     }
+
+    lib->told_role = 0;
 
     if (!lib->told_info) {
         lib->told_info = 1;

@@ -20,10 +20,13 @@ typedef struct {
     ngx_str_t    error;         /* why "tb:meta" could not be written */
     u_char       text[NGX_TB_REDIS_TEXT];
 
+    uint32_t     told_failed;   /* the hash of an error, 0: none */
+
     /* said once, until it changes */
     unsigned     told_version:1;
     unsigned     told_meta:1;
     unsigned     told_write:1;
+    unsigned     told_role:1;
     unsigned     told_info:1;
     unsigned     told_config:1;
 } ngx_http_tb_rpc_library_t;

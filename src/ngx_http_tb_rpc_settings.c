@@ -178,6 +178,7 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
     }
 
     if (--lib->configs == 0) {
+        lib->told_failed = 0;
         ngx_tb_redis_client_ready(&w->redis);
     }
 }

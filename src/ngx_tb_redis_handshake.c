@@ -11,6 +11,10 @@
 #include "ngx_tb_redis_int.h"
 
 
+#define NGX_TB_REDIS_VERSION_MIN  7
+#define NGX_TB_REDIS_VERSION_LEN  32
+
+
 static ngx_int_t ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
 static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
@@ -158,14 +162,16 @@ ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
 }
 
 
-/* who it is */
+/* who it is, and whether it is new enough for functions */
 
 static void
 ngx_tb_redis_handshake_info(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_tb_redis_conn_t  *conn = data;
 
-    ngx_str_t  info, value;
+    u_char     *dot;
+    ngx_int_t   major;
+    ngx_str_t   info, value;
 
     if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK) {
         ngx_tb_redis_handshake_lenient(conn, status, reply);
@@ -177,6 +183,23 @@ ngx_tb_redis_handshake_info(void *data, ngx_uint_t status, redisReply *reply)
     {
         ngx_memcpy(conn->run_id_buf, value.data, value.len);
         conn->run_id.len = value.len;
+    }
+
+    if (ngx_tb_redis_info_value(&info, "redis_version:",
+                                NGX_TB_REDIS_VERSION_LEN, &value)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    dot = ngx_strlchr(value.data, value.data + value.len, '.');
+
+    major = dot ? ngx_atoi(value.data, dot - value.data) : NGX_ERROR;
+
+    if (major != NGX_ERROR && major < NGX_TB_REDIS_VERSION_MIN) {
+        ngx_tb_redis_conn_fail(conn, 0, "Redis %d.0 or newer is needed, "
+                               "this is %V", NGX_TB_REDIS_VERSION_MIN,
+                               &value);
     }
 }
 
