@@ -11,7 +11,9 @@
 #include "ngx_http_tb_rpc.h"
 
 
-#define NGX_HTTP_TB_RPC_MAX_SHARDS    16384
+/* each worker subscribes to a channel and ticks in each of them */
+
+#define NGX_HTTP_TB_RPC_MAX_SHARDS    1024
 #define NGX_HTTP_TB_RPC_MAX_PREFIX    32
 #define NGX_HTTP_TB_RPC_MAX_PASSWORD  1024
 
@@ -51,9 +53,10 @@ static char *ngx_http_tb_rpc_redis_command_timeout(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
 static char *ngx_http_tb_rpc_redis_queue(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
-static char *ngx_http_tb_rpc_redis_number(ngx_str_t *value, ngx_uint_t min,
-    ngx_uint_t max, ngx_uint_t *number);
-static char *ngx_http_tb_rpc_redis_msec(ngx_str_t *value, ngx_msec_t *msec);
+static char *ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *number);
+static char *ngx_http_tb_rpc_redis_msec(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_msec_t *msec);
 
 
 static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
@@ -283,7 +286,7 @@ static char *
 ngx_http_tb_rpc_redis_shards(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
     ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_number(&value[1], 1,
+    return ngx_http_tb_rpc_redis_number(cf, value, 1,
                                         NGX_HTTP_TB_RPC_MAX_SHARDS,
                                         &mcf->shards);
 }
@@ -447,7 +450,7 @@ static char *
 ngx_http_tb_rpc_redis_database(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_number(&value[1], 0, 0x7fffffff,
+    return ngx_http_tb_rpc_redis_number(cf, value, 0, 0x7fffffff,
                                         &mcf->redis->database);
 }
 
@@ -456,7 +459,7 @@ static char *
 ngx_http_tb_rpc_redis_connect_timeout(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_msec(&value[1],
+    return ngx_http_tb_rpc_redis_msec(cf, value,
                                       &mcf->redis->connect_timeout);
 }
 
@@ -465,7 +468,7 @@ static char *
 ngx_http_tb_rpc_redis_command_timeout(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_msec(&value[1],
+    return ngx_http_tb_rpc_redis_msec(cf, value,
                                       &mcf->redis->command_timeout);
 }
 
@@ -474,14 +477,14 @@ static char *
 ngx_http_tb_rpc_redis_queue(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
     ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_number(&value[1], 1, 0x7fffffff,
+    return ngx_http_tb_rpc_redis_number(cf, value, 1, 0x7fffffff,
                                         &mcf->redis->queue);
 }
 
 
 static char *
-ngx_http_tb_rpc_redis_number(ngx_str_t *value, ngx_uint_t min,
-    ngx_uint_t max, ngx_uint_t *number)
+ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *number)
 {
     ngx_int_t  n;
 
@@ -489,10 +492,14 @@ ngx_http_tb_rpc_redis_number(ngx_str_t *value, ngx_uint_t min,
         return "is duplicate";
     }
 
-    n = ngx_atoi(value->data, value->len);
+    n = ngx_atoi(value[1].data, value[1].len);
 
     if (n == NGX_ERROR || (ngx_uint_t) n < min || (ngx_uint_t) n > max) {
-        return "has an invalid value";
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\", it must be a "
+                           "number from %ui to %ui",
+                           &value[1], &value[0], min, max);
+        return NGX_CONF_ERROR;
     }
 
     *number = n;
@@ -502,7 +509,8 @@ ngx_http_tb_rpc_redis_number(ngx_str_t *value, ngx_uint_t min,
 
 
 static char *
-ngx_http_tb_rpc_redis_msec(ngx_str_t *value, ngx_msec_t *msec)
+ngx_http_tb_rpc_redis_msec(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_msec_t *msec)
 {
     ngx_int_t  n;
 
@@ -510,10 +518,14 @@ ngx_http_tb_rpc_redis_msec(ngx_str_t *value, ngx_msec_t *msec)
         return "is duplicate";
     }
 
-    n = ngx_parse_time(value, 0);
+    n = ngx_parse_time(&value[1], 0);
 
     if (n == NGX_ERROR || n == 0) {
-        return "has an invalid value";
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\", it must be a "
+                           "time above zero, as 500ms or 2s",
+                           &value[1], &value[0]);
+        return NGX_CONF_ERROR;
     }
 
     *msec = n;

@@ -182,7 +182,7 @@ invalid database
     }
 --- must_die
 --- error_log
-shards
+invalid value "0" in "shards", it must be a number from 1 to 1024
 [emerg]
 
 
@@ -191,11 +191,11 @@ shards
 --- http_config
     tb_rpc_redis {
         server  redis://127.0.0.1:1;
-        shards  16385;
+        shards  1025;
     }
 --- must_die
 --- error_log
-shards
+invalid value "1025" in "shards", it must be a number from 1 to 1024
 [emerg]
 
 
