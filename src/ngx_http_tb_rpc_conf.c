@@ -22,8 +22,12 @@ static char *ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf);
 static void ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
     ngx_http_tb_rpc_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
+static ngx_http_handler_pt ngx_http_tb_rpc_content(
+    ngx_http_tb_rpc_loc_conf_t *conf);
 static char *ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text);
+static char *ngx_http_tb_rpc_set_content(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf);
 static ngx_http_complex_value_t *ngx_http_tb_rpc_complex_value(
     ngx_conf_t *cf, u_char *data, size_t len);
 
@@ -246,16 +250,20 @@ ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
     conf->device_api = prev->device_api;
     conf->poll_timeout = prev->poll_timeout;
 
-    if (!clcf->lmt_excpt || clcf->handler) {
-        return;
+    if (clcf->lmt_excpt && clcf->handler == NULL) {
+        clcf->handler = ngx_http_tb_rpc_content(conf);
+    }
+}
+
+
+static ngx_http_handler_pt
+ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    if (conf->device_api) {
+        return ngx_http_tb_rpc_device_handler;
     }
 
-    if (conf->api) {
-        clcf->handler = ngx_http_tb_rpc_handler;
-
-    } else if (conf->device_api) {
-        clcf->handler = ngx_http_tb_rpc_device_handler;
-    }
+    return conf->api ? ngx_http_tb_rpc_handler : NULL;
 }
 
 
@@ -289,7 +297,16 @@ static char *
 ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf)
 {
+    ngx_http_core_loc_conf_t     *clcf;
     ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler != ngx_http_tb_rpc_content(conf)) {
+        return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "can't be in a location with another "
+                                      "content handler, as \"proxy_pass\"");
+    }
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
 
@@ -359,9 +376,7 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_tb_rpc_loc_conf_t *lcf = conf;
 
-    ngx_str_t                    *value;
-    ngx_http_core_loc_conf_t     *clcf;
-    ngx_http_tb_rpc_main_conf_t  *mcf;
+    ngx_str_t  *value;
 
     if (lcf->api) {
         return "is duplicate";
@@ -386,16 +401,7 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    lcf->file = cf->conf_file->file.name.data;
-    lcf->line = cf->conf_file->line;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_tb_rpc_handler;
-
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
-    mcf->used = 1;
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_set_content(cf, lcf);
 }
 
 
@@ -404,10 +410,8 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_tb_rpc_loc_conf_t *lcf = conf;
 
-    ngx_int_t                     ms;
-    ngx_str_t                    *value;
-    ngx_http_core_loc_conf_t     *clcf;
-    ngx_http_tb_rpc_main_conf_t  *mcf;
+    ngx_int_t   ms;
+    ngx_str_t  *value;
 
     if (lcf->device_api) {
         return "is duplicate";
@@ -436,11 +440,30 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     lcf->device_api = 1;
-    lcf->file = cf->conf_file->file.name.data;
-    lcf->line = cf->conf_file->line;
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+/* what another module sets later is found when the location is merged */
+
+static char *
+ngx_http_tb_rpc_set_content(ngx_conf_t *cf, ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_tb_rpc_device_handler;
+
+    if (clcf->handler) {
+        return "can't be in a location with another content handler, "
+               "as \"proxy_pass\"";
+    }
+
+    clcf->handler = ngx_http_tb_rpc_content(conf);
+
+    conf->file = cf->conf_file->file.name.data;
+    conf->line = cf->conf_file->line;
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
     mcf->used = 1;

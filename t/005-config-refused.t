@@ -1,0 +1,202 @@
+# More of what "nginx -t" refuses: a second content handler in a location, and
+# settings that are out of their range.
+
+use TB 'no_plan';
+
+set_macro(dead_port => free_port());
+no_shuffle();
+run_tests();
+
+__DATA__
+
+=== TEST 1: proxy_pass before tb_rpc
+--- config
+    location /api/rpc/ {
+        proxy_pass  http://127.0.0.1:1;
+        tb_rpc      v2;
+    }
+--- must_die
+--- error_log
+"tb_rpc" directive can't be in a location with another content handler
+
+
+
+=== TEST 2: proxy_pass behind tb_rpc
+--- config
+    location /api/rpc/ {
+        tb_rpc      v2;
+        proxy_pass  http://127.0.0.1:1;
+    }
+--- must_die
+--- error_log eval
+qr/"tb_rpc" can't be in a location with another content handler, as "proxy_pass" in \S+nginx\.conf:\d+/
+
+
+
+=== TEST 3: another handler before tb_rpc_device_api
+--- config
+    location /api/v1/ {
+        stub_status;
+        tb_rpc_device_api;
+    }
+--- must_die
+--- error_log
+"tb_rpc_device_api" directive can't be in a location with another content handler
+
+
+
+=== TEST 4: another handler behind tb_rpc_device_api
+--- config
+    location /api/v1/ {
+        tb_rpc_device_api;
+        empty_gif;
+    }
+--- must_die
+--- error_log
+"tb_rpc_device_api" can't be in a location with another content handler, as "proxy_pass" in
+
+
+
+=== TEST 5: in a nested location
+--- config
+    location /api/ {
+        tb_rpc  v2;
+
+        location /api/plugins/ {
+            tb_rpc      v1;
+            proxy_pass  http://127.0.0.1:1;
+        }
+    }
+--- must_die
+--- error_log
+"tb_rpc" can't be in a location with another content handler
+
+
+
+=== TEST 6: in another server
+--- http_config
+    server {
+        listen  127.0.0.1:%{dead_port};
+
+        location / {
+            proxy_pass  http://127.0.0.1:1;
+            tb_rpc      v1;
+        }
+    }
+--- must_die
+--- error_log
+"tb_rpc" directive can't be in a location with another content handler
+
+
+
+=== TEST 7: in blocks of a location each has its own
+--- config
+    location /api/rpc/ {
+        tb_rpc  v2;
+
+        if ($arg_where = elsewhere) {
+            proxy_pass  http://127.0.0.1:$server_port/elsewhere?;
+        }
+
+        limit_except POST {
+            proxy_pass  http://127.0.0.1:$server_port/elsewhere?;
+        }
+
+        location /api/rpc/nested/ {
+            proxy_pass  http://127.0.0.1:$server_port/elsewhere?;
+        }
+    }
+
+    location /api/rpc/returned/ {
+        tb_rpc  v2;
+        return  200 "returned";
+    }
+
+    location /elsewhere {
+        return 200 "elsewhere";
+    }
+--- auth: tenant
+--- request eval
+[ "POST /api/rpc/oneway/x\n{}", "POST /api/rpc/oneway/x?where=elsewhere\n{}",
+  "PUT /api/rpc/oneway/x\n{}", "GET /api/rpc/nested/", "GET /api/rpc/returned/" ]
+--- error_code eval
+[ 400, 200, 200, 200, 200 ]
+--- response_body_like eval
+[ 'Invalid UUID string: x', '^elsewhere$', '^elsewhere$', '^elsewhere$',
+  '^returned$' ]
+
+
+
+=== TEST 8: as many shards as there may be
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        shards  1024;
+    }
+--- config
+    location = /fine {
+        return 200 "fine";
+    }
+--- request
+GET /fine
+--- response_body: fine
+
+
+
+=== TEST 9: shards that are no number
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        shards  many;
+    }
+--- must_die
+--- error_log
+invalid value "many" in "shards", it must be a number from 1 to 1024
+
+
+
+=== TEST 10: an empty queue
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        queue   0;
+    }
+--- must_die
+--- error_log
+invalid value "0" in "queue", it must be a number from 1 to 2147483647
+
+
+
+=== TEST 11: a database below 0
+--- http_config
+    tb_rpc_redis {
+        server    redis://127.0.0.1:1;
+        database  -1;
+    }
+--- must_die
+--- error_log
+invalid value "-1" in "database", it must be a number from 0 to 2147483647
+
+
+
+=== TEST 12: no time to connect
+--- http_config
+    tb_rpc_redis {
+        server           redis://127.0.0.1:1;
+        connect_timeout  0;
+    }
+--- must_die
+--- error_log
+invalid value "0" in "connect_timeout", it must be a time above zero
+
+
+
+=== TEST 13: a time that is none
+--- http_config
+    tb_rpc_redis {
+        server           redis://127.0.0.1:1;
+        command_timeout  soon;
+    }
+--- must_die
+--- error_log
+invalid value "soon" in "command_timeout", it must be a time above zero
