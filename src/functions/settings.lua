@@ -27,7 +27,7 @@ local DEFAULTS = {
 }
 
 local MAX = {
-    max_retries = 2147483647, events = 1, shards = 16384
+    max_retries = 2147483647, events = 1, shards = 1024
 }
 
 
