@@ -203,6 +203,7 @@ typedef struct {
     int                  shards;           /* 0: as tb:meta says */
     int                  fixed;            /* --static: no presence topic */
     int                  session_ttl;
+    int                  presence_grace;
     int                  concurrency;
     int                  max_answers;
     int                  max_response;

@@ -121,6 +121,10 @@ static const tb_option_t  tb_table[] = {
     { "session-ttl", tb_set_int, TB_OFF(session_ttl), 300, 86400000, "MS",
       "60000", "a device is offline when not heard of" },
 
+    { "presence-grace", tb_set_int, TB_OFF(presence_grace), 0, 3600000, "MS",
+      "10000", "after a connect, for the broker's retained\n"
+      "presence: who is not among it is forgotten" },
+
     { "ack-timeout", tb_set_int, TB_OFF(ack_timeout), 100, 3600000, "MS",
       "10000", "for the broker's PUBACK; a persistent call is\n"
       "then sent again, if it has retries" },

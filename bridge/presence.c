@@ -24,8 +24,6 @@
 #define TB_LIST_NONE     0
 #define TB_LIST_DIRTY    1
 #define TB_LIST_BEAT     2
-/* retained messages are here so soon after a connect */
-#define TB_GRACE         10000
 
 
 struct tb_device_s {
@@ -542,7 +540,7 @@ tb_presence_run(tb_bridge_t *b)
         if (dev->epoch == b->epoch || dev->gateway) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
-        } else if (now - b->mqtt_since < TB_GRACE) {
+        } else if (now - b->mqtt_since < b->opt.presence_grace) {
             tb_device_beat(b, dev);
 
         } else {
