@@ -15,6 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use TB::Env qw(root scratch file_in free_port wait_for);
+use TB::FakeBroker;
 use TB::FakeRedis;
 use TB::Mqtt qw(spawn reap child output text_of counter);
 
@@ -73,43 +74,7 @@ for (['--config', '/nonexistent'], ['--name'], ['--static=1', '--name', 'x'],
 
 # --- a broker that takes messages and acknowledges none ----------------------
 
-my $mute_port = free_port();
-
-sub mute_broker {
-    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
-        LocalPort => $mute_port, Listen => 5, ReuseAddr => 1) or die;
-
-    return child(sub {
-        while (my $sock = $listen->accept()) {
-            my $in = '';
-
-            while (sysread $sock, $in, 65536, length $in) {
-                while (length $in >= 2) {
-                    my ($size, $head, $shift) = (0, 1, 0);
-
-                    for (;;) {
-                        my $byte = ord substr $in, $head++, 1;
-                        $size |= ($byte & 127) << $shift;
-                        $shift += 7;
-                        last if $byte < 128;
-                    }
-
-                    last if length $in < $head + $size;
-
-                    my $type = ord($in) >> 4;
-                    my $id = substr $in, $head, 2;
-
-                    syswrite $sock, "\x20\x02\0\0" if $type == 1;
-                    syswrite $sock, "\x90\x03$id\x01" if $type == 8;
-                    syswrite $sock, "\xd0\0" if $type == 12;
-                    substr $in, 0, $head + $size, '';
-                }
-            }
-        }
-    });
-}
-
-mute_broker();
+my $mute_port = TB::FakeBroker->start()->{port};
 
 my $file = file_in('bridge.conf', <<END);
 # all of it in one file
@@ -297,6 +262,18 @@ for (['no password', 'it wants a password, see --redis-password-file and'
     sleep(0.5);
     is(scalar errors("$what.log"), 2, 'once for each connection');
     unlike(text_of("$what.log"), qr/: connected/, 'it is not connected');
+    is(reap($pid, 'TERM'), 0, 'exit 0');
+}
+
+for my $shards (8, 32) {
+    $pid = spawn("shards.$shards.log", $bin, $mqtt->options("s$shards"),
+                 '--broker', "mqtt://127.0.0.1:$mute_port", '--shards',
+                 $shards);
+    $seen = wait_for {
+        text_of("shards.$shards.log")
+            =~ /tb:meta says 16 shards, --shards $shards/
+    };
+    ok($seen, "--shards $shards, where there are 16");
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
 

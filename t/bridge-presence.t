@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 
-# Who is online, after the broker or Redis has forgotten it.
+# Who is online: heartbeats, what changes meanwhile, what is old, and what the
+# broker or Redis has forgotten.
 #
 # runs: side by side, 15 s
 
@@ -11,8 +12,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
+use Time::HiRes qw(sleep time);
 
-use TB::Env qw(wait_for);
+use TB::Env qw(scaled wait_for);
 use TB::Mqtt qw(reap text_of counter);
 
 my $mqtt = TB::Mqtt->new();
@@ -51,12 +53,114 @@ sub connects {
 }
 
 
+sub session {
+    return $redis->call('HGET', $redis->device_key($_[0]), 'session');
+}
+
+
+# the bridge has got that message
+
+sub heard {
+    my ($name, $device, $what) = @_;
+
+    return wait_for { text_of("$name.log") =~ /device $device is $what/ };
+}
+
+
+# --- one bridge -------------------------------------------------------------
+
+my $ttl = scaled(1500);
+my ($d1, $d2, $d3) = map { $mqtt->device() } 1 .. 3;
+
+$pid = $mqtt->bridge('one', '--session-ttl', $ttl);
+online('one', $d1);
+
+# longer than the session lives
+
+my $end = time() + 1.7 * $ttl / 1000;
+my %words;
+
+while (time() < $end) {
+    $words{word($d1)}++;
+    sleep(0.05);
+}
+
+is(join(' ', keys %words), 'queued', 'heartbeats keep a session');
+is($redis->counter('lapsed'), 0, 'it never lapsed');
+
+my $long = 'x' x 64;
+
+$mqtt->publish('v1/devices/' . uc($d2) . '/status', "online:$long");
+ok($mqtt->attached($d2, 'one'), 'a device id in capitals is the same');
+is(session($d2), $long, 'a session of 64 characters');
+
+# the will of the connection before this one, after which it is the same
+
+$mqtt->publish("v1/devices/$d2/status", 'online:second', '-r');
+$seen = wait_for { session($d2) eq 'second' };
+ok($seen, 'a new connection');
+$mqtt->publish("v1/devices/$d2/status", "offline:$long");
+heard('one', $d2, 'offline');
+is(counter('one', $pid, 'devices'), 2, 'an old will is not heeded');
+is($redis->counter('ignored_detach'), 0, 'and Redis not told of it');
+
+# two changes while Redis is busy with the first
+
+for (['offline', 'online', 'one'], ['online', 'offline', '']) {
+    my ($first, $second, $bridge) = @$_;
+
+    $mqtt->publish("v1/devices/$d3/status", $second);
+    ok($mqtt->attached($d3, $bridge), "$second");
+    $redis->pause();
+    my $log = text_of('one.log');
+    $mqtt->publish("v1/devices/$d3/status", $first);
+    wait_for {
+        substr(text_of('one.log'), length $log) =~ /device $d3 is $first/
+    };
+    $mqtt->publish("v1/devices/$d3/status", $second);
+    wait_for {
+        substr(text_of('one.log'), length $log)
+            =~ /device $d3 is $first.*device $d3 is $second/s
+    };
+    $redis->resume();
+    $seen = wait_for {
+        my $devices = counter('one', $pid, 'devices');
+
+        $devices == ($bridge ? 3 : 2)
+        && ($bridge ? word($d3) eq 'queued' : word($d3) eq 'offline');
+    };
+    ok($seen, "$first and $second again while Redis does not answer");
+}
+
+# what another bridge has is not ours to end
+
+$redis->fcall('tb_rpc_attach', $redis->device_key($d3), 'other', 's9', 60000);
+$mqtt->publish("v1/devices/$d3/status", 'offline', '-r');
+$seen = wait_for { counter('one', $pid, 'devices') == 2 };
+ok($seen, 'offline, and nothing to do');
+is(session($d3), 's9', 'the session of another bridge is not detached');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+$mqtt->publish("v1/devices/$d3/status", 'online', '-r');
+$pid = $mqtt->bridge('one', '--session-ttl', $ttl);
+$seen = wait_for { counter('one', $pid, 'devices') == 3 };
+ok($seen, 'what the broker remembers');
+sleep($ttl / 1000);
+is(session($d3), 's9', 'does not take a device from another bridge');
+$redis->fcall('tb_rpc_detach', $redis->device_key($d3), 's9');
+ok($mqtt->attached($d3, 'one'), 'until that one lets go');
+is($redis->mishaps(), '', 'nothing had to be put right');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+$mqtt->publish("v1/devices/$_/status", '', '-r') for $d1, $d2, $d3;
+
+
 # --- the broker restarts and has forgotten what was retained -----------------
 
 my ($stays, $away, $behind) = map { $mqtt->device() } 1 .. 3;
 
 $mqtt->name('behind', $behind);
-$pid = $mqtt->bridge('grace', '--session-ttl', 900, '--presence-grace', 500,
+$pid = $mqtt->bridge('grace', '--session-ttl', scaled(900), '--presence-grace', scaled(1000),
                      '--gateway', '--tenant', $TB::Mqtt::TENANT);
 online('grace', $_) for $stays, $away;
 $mqtt->publish('v1/gateway/connect', '{"device":"behind"}');
@@ -65,12 +169,16 @@ ok($mqtt->attached($behind, 'grace'), 'one is behind a gateway');
 reap($mqtt->{broker}, 'TERM');
 $mqtt->broker();
 connects('grace', 2);
+sleep(scaled(0.5));
 $mqtt->publish("v1/devices/$stays/status", 'online', '-r');
 $seen = wait_for { word($away) eq 'offline' } 10;
 ok($seen, 'a device that stays away is offline when its session has lapsed');
 $seen = wait_for { counter('grace', $pid, 'devices') == 2 };
 ok($seen, 'it is forgotten');
-is(word($stays), 'queued', 'one that has come again is not');
+unlike(text_of('grace.log'),
+       qr/device $stays: the broker no longer knows it/,
+       'one that says so somewhat later is not');
+is(word($stays), 'queued', 'it can be called');
 is(word($behind), 'queued', 'nor is one behind a gateway');
 online('grace', $away);
 is(reap($pid, 'TERM'), 0, 'exit 0');

@@ -1,0 +1,224 @@
+#!/usr/bin/perl
+
+# How many calls and answers a bridge has in hand, in which order, and what is
+# left of them when it ends.
+#
+# runs: side by side, 20 s
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use List::Util qw(max sum);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Bridge;
+use TB::Env qw(scaled wait_for);
+use TB::FakeBroker;
+use TB::Mqtt qw(spawn reap text_of counter);
+
+my $mqtt = TB::Mqtt->new();
+my $redis = $mqtt->{redis};
+my ($broker, $pid, $seen);
+
+
+# a bridge of its own broker, for devices that are always there
+
+sub start {
+    my ($name, @more) = @_;
+
+    my $pid = spawn("$name.log", TB::Mqtt::program(), $mqtt->options($name),
+                    '--static', '--broker',
+                    "mqtt://127.0.0.1:$broker->{port}", @more);
+
+    wait_for { text_of("$name.log") =~ /mqtt: connected/ };
+
+    return $pid;
+}
+
+
+sub calls {
+    my ($device, $n, @more) = @_;
+
+    return map { [ $mqtt->call($device, '"m"', $_, oneway => 1, @more) ] }
+               1 .. $n;
+}
+
+
+sub queued {
+    my ($name) = @_;
+
+    return sum(map { $redis->call('LLEN', "tb:{s$_}:queue:$name") } 0 .. 15);
+}
+
+
+# --- one after a connect, then more and more ---------------------------------
+
+$broker = TB::FakeBroker->start(ack => 0.1);
+my $d1 = $mqtt->device(bridge => 'window');
+calls($d1, 30);
+$pid = start('window');
+$seen = wait_for { counter('window', $pid, 'delivered') == 30 } 10;
+ok($seen, '30 calls that waited for the bridge');
+
+my @flight = $broker->in_flight();
+
+is_deeply([ @flight[0, 1] ], [1, 1], 'the first is sent alone');
+cmp_ok(max(@flight), '>=', 4, 'and then twice as many each time');
+is($redis->mishaps(), '', 'nothing had to be put right');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- no more than --concurrency ----------------------------------------------
+
+$broker->tell('ack', '');
+my $d2 = $mqtt->device(bridge => 'room');
+calls($d2, 20);
+$pid = start('room', '--concurrency', 3, '--drain', 300);
+wait_for { counter('room', $pid, 'popped') >= 3 };
+sleep(0.3);
+is(counter('room', $pid, 'popped'), 3, '--concurrency: no more are popped');
+is(queued('room'), 17, 'the others are in the queue');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+like(text_of('room.log'), qr/stopped with 3 calls open/,
+     'and it says what it leaves');
+$broker->stop();
+
+
+# --- a queue that is never empty ---------------------------------------------
+
+# a call of the last shard is not behind all those of the first
+
+my ($first, $last) = (sort {
+    TB::Bridge::shard($a, 16) <=> TB::Bridge::shard($b, 16)
+} map { $mqtt->device(bridge => 'turn') } 1 .. 40)[0, -1];
+
+$broker = TB::FakeBroker->start(ack => 0.01);
+calls($first, 60);
+calls($last, 1);
+$pid = start('turn', '--concurrency', 2);
+$seen = wait_for { counter('turn', $pid, 'delivered') == 61 } 10;
+ok($seen, 'queues of two shards');
+
+my @topics = $broker->topics();
+my ($place) = grep { $topics[$_] =~ /\Q$last/ } 0 .. $#topics;
+
+cmp_ok($place, '<', 40, "each shard has its turn (call $place of 61)");
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- SIGTERM -----------------------------------------------------------------
+
+$broker->tell('ack', 0.1);
+my $d3 = $mqtt->device(bridge => 'stop');
+my @calls = calls($d3, 60, persistent => 1);
+$pid = start('stop', '--concurrency', 2, '--drain', 20000);
+wait_for { counter('stop', $pid, 'published') >= 3 };
+is(reap($pid, 'TERM', 5), 0, 'SIGTERM: exit 0');
+
+my $left = queued('stop');
+my $published = grep { /\Q$d3/ } $broker->topics();
+
+cmp_ok($left, '>', 30, "nothing is popped any more ($left are left)");
+is($published + $left, 60, 'what was popped was published');
+is(scalar(grep { $mqtt->status($d3, $_->[0]) eq 'DELIVERED' } @calls),
+   $published, 'and reported');
+$broker->stop();
+
+
+# --- acknowledgements that come too late, or never ---------------------------
+
+$broker = TB::FakeBroker->start(ack => 0.3);
+my $d4 = $mqtt->device(bridge => 'late');
+calls($d4, 20);
+$pid = start('late', '--concurrency', 8, '--ack-timeout', 100);
+$seen = wait_for { counter('late', $pid, 'timeouts') >= 15 } 10;
+ok($seen, 'a broker that acknowledges too late');
+$seen = wait_for { counter('late', $pid, 'open') == 0 };
+ok($seen, 'is none to wait for');
+is($broker->connects(), 1, 'but not one to leave');
+
+$broker->tell('ack', '');
+calls($d4, 20);
+$seen = wait_for { $broker->connects() > 1 } 10;
+ok($seen, 'one that never does is left');
+like(text_of('late.log'), qr/messages are not acknowledged/, 'as it is said');
+is(reap($pid, 'KILL'), 'signal 9', 'killed');
+$broker->stop();
+
+
+# --- answers -----------------------------------------------------------------
+
+$mqtt->broker();
+my $d5 = $mqtt->device(bridge => 'answers');
+my @held = ('--static', '--max-answers', 5, '--ack-timeout', 200);
+$pid = $mqtt->bridge('answers', @held);
+$mqtt->subscribe('answers.sub', "v1/devices/$d5/rpc/request/+");
+
+
+# so many two-way calls that have come to the device
+
+sub asked {
+    my ($n) = @_;
+
+    my @asked = map { [ $mqtt->call($d5, '"m"', $_) ] } 1 .. $n;
+
+    wait_for {
+        my $text = text_of('answers.sub');
+        !grep { $text !~ m{/$_->[1] } } @asked;
+    };
+    wait_for { counter('answers', $pid, 'open') == 0 };
+
+    return @asked;
+}
+
+
+sub answer_all {
+    $mqtt->publish("v1/devices/$d5/rpc/response/$_->[1]", "\"to $_->[1]\"")
+        for @_;
+}
+
+
+sub right {
+    return scalar grep {
+        ($mqtt->answer($d5, $_->[0]) || '') eq "A\"to $_->[1]\""
+    } @_;
+}
+
+# held back for half of --ack-timeout, then up to --max-answers
+
+@calls = asked(30);
+$redis->pause();
+answer_all(@calls);
+sleep(0.5);
+$redis->resume();
+is(right(@calls), 30, '--max-answers: the broker keeps the others');
+is(counter('answers', $pid, 'answers_lost'), 0, 'none is lost');
+is(counter('answers', $pid, 'answers'), 30, 'each is passed on once');
+
+# a master that has become a replica refuses what it would later take
+
+@calls = asked(3);
+$redis->call('REPLICAOF', '127.0.0.1', 1);
+my $errors = counter('answers', $pid, 'redis_errors');
+answer_all(@calls);
+wait_for { counter('answers', $pid, 'redis_errors') > $errors + 1 };
+$redis->call('REPLICAOF', 'NO', 'ONE');
+is(right(@calls), 3, 'answers wait for a master');
+
+# SIGTERM while Redis has not taken them
+
+@calls = asked(3);
+$redis->pause();
+answer_all(@calls);
+kill 'TERM', $pid;
+wait_for { text_of('answers.log') =~ /stopping/ };
+sleep(0.2);
+$redis->resume();
+is(reap($pid), 0, 'SIGTERM: exit 0');
+is(right(@calls), 3, 'what was read is passed on before');
+
+done_testing();
