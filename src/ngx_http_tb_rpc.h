@@ -75,7 +75,10 @@ typedef enum {
 } ngx_http_tb_rpc_authority_e;
 
 
-/* X-RPC-Result and $tb_rpc_result; the order is that of a table */
+/*
+ * $tb_rpc_result, and those up to RESULT_UNKNOWN X-RPC-Result; the order is
+ * that of tables
+ */
 
 typedef enum {
     NGX_HTTP_TB_RPC_NO_RESULT = 0,
@@ -89,7 +92,15 @@ typedef enum {
     NGX_HTTP_TB_RPC_TOO_MANY_PENDING,
     NGX_HTTP_TB_RPC_TOO_MANY_HELD,
     NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
-    NGX_HTTP_TB_RPC_RESULT_UNKNOWN
+    NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+
+    /* the caller is not told these */
+    NGX_HTTP_TB_RPC_UNKNOWN_TOKEN,
+    NGX_HTTP_TB_RPC_UNKNOWN_DEVICE,
+    NGX_HTTP_TB_RPC_UNKNOWN_RECORD,
+    NGX_HTTP_TB_RPC_FOREIGN_DEVICE,
+    NGX_HTTP_TB_RPC_FOREIGN_RECORD,
+    NGX_HTTP_TB_RPC_FOREIGN_CUSTOMER
 } ngx_http_tb_rpc_result_e;
 
 
@@ -497,9 +508,14 @@ ngx_int_t ngx_http_tb_rpc_send_result(ngx_http_request_t *r,
 ngx_int_t ngx_http_tb_rpc_send_answer(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_str_t *answer);
 
-/* device unknown, foreign or another customer's, by profile */
+/*
+ * Device unknown, foreign or another customer's: by profile; which of these
+ * it is, as {unknown}, {unknown, tenant} or {customer} tell, is logged.
+ */
 ngx_int_t ngx_http_tb_rpc_send_unknown_device(ngx_http_request_t *r,
-    ngx_uint_t customer);
+    ngx_http_tb_rpc_ctx_t *ctx, redisReply *reply);
+void ngx_http_tb_rpc_log_unknown_device(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx);
 ngx_int_t ngx_http_tb_rpc_send_forbidden(ngx_http_request_t *r,
     ngx_uint_t sys_admin_calls);
 

@@ -41,7 +41,7 @@ static ngx_int_t ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held,
 static ngx_int_t ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held,
     redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held,
-    ngx_str_t *word);
+    redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_persistent_reply(
     ngx_http_tb_rpc_held_t *held, ngx_str_t *word, ngx_str_t *id);
 
@@ -454,7 +454,7 @@ ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
     }
 
     if (reply->elements < 4) {
-        return ngx_http_tb_rpc_create_refused(held, &word);
+        return ngx_http_tb_rpc_create_refused(held, reply, &word);
     }
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1), &id)
@@ -504,7 +504,8 @@ invalid:
 
 
 static ngx_int_t
-ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held, ngx_str_t *word)
+ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply, ngx_str_t *word)
 {
     ngx_str_t               text;
     ngx_http_request_t     *r;
@@ -513,12 +514,10 @@ ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held, ngx_str_t *word)
     r = held->request;
     ctx = held->ctx;
 
-    if (ngx_http_tb_rpc_word(word, "unknown")) {
-        return ngx_http_tb_rpc_send_unknown_device(r, 0);
-    }
-
-    if (ngx_http_tb_rpc_word(word, "customer")) {
-        return ngx_http_tb_rpc_send_unknown_device(r, 1);
+    if (ngx_http_tb_rpc_word(word, "unknown")
+        || ngx_http_tb_rpc_word(word, "customer"))
+    {
+        return ngx_http_tb_rpc_send_unknown_device(r, ctx, reply);
     }
 
     if (ngx_http_tb_rpc_word(word, "rejected")) {

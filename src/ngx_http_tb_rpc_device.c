@@ -164,6 +164,8 @@ ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device)
     r = device->request;
 
     if (device->ctx->device_id.len == 0) {
+        device->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_TOKEN;
+
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: unauthorized: the token \"%V...\" is no "
                       "device's", &device->ctx->key_id);

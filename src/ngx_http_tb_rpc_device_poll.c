@@ -300,6 +300,7 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
     redisReply *reply)
 {
     ngx_str_t                 word, envelope;
+    ngx_http_tb_rpc_ctx_t    *ctx;
     ngx_http_tb_rpc_handed_t  handed;
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
@@ -329,6 +330,13 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
     if (word.len == 7 && ngx_memcmp(word.data, "unknown", 7) == 0) {
 
         /* it was deleted, its token was not */
+
+        ctx = ngx_http_tb_rpc_get_ctx(poll->request);
+
+        if (ctx) {
+            ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_DEVICE;
+            ngx_http_tb_rpc_log_unknown_device(poll->request, ctx);
+        }
 
         ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_UNAUTHORIZED);
         return;

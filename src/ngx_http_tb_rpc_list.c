@@ -201,8 +201,7 @@ ngx_http_tb_rpc_list_refused(ngx_http_tb_rpc_query_t *q, redisReply *reply,
                                           &page->property);
     }
 
-    return ngx_http_tb_rpc_send_unknown_device(q->request,
-                                  ngx_http_tb_rpc_word(word, "customer"));
+    return ngx_http_tb_rpc_send_unknown_device(q->request, q->ctx, reply);
 }
 
 

@@ -394,6 +394,24 @@ ngx_http_tb_rpc_record_refused(ngx_http_tb_rpc_query_t *q, ngx_str_t *word)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
+    q->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_RECORD;
+
+    if (ngx_http_tb_rpc_word(word, "tenant")) {
+        q->ctx->result = NGX_HTTP_TB_RPC_FOREIGN_RECORD;
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "tb_rpc: record %V is not of the caller's tenant %V",
+                      &q->ctx->rpc_id, &q->ctx->identity->tenant_id);
+
+    } else if (ngx_http_tb_rpc_word(word, "customer")) {
+        q->ctx->result = NGX_HTTP_TB_RPC_FOREIGN_CUSTOMER;
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "tb_rpc: record %V is of a device that is not of the "
+                      "caller's customer \"%V\"",
+                      &q->ctx->rpc_id, &q->ctx->identity->customer_id);
+    }
+
     if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
         && ngx_http_tb_rpc_word(word, "tenant"))
     {

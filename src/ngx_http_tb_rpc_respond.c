@@ -319,41 +319,6 @@ ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_tb_rpc_send_unknown_device(ngx_http_request_t *r,
-    ngx_uint_t customer)
-{
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    static ngx_str_t  not_found =
-        ngx_string("Device with requested id wasn't found!");
-    static ngx_str_t  forbidden =
-        ngx_string("You don't have permission to perform this operation!");
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    if (lcf->profile != NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD) {
-
-        /* one answer for all: it tells nothing of foreign devices */
-
-        return ngx_http_tb_rpc_send_error(r, NGX_HTTP_UNAUTHORIZED,
-                                          NGX_HTTP_TB_RPC_PERMISSION,
-                                          "User is not authorized to access "
-                                          "the device");
-    }
-
-    if (customer) {
-        return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_FORBIDDEN,
-                                            &ngx_http_tb_rpc_text_type,
-                                            &forbidden);
-    }
-
-    return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_NOT_FOUND,
-                                        &ngx_http_tb_rpc_text_type,
-                                        &not_found);
-}
-
-
-ngx_int_t
 ngx_http_tb_rpc_send_forbidden(ngx_http_request_t *r,
     ngx_uint_t sys_admin_calls)
 {

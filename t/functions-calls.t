@@ -211,9 +211,9 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     my $cust = uuid();
     my $d = $f->device(customer => uc $cust, bridge => 'b1');
 
-    is(words($f->create($d, tenant => $TB::Functions::OTHER)), 'unknown',
-       'foreign tenant');
-    is(words($f->create(uuid())), 'unknown', 'unknown device');
+    is_deeply($f->create($d, tenant => $TB::Functions::OTHER),
+              ['unknown', 'tenant'], 'foreign tenant');
+    is_deeply($f->create(uuid()), ['unknown'], 'unknown device');
     is(words($f->create($d, customer => uuid())), 'customer', 'customer');
     is(words($f->create($d, customer => '')), 'customer', 'empty customer');
     is(words($f->create($f->device, customer => '')), 'customer',

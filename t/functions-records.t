@@ -220,8 +220,8 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     is($get->($T, $c2), 'ok', 'the current one has it');
     is_deeply(list($d, customer => $c1), ['customer'], 'list: former');
     is(list($d, customer => $c2)->[0], 1, 'list: current');
-    is_deeply(list($d, tenant => $TB::Functions::OTHER), ['unknown'],
-              'list: tenant');
+    is_deeply(list($d, tenant => $TB::Functions::OTHER),
+              ['unknown', 'tenant'], 'list: tenant');
     is_deeply(list(TB::Functions::uuid()), ['unknown'], 'list: device');
     is_deeply($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]),
                                  $TB::Functions::OTHER), ['tenant'],

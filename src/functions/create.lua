@@ -29,8 +29,14 @@ local last_id, create_open = use('create_open', 'last_id', 'create_open')
 local function create_refused(x, a, persistent, plain)
     local d = device(x)
 
-    if not d or (d.tenant ~= a[5] and d.tenant ~= lower(a[5])) then
+    if not d then
         return { 'unknown' }
+    end
+
+    -- for the log only: its caller is not told that it exists
+
+    if d.tenant ~= a[5] and d.tenant ~= lower(a[5]) then
+        return { 'unknown', 'tenant' }
     end
 
     if a[6] ~= '*' and (a[6] == '' or d.customer ~= lower(a[6])) then

@@ -74,8 +74,12 @@ local function list(keys, a)
 
     local d = device(x)
 
-    if not d or d.tenant ~= lower(a[1]) then
+    if not d then
         return { 'unknown' }
+    end
+
+    if d.tenant ~= lower(a[1]) then
+        return { 'unknown', 'tenant' }
     end
 
     if a[2] ~= '*' and (a[2] == '' or d.customer ~= lower(a[2])) then

@@ -94,7 +94,8 @@ sub create {
 
     my ($d, $set, $now) = ($m->{device}{$device}, @$m{qw(set now)});
 
-    return 'unknown' if !$d || $o{foreign};
+    return 'unknown' if !$d;
+    return 'unknown tenant' if $o{foreign};
     return 'customer' if $o{customer} ne '*'
                          && ($o{customer} eq ''
                              || $o{customer} ne $d->{customer});
