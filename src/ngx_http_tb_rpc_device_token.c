@@ -31,6 +31,7 @@ typedef struct {
 
 
 static void ngx_http_tb_rpc_tokens_cleanup(void *data);
+static void ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r);
 static void ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls);
 static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device);
 static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device,
@@ -80,6 +81,7 @@ ngx_http_tb_rpc_tokens_cleanup(void *data)
 ngx_int_t
 ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
 {
+    ngx_int_t                    rc;
     ngx_http_cleanup_t          *cln;
     ngx_http_request_t          *r;
     ngx_http_tb_rpc_polls_t     *polls;
@@ -99,33 +101,29 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
         }
     }
 
+    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
+
+        /* read now: with HTTP/2 it goes when the device does */
+
+        r->request_body_in_single_buf = 1;
+
+        rc = ngx_http_read_client_request_body(r,
+                                               ngx_http_tb_rpc_lookup_answer);
+
+        return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
+    }
+
     cln = ngx_http_cleanup_add(r, 0);
 
     if (cln == NULL || ngx_http_tb_rpc_watch(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* a caller waits for an answer */
+    device->queued = 1;
+    ngx_queue_insert_tail(&polls->lookups, &device->queue);
 
-    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
-
-        if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT)
-            != NGX_OK)
-        {
-            r->read_event_handler = ngx_http_block_reading;
-
-            return ngx_http_tb_rpc_send_result(r, device->ctx,
-                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
-                                               NULL);
-        }
-
-    } else {
-        device->queued = 1;
-        ngx_queue_insert_tail(&polls->lookups, &device->queue);
-
-        ngx_http_tb_rpc_polls_guard(polls);
-        ngx_http_tb_rpc_lookups_pump(polls);
-    }
+    ngx_http_tb_rpc_polls_guard(polls);
+    ngx_http_tb_rpc_lookups_pump(polls);
 
     cln->handler = ngx_http_tb_rpc_device_cleanup;
     cln->data = device;
@@ -134,6 +132,47 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
     r->main->count++;
 
     return NGX_DONE;
+}
+
+
+/*
+ * A caller waits for this, whether the device waits for us or not: it has no
+ * queue, and nobody watches the connection.  It has the reference that reading
+ * the body took.
+ */
+
+static void
+ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_http_cleanup_t        *cln;
+    ngx_http_tb_rpc_ctx_t     *ctx;
+    ngx_http_tb_rpc_device_t  *device;
+
+    ctx = ngx_http_tb_rpc_get_ctx(r);
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (ctx == NULL || ctx->device == NULL || cln == NULL) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    device = ctx->device;
+
+    if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT) != NGX_OK) {
+        rc = ngx_http_tb_rpc_send_result(r, ctx,
+                                         NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                         NULL);
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    cln->handler = ngx_http_tb_rpc_device_cleanup;
+    cln->data = device;
+    device->cleanup = &cln->handler;
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
 }
 
 
