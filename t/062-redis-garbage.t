@@ -9,7 +9,7 @@ use warnings;
 
 use Test::More;
 
-use TB::Env qw(scaled);
+use TB::Env qw(scaled wait_for);
 use TB::FakeRedis;
 use TB::FastBridge;
 use TB::Fixture;
@@ -217,8 +217,8 @@ my $fake = TB::FakeRedis->start(on => sub {
 my $proxy = TB::Proxy->start(to => redis()->{port});
 my $nginx = TB::Nginx->start(
     redis_port => $proxy->{port},
-    redis => 'connect_timeout ' . scaled(150) . 'ms;'
-             . 'command_timeout ' . scaled(150) . 'ms;',
+    redis => 'connect_timeout ' . scaled(500) . 'ms;'
+             . 'command_timeout ' . scaled(500) . 'ms;',
     http => 'tb_rpc_max_timeout 200ms; tb_rpc_default_timeout 100ms;');
 
 
@@ -234,14 +234,32 @@ sub works {
 
 works('at first');
 
+# a sound call comes to its end, which nobody brings
+
+sub connected {
+    return wait_for {
+        $nginx->call('d1', 'x', '1', timeout => 100)->{what} =~ /^504 UNKNOWN/
+    } 15;
+}
+
+
 my $worker = $nginx->worker();
+my $late = qr/^(?:message|tb_rpc_cancel)$/;
 my $crits = 0;
 
 for my $i (0 .. $#modes) {
     my $m = $modes[$i];
 
-    $fake->tell('mode', $i);
+    $fake->tell('mode', $m->{where} =~ $late ? 'sound' : $i);
     $proxy->tell('to', $fake->{port});
+
+    # a call has 100 ms; what it has to come to is not about how long it takes
+    # to connect
+    if ($m->{where} =~ $late || ($m->{status} || '') eq '504') {
+        connected() or diag("$m->{name}: not connected");
+    }
+
+    $fake->tell('mode', $i);
 
     my $wanted = defined $m->{status} ? $m->{status}
                  : $m->{written} ? '50[034]' : '50[34]';
@@ -249,7 +267,7 @@ for my $i (0 .. $#modes) {
     my $persistent = $nginx->open('d1', 'x', '2', persistent => 1);
     my ($answer, $other) = TB::Client::answers(6, $two, $persistent);
 
-    if ($m->{where} =~ /^(?:message|tb_rpc_cancel)$/) {
+    if ($m->{where} =~ $late) {
         like($answer->{what}, qr/^504 /, "$m->{name}: two-way");
         is($other->{status}, 200, "$m->{name}: persistent");
 

@@ -187,7 +187,7 @@ sub broker {
 
     wait_for {
         IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}")
-    } or die "mosquitto did not start\n" . text_of('mosquitto.log');
+    } 30 or die "mosquitto did not start\n" . text_of('mosquitto.log');
 }
 
 
@@ -214,7 +214,7 @@ sub subscribe {
     wait_for {
         $self->publish('probe', 'probe');
         text_of($log) =~ /probe/;
-    } or die "no subscriber\n";
+    } 30 or die "no subscriber\n";
 
     return $pid;
 }
@@ -249,7 +249,7 @@ sub bridge {
     wait_for {
         my @seen = text_of("$name.log") =~ /mqtt: connected/g;
         @seen >= $times;
-    } 15 or Test::More::diag("no bridge $name:\n" . text_of("$name.log"));
+    } 30 or Test::More::diag("no bridge $name:\n" . text_of("$name.log"));
 
     return $pid;
 }

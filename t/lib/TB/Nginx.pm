@@ -164,7 +164,7 @@ sub start {
         IO::Socket::INET->new(PeerAddr => '127.0.0.1',
                               PeerPort => $self->{port})
         && $self->workers() >= $self->{workers}
-    } 10 or die "nginx did not start:\n" . substr $self->error_log(), -4000;
+    } 30 or die "nginx did not start:\n" . substr $self->error_log(), -4000;
 
     return $self;
 }
@@ -198,7 +198,7 @@ sub reload {
         return $self->{workers} <= grep({ !$old{$_} } $self->workers())
                && !grep { $log !~ /\] $_#.*: gracefully shutting down/ }
                         @before;
-    } 10 or die "nginx did not reload:\n" . substr $self->error_log(), -4000;
+    } 30 or die "nginx did not reload:\n" . substr $self->error_log(), -4000;
 
     return @before;
 }

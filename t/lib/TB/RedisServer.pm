@@ -158,7 +158,7 @@ sub go {
         my $client = eval { $self->connect('admin') } or return 0;
         my $pong = $client->command('PING');
         return !TB::Resp::is_error($pong);
-    } 10 or die "redis-server did not start:\n" . $self->log();
+    } 30 or die "redis-server did not start:\n" . $self->log();
 
     $self->load_library() if $self->{library};
 }

@@ -142,7 +142,7 @@ sub start {
 
     $self->{pid} = $pid;
 
-    for (my $end = time + 10; time < $end; sleep 0.02) {
+    for (my $end = time + 30; time < $end; sleep 0.02) {
         my $r = eval { $self->client };
 
         return if $r && ($r->cmd('PING') // '') eq 'PONG';
