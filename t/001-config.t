@@ -174,6 +174,18 @@ invalid database
 
 
 
+=== TEST 12b: "database", and another one in the URL
+--- http_config
+    tb_rpc_redis {
+        database  1;
+        server    redis://127.0.0.1:1/2;
+    }
+--- must_die
+--- error_log
+"server" names another database than "database"
+
+
+
 === TEST 13: no shards
 --- http_config
     tb_rpc_redis {

@@ -161,6 +161,7 @@ method=m&params=1                   => 400 error 31 Invalid request body: it mus
 {"method":"refused","params":1,"requestUUID":5}            => 400 error 31 .*\\"requestUUID\\".*
 {"method":"refused","params":1,"requestUUID":""}           => 400 error 31 .*\\"requestUUID\\".*
 {"method":"refused","params":1,"requestUUID":"%{uuid:1}0"}  => 400 error 31 .*\\"requestUUID\\".*
+{"method":"refused","params":1,"requestUUID":"00000001-0000-1000-8003-010203040506"}  => 400 error 31 .*\\"requestUUID\\" must be a UUID of the client's own, not shaped like an rpcId, .*
 
 
 
@@ -262,6 +263,8 @@ method=m&params=1                   => 400 error 31 Invalid request body: it mus
 --- auth: tenant
 --- bodies
 {"method":"m","params":%{open64}%{close64}}        => 200 %{open64}%{close64}
+{"method":"m","params":"\"%{open65}"}              => 200 "\"%{open65}"
+{"method":"m","params":"\\\"%{open65}\""}          => 200 "\\\"%{open65}\""
 {"method":"refused","params":%{open65}%{close65}}  => 400 error 31 .*nesting is too deep at offset 92
 {"method":"refused","params":%{million}            => 400 error 31 .*nesting is too deep.*
 {"method":"refused","params":%{objects}            => 400 error 31 .*nesting is too deep.*

@@ -19,7 +19,9 @@ use TB::RedisServer;
 my $port = free_port();
 my $nginx = TB::Nginx->start(redis_port => $port, redis => 'queue 4;'
                              . ' connect_timeout 500ms;'
-                             . ' command_timeout ' . scaled(500) . 'ms;');
+                             . ' command_timeout ' . scaled(500) . 'ms;',
+                             http => 'log_format t "$request_time $status";'
+                             . 'access_log times.log t;');
 
 set_macro(d1 => uuid_of('device d1'));
 
@@ -37,11 +39,19 @@ is($nginx->count_log(qr/\[error\].*command connection to \S+ failed/), 1,
 
 # above "queue" nobody waits
 
+my $before = () = $nginx->file_text('times.log') =~ /\n/g;
 my @clients = map { $nginx->open('d1', 'echo', 1) } 1 .. 10;
 my @answers = TB::Client::answers(5, @clients);
 
 is_deeply(TB::Client::kinds(@answers), { '503 REDIS_UNAVAILABLE' => 10 },
           'more than the queue takes');
+
+# by nginx's own clock; the others wait for as long as a command may take
+
+my @times = split /\n/, $nginx->file_text('times.log');
+
+is(scalar(grep { /^(\S+) 503/ && $1 < 0.3 } @times[$before .. $#times]), 6,
+   'six of ten have it at once');
 
 # and finds it when it comes, without its library
 

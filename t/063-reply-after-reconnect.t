@@ -99,6 +99,20 @@ is($proxy->tell('count', 'tb_rpc_create'), $creates + 1,
 $proxy->tell('refuse', 'none');
 is($client->answer()->{body}, '["new"]', 'no subscription: it is made then');
 
+# not even when the other connection comes back first
+
+$proxy->tell('refuse', 'sub');
+$proxy->tell('cut', 'all');
+$creates = $proxy->tell('count', 'tb_rpc_create');
+$client = $nginx->open('e1', 'echo', '["first"]');
+is($nginx->call('e1', 'echo', '1', persistent => 1)->{status}, 200,
+   'connected, no subscription: a persistent call is taken');
+is($proxy->tell('count', 'tb_rpc_create'), $creates + 1,
+   'connected, no subscription: but no other');
+$proxy->tell('refuse', 'none');
+is($client->answer()->{body}, '["first"]',
+   'connected, no subscription: it is made then');
+
 $proxy->tell('refuse', 'sub');
 $proxy->tell('cut', 'sub');
 is($nginx->call('e1', 'echo', '1')->{what}, '503 REDIS_UNAVAILABLE',
@@ -179,6 +193,24 @@ is($answer->{status}, 200, 'not delivered to Redis: repeated');
 is(scalar(grep { !$before{$_} } records()), 1,
    'not delivered to Redis: exists once');
 $bridge->take(1);
+
+# a DELETE whose reply is lost is not repeated: 404 would be wrong
+
+my ($gone) = $nginx->call('d2', 'x', '["gone"]', persistent => 1)->{body}
+             =~ /([0-9a-f]{8}-[0-9a-f-]{27})/;
+my $deletes = $proxy->tell('count', 'tb_rpc_delete');
+
+$bridge->take(1);
+$proxy->tell('eat', 'tb_rpc_delete');
+$answer = TB::Client->new($nginx->{port}, TB::Client::text('DELETE',
+              "/api/rpc/persistent/$gone", undef, 'X-Authorization' =>
+              'Bearer ' . macro('token:tenant')))->answer();
+is($answer->{what}, '504 UNKNOWN', 'lost reply, DELETE: 504');
+is($proxy->tell('count', 'tb_rpc_delete'), $deletes + 1,
+   'lost reply, DELETE: sent once');
+works('lost reply, DELETE: connected again');
+is($nginx->get("/api/rpc/persistent/$gone")->{status}, 404,
+   'lost reply, DELETE: it was deleted');
 
 # a lightweight call is not repeated but withdrawn
 

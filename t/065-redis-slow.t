@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Test::More;
+use Time::HiRes ();
 
 use TB::Env qw(scaled);
 use TB::FakeRedis;
@@ -18,6 +19,17 @@ set_macro(d1 => uuid_of('device d1'));
 
 my $timeout = 'command_timeout ' . scaled(300) . 'ms;';
 my $get = '/api/rpc/persistent/00000001-0000-1000-8000-010203040506';
+
+
+sub record {
+    my %fields = (t => uuid_of('tenant'), d => macro('d1'), c => 1000,
+                  e => 2000, o => 0, m => '"m"', s => 3, @_);
+    my @list = ('ok', %fields);
+
+    return '*' . @list . "\r\n" . join '', map { TB::FakeRedis::bulk($_) } @list;
+}
+
+
 my $fake = TB::FakeRedis->start(on => sub {
     my ($mode, $conn, @argv) = @_;
 
@@ -27,6 +39,18 @@ my $fake = TB::FakeRedis->start(on => sub {
         return "*2\r\n" . TB::FakeRedis::bulk('ok')
                . TB::FakeRedis::bulk('x' x 2000);
     }
+
+    if (@argv > 1 && $argv[1] eq 'tb_rpc_get') {
+        my ($n) = $argv[3] =~ /:rpc:0{7}(\d)/;
+
+        # in pieces of 100 bytes
+        $conn->{pace} = scaled(0.1) if $mode eq 'late' && $n == 1;
+
+        return record(p => "[$n]", R => '"' . 'x' x 200 . '"');
+    }
+
+    return "-READONLY You can't write against a read only replica.\r\n"
+        if $mode eq 'replica' && @argv > 1 && $argv[1] eq 'tb_rpc_create';
 
     if ($mode eq 'drop' && @argv > 5 && $argv[1] eq 'tb_rpc_create') {
         my ($shard) = $argv[3] =~ /^(tb:\{s\d+\}:)/;
@@ -62,6 +86,30 @@ is($nginx->count_log(qr/no reply/), 0, 'but was not taken for death');
 is(failures(), 0, 'no connection was closed');
 is($fake->tell('seen', 'PING'), 0, 'nor made');
 
+# a reply that comes too late is not that of the next command
+
+my $other = $get =~ s/00000001/00000002/r;
+my ($wrong, $good) = (0, 0);
+
+for (1 .. 10) {
+    $fake->tell('mode', 'late');
+    is($nginx->get($get)->{status}, 503, 'too late');
+
+    my $answer = $nginx->get($other);
+
+    $good++ if $answer->{body} =~ /"params":"\[2\]"/;
+    $wrong++ if $answer->{status} == 200
+                && $answer->{body} !~ /"params":"\[2\]"/;
+    $fake->tell('mode', 'sound');
+    soon { $nginx->get($other)->{body} =~ /"params":"\[2\]"/ }
+         'and nobody is confused';
+    last if $good;
+}
+
+is($wrong, 0, 'no record of another command');
+ok($good, 'but the right one');
+is(failures(), 0, 'on the same connection');
+
 # a channel is dropped: that one is asked for again, on the same connection
 
 $fake->tell('mode', 'drop');
@@ -72,6 +120,18 @@ soon { $nginx->call('d1', 'x', '1', timeout => 100);
        $fake->tell('seen', 'tb_rpc_create') } 'dropped: calls work';
 is($fake->tell('seen', 'SSUBSCRIBE'), 0, 'dropped: just the one channel');
 is(failures(), 0, 'dropped: the connection stays');
+
+# what was the master is a replica: nothing more is asked of it
+
+$fake->tell('mode', 'replica');
+is($nginx->call('d1', 'x', '1', persistent => 1)->{what},
+   '503 REDIS_UNAVAILABLE', 'read-only: 503');
+ok($nginx->wait_log(qr/command connection to \S+ failed: it is a read-only/),
+   'read-only: left');
+$fake->tell('mode', 'sound');
+soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
+     'read-only: no more', 15;
+cmp_ok($fake->tell('seen', 'PING'), '>', 0, 'by another connection');
 $nginx->clean();
 $nginx->stop();
 

@@ -7,8 +7,11 @@ use strict;
 use warnings;
 
 use Digest::SHA qw(sha256_hex);
+use IO::Select;
+use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
+use Socket qw(SOL_SOCKET SO_LINGER);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -16,7 +19,7 @@ use TB::Env qw(free_port scaled);
 use TB::Fixture;
 use TB::Nginx;
 
-my $h2 = free_port();
+my ($h2, $narrow) = map { free_port() } 1 .. 2;
 
 redis();
 
@@ -24,8 +27,9 @@ my $nginx = TB::Nginx->start(
     http => 'log_format key "$status $tb_rpc_key_id $tb_rpc_device_id $uri '
             . '$request_uri $request"; access_log key.log key;'
             . 'tb_rpc_ack_timeout 1s;',
-    server => "listen 127.0.0.1:$h2 http2; client_max_body_size 10m;",
-    config => 'location /api/rpc/ { tb_rpc v2; }'
+    server => "listen 127.0.0.1:$h2 http2; client_max_body_size 10m;"
+              . " listen 127.0.0.1:$narrow sndbuf=8k;",
+    config => 'location /api/rpc/ { tb_rpc v2; tb_rpc_max_payload 1m; }'
               . ' location /api/plugins/rpc/ { tb_rpc v1; }'
               . ' location /api/v1/ { tb_rpc_device_api; }'
               . ' location /short/ { tb_rpc_device_api 300ms; }'
@@ -369,6 +373,33 @@ for my $by ('message', 'reply') {
     is(redis()->counter('unconfirmed'), 0, "$by: it was given back for it");
     reply('d2', call_of($r)->{id}, '"ok"');
     is(what($caller->answer()), '200 ["ok"]', "$by: answered");
+}
+
+# nor one that leaves in the middle of a large one
+
+{
+    my $before = field('d2', 'poll') || '';
+    my $text = TB::Client::text('GET', "/api/v1/$token{d2}/rpc?timeout=10000");
+    my $gone = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                     PeerPort => $narrow);
+
+    syswrite $gone, $text;
+    ok(wait_open('d2', $before), 'large: a poll');
+
+    my $caller = $nginx->open('d2', 'x', '"' . 'z' x 900000 . '"',
+                              timeout => 20000);
+
+    ok((TB::Env::wait_for { IO::Select->new($gone)->can_read(0) } 5),
+       'large: the call is on its way');
+    setsockopt $gone, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+    close $gone;
+
+    my $r = poll('d2', 5000)->answer();
+
+    is(length(call_of($r)->{params}), 900000, 'large: the next poll has it');
+    is(redis()->counter('unconfirmed'), 0, 'large: it was given back for it');
+    reply('d2', call_of($r)->{id}, '"ok"');
+    is(what($caller->answer()), '200 ["ok"]', 'large: answered');
 }
 
 # two polls of one device

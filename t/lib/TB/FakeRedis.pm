@@ -16,8 +16,8 @@ package TB::FakeRedis;
 #
 #     $conn->{close} = 1       closed after the reply
 #     $conn->{drip} = 1        sent byte by byte
-#     $conn->{pace} = 0.1      sent 100 bytes at a time, so many seconds apart,
-#                              until all of it is
+#     $conn->{pace} = 0.1      this reply is sent 100 bytes at a time, so many
+#                              seconds apart
 #     $conn->{push} = BYTES    sent to all subscription connections
 #
 # and $conn->{sub} is true on those.
@@ -150,6 +150,7 @@ sub loop {
 
                     $reply = sound($conn, @argv) if !defined $reply;
                     $conn->{out} .= $reply;
+                    $conn->{slow} //= length $conn->{out} if $conn->{pace};
 
                     my $push = delete $conn->{push} or next;
 
@@ -167,8 +168,11 @@ sub loop {
                 $conn->{close} = 2 if !defined $n;
                 substr $conn->{out}, 0, $n || 0, '';
 
-                $conn->{next} = time() + $conn->{pace} if $conn->{pace};
-                delete @$conn{qw(pace next)} if !length $conn->{out};
+                if ($conn->{pace}) {
+                    $conn->{next} = time() + $conn->{pace};
+                    delete @$conn{qw(pace next slow)}
+                        if ($conn->{slow} -= $n || 0) <= 0;
+                }
             }
 
             if ($conn->{close}
