@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "src/ngx_http_tb_rpc.h"
+#include "src/ngx_http_tb_rpc_version.h"
 
 
 #define NGX_HTTP_TB_RPC_ANY_CONF                                              \
@@ -426,6 +427,10 @@ ngx_http_tb_rpc_init_module(ngx_cycle_t *cycle)
     if (mcf == NULL || !mcf->used) {
         return NGX_OK;
     }
+
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                  "tb_rpc: ngx_http_tb_rpc_module "
+                  NGX_HTTP_TB_RPC_VERSION);
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
