@@ -46,20 +46,64 @@ nginx_binary() {
 }
 
 
-# Debian's redis-tools carries the server's binary under another name
+# A Redis, else a Valkey.  Debian's redis-tools and valkey-tools carry the
+# server's binary under another name.
 
 redis_server() {
+    local kind
+
     if [ -n "${TB_REDIS_SERVER:-}" ]; then
         say "$TB_REDIS_SERVER"
-
-    elif have redis-server; then
-        command -v redis-server
-
-    elif have redis-check-rdb; then
-        mkdir -p "$TB_BUILD/bin"
-        ln -sfn "$(command -v redis-check-rdb)" "$TB_BUILD/bin/redis-server"
-        say "$TB_BUILD/bin/redis-server"
+        return
     fi
+
+    for kind in redis valkey; do
+        if have $kind-server; then
+            command -v $kind-server
+            return
+
+        elif have $kind-check-rdb; then
+            mkdir -p "$TB_BUILD/bin"
+            ln -sfn "$(command -v $kind-check-rdb)" \
+                "$TB_BUILD/bin/$kind-server"
+            say "$TB_BUILD/bin/$kind-server"
+            return
+        fi
+    done
+}
+
+
+redis_cli() {
+    command -v redis-cli || command -v valkey-cli || true
+}
+
+
+# dies unless the server is one that has functions
+
+check_redis_server() {
+    local server=$1 text version
+
+    [ -n "$server" ] || die "there is no redis-server and no valkey-server" \
+        "(script/bootstrap)"
+
+    text=$("$server" --version 2>&1) || text=
+
+    case "$text" in
+        *[Vv]"alkey server v="*)
+            ;;
+
+        *"Redis server v="*)
+            version=${text#*v=}
+            version=${version%% *}
+            [ "${version%%.*}" -ge 7 ] || die "Redis 7.0 or newer is needed," \
+                "this is $version ($server); name another one with" \
+                "TB_REDIS_SERVER="
+            ;;
+
+        *)
+            die "$server is no Redis and no Valkey, set TB_REDIS_SERVER"
+            ;;
+    esac
 }
 
 

@@ -408,6 +408,8 @@ for (['MOVED 7 127.0.0.1:7001', qr/MOVED 7.*a node of a cluster/],
      ['LOADING Redis is loading', qr/Redis: LOADING/],
      ['OOM command not allowed', qr/Redis: OOM/],
      ['ERR Function not found', qr/tb-rpc-admin functions load/],
+     ['ERR unknown command `FCALL`, with args beginning with: `tb_rpc_x`',
+      qr/Redis 7\.0 or newer is needed/],
      ['close', qr/Redis: the connection was closed/],
      ['garbage', qr/no reply of a Redis/])
 {

@@ -57,15 +57,17 @@ my $started = 0;
 sub server_binary {
     return $ENV{TB_REDIS_SERVER} if $ENV{TB_REDIS_SERVER};
 
-    for my $dir (split(/:/, $ENV{PATH}), build() . '/bin') {
-        return "$dir/redis-server" if -x "$dir/redis-server";
-    }
+    for my $kind (qw(redis valkey)) {
+        for my $dir (split(/:/, $ENV{PATH}), build() . '/bin') {
+            return "$dir/$kind-server" if -x "$dir/$kind-server";
+        }
 
-    # Debian's redis-tools has the server under this name
-    for my $dir (split /:/, $ENV{PATH}) {
-        if (-x "$dir/redis-check-rdb") {
-            symlink "$dir/redis-check-rdb", scratch() . '/redis-server';
-            return scratch() . '/redis-server';
+        # Debian's redis-tools has the server under this name
+        for my $dir (split /:/, $ENV{PATH}) {
+            if (-x "$dir/$kind-check-rdb") {
+                symlink "$dir/$kind-check-rdb", scratch() . "/$kind-server";
+                return scratch() . "/$kind-server";
+            }
         }
     }
 

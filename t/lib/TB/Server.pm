@@ -60,17 +60,19 @@ sub binary {
 
     return $ENV{TB_REDIS_SERVER} if $ENV{TB_REDIS_SERVER};
 
-    for my $path (split /:/, $ENV{PATH}) {
-        return "$path/redis-server" if -x "$path/redis-server";
-    }
+    for my $kind (qw(redis valkey)) {
+        for my $path (split /:/, $ENV{PATH}) {
+            return "$path/$kind-server" if -x "$path/$kind-server";
+        }
 
-    # redis-tools has the server under another name: it looks at its own
+        # redis-tools has the server under another name: it looks at its own
 
-    for my $path (split(/:/, $ENV{PATH}), '/usr/bin') {
-        next unless -x "$path/redis-check-rdb";
-        symlink "$path/redis-check-rdb", "$dir/redis-server"
-            unless -e "$dir/redis-server";
-        return "$dir/redis-server";
+        for my $path (split(/:/, $ENV{PATH}), '/usr/bin') {
+            next unless -x "$path/$kind-check-rdb";
+            symlink "$path/$kind-check-rdb", "$dir/$kind-server"
+                unless -e "$dir/$kind-server";
+            return "$dir/$kind-server";
+        }
     }
 
     die "no redis-server: install redis-tools or set TB_REDIS_SERVER\n";
