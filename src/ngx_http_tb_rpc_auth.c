@@ -320,6 +320,12 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
                                                         &credential.text);
     }
 
+    if (rc == NGX_OK && credential.scheme == NGX_HTTP_TB_RPC_API_KEY && !now) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "tb_rpc: API key refused, \"tb_rpc_api_keys\" is off "
+                      "here");
+    }
+
     return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
                                       NGX_HTTP_TB_RPC_AUTH_FAILED);
 }

@@ -280,7 +280,19 @@ tb_rpc: unauthorized
 
 
 
-=== TEST 10: for what follows
+=== TEST 10: where they are off, the log tells
+--- log_level: info
+--- credentials
+X-Authorization: ApiKey %{key}  => 401 error 10 Authentication failed
+--- error_log
+tb_rpc: API key refused, "tb_rpc_api_keys" is off here
+--- no_error_log
+%{key}
+[error]
+
+
+
+=== TEST 11: for what follows
 --- http_config
     tb_rpc_redis {
         server           redis://127.0.0.1:%{redis_port};
