@@ -1,5 +1,7 @@
 # Behind one address is another Redis than before: commands and subscription
 # are always on the same one.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # No part takes more shards than nginx does.
+#
+# runs: side by side
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # What README.md tells a newcomer to paste works, as it stands there: from
 # nothing to an answer.  Only the ports are others, and bootstrap and build
 # have been run.  Its minimal nginx.conf is taken without a warning.
+#
+# runs: side by side
 
 use strict;
 use warnings;

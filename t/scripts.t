@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # What scripts and tools say to a Redis that is too old, or none; what CI runs.
+#
+# runs: side by side
 
 use strict;
 use warnings;

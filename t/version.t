@@ -2,6 +2,8 @@
 
 # One version: of the source, in the module's log, of bridge and tools, in
 # README.md and at the head of CHANGELOG.md.
+#
+# runs: side by side
 
 use strict;
 use warnings;
