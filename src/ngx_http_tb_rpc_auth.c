@@ -320,7 +320,10 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
                                                         &credential.text);
     }
 
-    if (rc == NGX_OK && credential.scheme == NGX_HTTP_TB_RPC_API_KEY && !now) {
+    if (rc == NGX_OK
+        && credential.scheme == NGX_HTTP_TB_RPC_API_KEY
+        && !preview)
+    {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: API key refused, \"tb_rpc_api_keys\" is off "
                       "here");
