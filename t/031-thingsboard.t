@@ -11,6 +11,7 @@ device('foreign', bridge => 'b1', tenant => macro('other_tenant'));
 device('theirs', bridge => 'b1', customer => macro('other_customer'));
 device('off');
 device('off2');
+device('listed');
 device('nobody', bridge => 'nobody');
 device('full');
 bridge();
@@ -194,13 +195,14 @@ GET /api/rpc/other                                        => 404 error 32 .*
     tb_rpc_profile  thingsboard;
 --- auth: tenant
 --- requests
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=%20QUEUED%09  => 200 json .*"totalElements":1,.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=+QUEUED+      => 200 json .*"totalElements":1,.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpc%53tatus=SENT        => 200 json .*"totalElements":0,.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=              => 200 json .*"totalElements":1,.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=%20           => 400 error 31 .*rpcStatus.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=1&rpcStatus=QUE+UED       => 400 error 31 .*rpcStatus.*
-GET /api/rpc/persistent/device/%{off}?page=0&pageSize=+1                        => 400 error 31 .*pageSize.*
+POST /api/rpc/oneway/%{listed} {"method":"m","persistent":true,"timeout":600000}  => 200 json .*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpcStatus=%20QUEUED%09  => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpcStatus=+QUEUED+      => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpc%53tatus=SENT        => 200 json .*"totalElements":0,.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpcStatus=              => 200 json .*"totalElements":1,.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpcStatus=%20           => 400 error 31 .*rpcStatus.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=1&rpcStatus=QUE+UED       => 400 error 31 .*rpcStatus.*
+GET /api/rpc/persistent/device/%{listed}?page=0&pageSize=+1                        => 400 error 31 .*pageSize.*
 GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=DELETED%20     => 500 error 2 .*
 GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=DELETED  => 500 error 2 .*
 GET /api/rpc/persistent/device/%{d1}?page=0&pageSize=1&rpcStatus=deleted  => 400 error 31 .*
