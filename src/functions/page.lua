@@ -16,7 +16,8 @@ local source, older, range, oldest =
 local SORT_RECORDS = 5000       -- sorted on demand at most
 local QUEUED_PAGE = 128         -- QUEUED records of one reply
 
-local BY_NAME = { DELIVERED, EXPIRED, FAILED, QUEUED, SENT, SUCCESSFUL, TIMEOUT }
+local BY_NAME = { DELIVERED, EXPIRED, FAILED, QUEUED, SENT, SUCCESSFUL,
+                  TIMEOUT }
 
 
 -- All that are QUEUED, in no order, from the open calls: to find thousands that
