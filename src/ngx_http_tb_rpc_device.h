@@ -78,6 +78,7 @@ struct ngx_http_tb_rpc_polls_s {
     ngx_queue_t                   lookups;      /* whose token is it */
     ngx_uint_t                    looking;      /* Redis is being asked */
     ngx_uint_t                    session;      /* of the latest poll */
+    ngx_queue_t                   deliveries;   /* responses being sent */
 
     ngx_event_t                   watch;
 };
@@ -180,6 +181,13 @@ ngx_uint_t ngx_http_tb_rpc_device_listens(ngx_http_request_t *r);
 ngx_int_t ngx_http_tb_rpc_device_send(ngx_http_request_t *r,
     ngx_http_tb_rpc_worker_t *w, ngx_http_tb_rpc_handed_t *handed,
     ngx_str_t *envelope);
+
+/*
+ * A hand-over came for a poll that is over: the call is given back, unless
+ * that poll got it by another way and is being answered.
+ */
+void ngx_http_tb_rpc_give_back_late(ngx_http_tb_rpc_worker_t *w,
+    ngx_http_tb_rpc_handed_t *handed);
 
 /* the call did not reach the device */
 void ngx_http_tb_rpc_give_back(ngx_http_tb_rpc_worker_t *w,

@@ -391,7 +391,7 @@ ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status,
     if (status == NGX_TB_REDIS_REPLY
         && ngx_http_tb_rpc_poll_call(poll, reply, &handed) == NGX_OK)
     {
-        ngx_http_tb_rpc_give_back(poll->polls->worker, &handed);
+        ngx_http_tb_rpc_give_back_late(poll->polls->worker, &handed);
 
     } else if (!poll->served
                && ngx_tb_redis_client_is_ready(&poll->polls->worker->redis, 0))

@@ -39,6 +39,7 @@ ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
     ngx_rbtree_init(&polls->tree, &polls->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&polls->queue);
     ngx_queue_init(&polls->lookups);
+    ngx_queue_init(&polls->deliveries);
 
     /* not cancelable: an exiting worker has to answer its polls */
 
@@ -105,7 +106,7 @@ ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
     }
 
     if (poll == NULL) {
-        ngx_http_tb_rpc_give_back(w, &handed);
+        ngx_http_tb_rpc_give_back_late(w, &handed);
         return;
     }
 

@@ -16,6 +16,7 @@ typedef struct {
     ngx_http_request_t           *request;
     ngx_http_tb_rpc_worker_t     *worker;
     ngx_http_tb_rpc_handed_t      handed;
+    ngx_queue_t                   queue;
     ngx_uint_t                    failed;
 } ngx_http_tb_rpc_delivery_t;
 
@@ -138,6 +139,8 @@ ngx_http_tb_rpc_device_send(ngx_http_request_t *r,
     delivery->worker = w;
     delivery->handed = *handed;
 
+    ngx_queue_insert_tail(&w->polls->deliveries, &delivery->queue);
+
     cln->handler = ngx_http_tb_rpc_delivery_cleanup;
     cln->data = delivery;
 
@@ -164,6 +167,8 @@ ngx_http_tb_rpc_delivery_cleanup(void *data)
     r = delivery->request;
     c = r->connection;
 
+    ngx_queue_remove(&delivery->queue);
+
     if (delivery->failed
         || !r->header_sent
         || c->error
@@ -178,6 +183,43 @@ ngx_http_tb_rpc_delivery_cleanup(void *data)
 
     ngx_http_tb_rpc_device_report(delivery->worker, "tb_rpc_delivered",
                                   &delivery->handed, NULL);
+}
+
+
+/*
+ * A poll that was told of again may get its call twice, by the reply and by a
+ * message, in any order.  What was reported already Redis knows better.
+ */
+
+void
+ngx_http_tb_rpc_give_back_late(ngx_http_tb_rpc_worker_t *w,
+    ngx_http_tb_rpc_handed_t *handed)
+{
+    ngx_queue_t                 *q;
+    ngx_http_tb_rpc_handed_t    *sent;
+    ngx_http_tb_rpc_delivery_t  *delivery;
+
+    for (q = ngx_queue_head(&w->polls->deliveries);
+         q != ngx_queue_sentinel(&w->polls->deliveries);
+         q = ngx_queue_next(q))
+    {
+        delivery = ngx_queue_data(q, ngx_http_tb_rpc_delivery_t, queue);
+        sent = &delivery->handed;
+
+        if (sent->request_id == handed->request_id
+            && sent->attempt == handed->attempt
+            && ngx_memcmp(sent->device_id, handed->device_id,
+                          NGX_HTTP_TB_RPC_UUID_LEN)
+               == 0)
+        {
+            ngx_log_debug1(NGX_LOG_DEBUG_HTTP, w->log, 0,
+                           "tb_rpc: request %L came twice, it is being sent",
+                           handed->request_id);
+            return;
+        }
+    }
+
+    ngx_http_tb_rpc_give_back(w, handed);
 }
 
 
