@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 use TB::Bridge;
 use TB::Env qw(scaled wait_for);
 use TB::FakeBroker;
-use TB::Mqtt qw(spawn reap text_of counter);
+use TB::Mqtt qw(spawn reap text_of counter ignored);
 
 my $mqtt = TB::Mqtt->new();
 my $redis = $mqtt->{redis};
@@ -68,6 +68,7 @@ my @flight = $broker->in_flight();
 
 is_deeply([ @flight[0, 1] ], [1, 1], 'the first is sent alone');
 cmp_ok(max(@flight), '>=', 4, 'and then twice as many each time');
+is(ignored($redis), '', 'each report was of use');
 is($redis->mishaps(), '', 'nothing had to be put right');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 

@@ -30,7 +30,14 @@ my $name2 = "Device \"B\" \xc3\xa9";
 $mqtt->name('Device A', $d1);
 $mqtt->name($name2, $d2);
 
+# from before our start: nobody knows how old it is
+$mqtt->publish('v1/gateway/connect', '{"device":"Device A"}', '-r');
 my $pid = $mqtt->bridge('gw', @gateway);
+$seen = wait_for { counter('gw', $pid, 'gateway_bad') == 1 };
+ok($seen, 'a connect that the broker remembers is refused');
+is(counter('gw', $pid, 'devices'), 0, 'and connects nothing');
+$mqtt->publish('v1/gateway/connect', '', '-r');
+$seen = wait_for { counter('gw', $pid, 'gateway_bad') == 2 };
 $mqtt->subscribe('gw.sub', 'v1/gateway/rpc');
 
 sub requests {
@@ -126,11 +133,17 @@ ok($seen, 'has its own topics');
 # the bridge is killed: the gateway does not connect its devices again
 
 is(reap($pid, 'KILL'), 'signal 9', 'killed');
+$redis->fcall('tb_rpc_attach', $redis->device_key($d3), 'other', 's9', 60000);
 sleep(3.2);
 $pid = $mqtt->bridge('gw', @gateway);
 $mqtt->call($d1, '"after"', '1');
 $seen = wait_for { grep { /Device A.*"after"/ } requests() };
 ok($seen, 'after a restart the devices behind gateways are remembered');
+$seen = wait_for { counter('gw', $pid, 'devices') == 4 };
+ok($seen, 'all of them');
+sleep(1.2);
+is($redis->call('HGET', $redis->device_key($d3), 'bridge'), 'other',
+   'which does not take one back from another bridge');
 
 # the broker restarts
 

@@ -24,7 +24,7 @@ use Time::HiRes qw(time sleep);
 
 use TB::Bridge;
 use TB::Env qw(scratch file_in wait_for);
-use TB::Mqtt qw(child counter output reap text_of);
+use TB::Mqtt qw(child counter ignored output reap text_of);
 use TB::MqttDevices;
 use TB::Resp;
 
@@ -588,6 +588,9 @@ my @times = sort { $a <=> $b } map {
                       || time() > $sent + 10;
     time() - $sent;
 } 1 .. 40;
+
+is(ignored($redis), '', 'each report was of use');
+is($redis->mishaps('lapsed'), '', 'nothing had to be put right');
 
 figure('one call after another: %.1f ms each, at most %.1f',
        1000 * $times[20], 1000 * $times[-1]);

@@ -103,6 +103,17 @@ wait_for { text_of('tas.sub') =~ m{/next 1$}m };
 $mqtt->publish('stat/plug 1/RESULT', '"once"');
 is($mqtt->answer($d1, $rpc), 'A"once"', 'and then an answer to an open one');
 
+# a call that cannot be sent waits for no answer
+
+($rpc) = $mqtt->call($d1, '"a/b"', '1');
+like($mqtt->answer($d1, $rpc), qr/^F.*MQTT topic/, 'a method of two levels');
+($rpc) = $mqtt->call($d1, '"right"', '1');
+wait_for { text_of('tas.sub') =~ m{/right 1$}m };
+$mqtt->publish('stat/plug 1/RESULT', '"to it"');
+is($mqtt->answer($d1, $rpc), 'A"to it"', 'the answer is not for that one');
+is($redis->counter('ignored_respond'), 2,
+   'Redis is asked in vain only of calls that were withdrawn');
+
 # names that are none
 
 my $unknown = counter('tas', $pid, 'names_unknown');
@@ -144,6 +155,8 @@ is_deeply(\@wrong, [4, 6, 7, 8, 9], 'wrong lines are named');
 
 $mqtt->publish('zigbee2mqtt/bulb/availability', '{"state":"online"}', '-r');
 ok($mqtt->attached($d3, 'zig'), '{"state":"online"}');
+is(counter('zig', $pid, 'answers_late'), 0,
+   'the state that the broker remembers is no answer');
 ($rpc) = $mqtt->call($d3, '"set"', '{ "brightness" : 1.0 }');
 $seen = wait_for {
     text_of('zig.sub') =~ m{^zigbee2mqtt/bulb/set \{ "brightness" : 1\.0 \}$}m
@@ -167,6 +180,29 @@ $seen = wait_for { text_of('zig.sub') =~ m{^zigbee2mqtt/lamp/set 7$}m };
 ok($seen, 'and the names stay');
 $mqtt->publish('zigbee2mqtt/lamp/availability', '{"state":"offline"}');
 ok($mqtt->attached($d2, ''), '{"state":"offline"}');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- tenants in topics ------------------------------------------------------
+
+# the same name in two tenants
+
+my $other = '7e000000-0000-11ee-8000-00000000000b';
+my ($d8, $d9) = map { $mqtt->device() } 1, 2;
+
+$mqtt->name('same', $d8);
+$mqtt->name('same', $d9, $other);
+$redis->fcall('tb_rpc_device_put', $redis->device_key($d9), $other, '');
+$pid = $mqtt->bridge('ten', '--tenant', $TB::Mqtt::TENANT,
+                     '--presence-topic', '{tenantId}/{name}/status');
+$mqtt->publish("$other/same/status", 'online');
+ok($mqtt->attached($d9, 'ten'), 'a name is one of the tenant in the topic');
+is($redis->call('HGET', $redis->device_key($d8), 'bridge') || '', '',
+   'and of no other');
+my $refused = counter('ten', $pid, 'presence_bad');
+$mqtt->publish('tenant/same/status', 'online');
+$seen = wait_for { counter('ten', $pid, 'presence_bad') == $refused + 1 };
+ok($seen, 'what is no tenant is refused');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 
@@ -194,7 +230,15 @@ like(text_of('five.sub'), qr/request\/$calls[0][1]\|answers\/\Q$d5\E\|/,
 like(text_of('five.sub'), qr/\|\Q$d5\/$calls[0][1]\E\|/,
      'and correlation data');
 
+# a one-way call has none
+
+$mqtt->call($d5, '"m"', '"one-way"', oneway => 1);
+wait_for { text_of('five.sub') =~ /"params":"one-way"/ };
+like(text_of('five.sub'), qr/\/request\/\d+\|\|\|\{"method":"m","params":"one/,
+     'a one-way call says nothing of an answer');
+
 # the last first
+my $ignored = $redis->counter('ignored_respond');
 for my $call (reverse @calls) {
     $mqtt->publish("answers/$d5", "\"to $call->[1]\"", @five, '-D', 'PUBLISH',
                    'correlation-data', "$d5/$call->[1]");
@@ -214,6 +258,7 @@ ok($seen, 'foreign or broken correlation data is refused');
 wait_for { text_of('five.sub') =~ /"params":4/ };
 $mqtt->publish("answers/$d5", '"plain"');
 is($mqtt->answer($d5, $rpc), 'A"plain"', 'without it: the oldest call');
+is($redis->counter('ignored_respond'), $ignored, 'which is known at once');
 
 # nobody subscribes
 

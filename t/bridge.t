@@ -21,6 +21,7 @@ use Time::HiRes qw(time sleep);
 
 use TB::Bridge;
 use TB::Env qw(root build scratch file_in free_port wait_for scaled library);
+use TB::Mqtt ();
 use TB::RedisServer;
 
 my $TENANT = '7e000000-0000-11ee-8000-00000000000a';
@@ -505,9 +506,13 @@ is(answer($d1, $rpc), 'A"empty redis"', 'and served');
 
 # --- many, in order ---------------------------------------------------------
 
+my $ignored = TB::Mqtt::ignored($redis);
 @calls = map { [ call($d1, '"echo"', $_), $_ ] } 1 .. 500;
 my $right = grep { (answer($d1, $_->[0]) || '') eq "A$_->[3]" } @calls;
 is($right, 500, '500 calls, each with its own answer');
+wait_for { counter('b1', $pid, 'open') == 0 };
+is(TB::Mqtt::ignored($redis), $ignored, 'each report was of use');
+is($redis->mishaps(), '', 'nothing had to be put right');
 
 my @order = text_of('d1.log') =~ /"params":(\d+)\}/g;
 is_deeply([ @order[-500 .. -1] ], [ 1 .. 500 ], 'in the order of creation');
@@ -592,6 +597,10 @@ ok(connected('b2', 2), 'and again');
 ok(wait_for { counter('b2', $pid, 'delivered') == 1 }, 'delivered');
 publish("v1/devices/$d4/rpc/response/$id", 'x' x 101);
 is(answer($d4, $rpc), 'L', 'an answer above --max-response is too large');
+($rpc, $id) = call($d4, '"big"', '1');
+ok(wait_for { counter('b2', $pid, 'delivered') == 2 }, 'delivered');
+publish("v1/devices/$d4/rpc/response/$id", 'x' x 100);
+is(answer($d4, $rpc), 'A' . 'x' x 100, 'one of just that size is not');
 
 
 # --- a message that makes the broker disconnect -----------------------------

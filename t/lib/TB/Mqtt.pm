@@ -24,7 +24,7 @@ use TB::Bridge;
 use TB::Env qw(root build scratch file_in free_port wait_for);
 use TB::RedisServer;
 
-our @EXPORT_OK = qw(spawn reap child output text_of counter);
+our @EXPORT_OK = qw(spawn reap child output text_of counter ignored);
 our $TENANT = '7e000000-0000-11ee-8000-00000000000a';
 my %children;
 my $serial = 0;
@@ -271,6 +271,18 @@ sub counter {
 }
 
 
+# Reports that Redis had no use for: '' where each is made once and in time;
+# otherwise "ignored_respond 2, ...".
+
+sub ignored {
+    my ($redis) = @_;
+
+    return join ', ', map { my $n = $redis->counter("ignored_$_");
+                            $n ? "ignored_$_ $n" : () }
+                      qw(sent delivered timeout failed respond detach return);
+}
+
+
 # --- devices and calls ------------------------------------------------------
 
 sub device {
@@ -289,11 +301,13 @@ sub device {
 # a name among those of the tenant
 
 sub name {
-    my ($self, $name, $id) = @_;
+    my ($self, $name, $id, $tenant) = @_;
 
-    my $shard = TB::Bridge::shard($TENANT, 16);
+    $tenant ||= $TENANT;
 
-    $self->{redis}->call('HSET', "tb:{s$shard}:names:$TENANT", $name, $id);
+    my $shard = TB::Bridge::shard($tenant, 16);
+
+    $self->{redis}->call('HSET', "tb:{s$shard}:names:$tenant", $name, $id);
 }
 
 
