@@ -1,6 +1,6 @@
 # The module is loaded: unused, and with the least that makes it work.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # What "nginx -t" refuses, and that it says why.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use TB 'no_plan';
 

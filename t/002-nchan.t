@@ -1,7 +1,7 @@
 # Nchan brings a hiredis of its own and exports it; nginx loads modules with
 # RTLD_GLOBAL.  Whichever comes first, each must go on using its own.
 #
-# runs: side by side
+# runs: side by side, 1 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # That the harness does what TB.pm says: provisioning, tokens, the scripted
 # bridge and a Redis that comes and goes.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # JSON Web Tokens: which are accepted, what the others are answered, and which
 # header counts.  Keys of pairs (RS256, ES256) are in t/014-jwt-pair.t.
 #
-# runs: side by side
+# runs: side by side, 11 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # API keys: looked up in Redis by their digest, remembered by the worker for
 # a while, whatever was said of them.
 #
-# runs: side by side
+# runs: side by side, 8 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # Where authentication happens: last in the ACCESS phase, under "satisfy", and
 # in the content handler where that phase did not run or others decided.
 #
-# runs: side by side
+# runs: side by side, 5 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # tb_rpc_auth off: somebody else has authenticated, tb_rpc_identity says who.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # Tokens signed with key pairs that openssl makes: RS256 and ES256, what is
 # taken for a signature and what is not, and rotation.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # Bodies under strict validation: what is refused and with which message, and
 # that what is accepted arrives byte for byte.
 #
-# runs: side by side
+# runs: side by side, 12 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # Bodies under lenient validation: the coercions of the original server.
 #
-# runs: side by side
+# runs: side by side, 5 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # However a body comes: in memory, in pieces, in a file, chunked, pipelined,
 # asked for, too large, or where none is expected.
 #
-# runs: side by side
+# runs: side by side, 5 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # Which paths and methods there are.
 #
-# runs: side by side
+# runs: side by side, 7 s
 
 use TB 'no_plan';
 

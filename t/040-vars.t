@@ -1,6 +1,6 @@
 # Variables: in headers, in the log, before the ACCESS phase, after error_page.
 #
-# runs: side by side
+# runs: side by side, 7 s
 
 use TB 'no_plan';
 

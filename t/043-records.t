@@ -1,7 +1,7 @@
 # GET and DELETE of persistent records, and what a hostile record in Redis can
 # do to the JSON: nothing.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use TB 'no_plan';
 

@@ -1,7 +1,7 @@
 # Lists of persistent records: parameters, pages, order, filters, whose they
 # are, and that a large page streams.
 #
-# runs: side by side
+# runs: side by side, 12 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # A caller that leaves takes its call along, wherever the call is just then.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # How many calls a worker holds, and how many a device may have.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use strict;
 use warnings;

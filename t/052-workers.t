@@ -1,6 +1,6 @@
 # Several workers on one Redis: each gets the answers of its own callers.
 #
-# runs: side by side
+# runs: side by side, 1 s
 
 use strict;
 use warnings;

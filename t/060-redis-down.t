@@ -1,6 +1,6 @@
 # Redis that is not there, does not answer, or will not have us.
 #
-# runs: side by side
+# runs: side by side, 17 s
 
 use strict;
 use warnings;

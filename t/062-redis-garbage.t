@@ -2,7 +2,7 @@
 # worker ever crashes, every caller gets a 503 or a 504 (or 500 for an error
 # nobody knows), and once the real Redis is there all is well.
 #
-# runs: side by side
+# runs: side by side, 45 s
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # What nginx does not lose when a connection breaks at the worst moment.
 #
-# runs: side by side
+# runs: side by side, 9 s
 
 use strict;
 use warnings;

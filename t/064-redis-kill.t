@@ -2,7 +2,7 @@
 # calls: what was answered 200 is kept, once, and is delivered, once.  503
 # means that there is no such call, 504 UNKNOWN that nobody knows.
 #
-# runs: side by side
+# runs: side by side, 9 s
 
 use strict;
 use warnings;

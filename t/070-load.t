@@ -1,7 +1,7 @@
 # 10,000 two-way calls, 200 at a time, through one worker: every caller gets
 # the answer to its own call.
 #
-# runs: side by side
+# runs: side by side, 6 s
 
 use strict;
 use warnings;

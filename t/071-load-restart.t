@@ -1,7 +1,7 @@
 # Load while Redis restarts: every caller gets an answer or is told clearly
 # that there is none; nothing crashes, nothing leaks.
 #
-# runs: side by side
+# runs: side by side, 20 s
 
 use strict;
 use warnings;

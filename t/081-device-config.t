@@ -1,6 +1,6 @@
 # tb_rpc_device_api: what "nginx -t" refuses, and where it holds.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use TB 'no_plan';
 

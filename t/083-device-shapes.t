@@ -1,7 +1,7 @@
 # HTTP devices as people write them: a shell loop with curl, the requests of
 # ThingsBoard's own clients, and what they get where a path is not ours.
 #
-# runs: side by side
+# runs: side by side, 14 s
 
 use strict;
 use warnings;

@@ -2,7 +2,7 @@
 
 # tb-rpc-mqtt-bridge: configuration file, PUBACK timeout, counters, metrics.
 #
-# runs: side by side
+# runs: side by side, 8 s
 
 use strict;
 use warnings;

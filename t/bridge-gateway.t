@@ -2,7 +2,7 @@
 
 # Devices behind ThingsBoard gateways.
 #
-# runs: side by side
+# runs: side by side, 13 s
 
 use strict;
 use warnings;

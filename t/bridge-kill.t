@@ -3,7 +3,7 @@
 # tb-rpc-mqtt-bridge killed every second while persistent calls are under
 # way: none is lost, none is sent again once its answer was taken.
 #
-# runs: side by side
+# runs: side by side, 15 s
 
 use strict;
 use warnings;

@@ -3,7 +3,7 @@
 # tb-rpc-mqtt-bridge when things go down in the middle of calls: the broker,
 # Redis, the connections of 1,000 devices; and when devices say nonsense.
 #
-# runs: side by side
+# runs: side by side, 60 s
 
 use strict;
 use warnings;

@@ -3,7 +3,7 @@
 # tb-rpc-mqtt-bridge with devices that know nothing of ThingsBoard: names in
 # topics, plain payloads, answers without a request id; and MQTT 5.
 #
-# runs: side by side
+# runs: side by side, 10 s
 
 use strict;
 use warnings;

@@ -2,7 +2,7 @@
 
 # tb-rpc-mqtt-bridge: TLS, certificates, user and password at the broker.
 #
-# runs: side by side
+# runs: side by side, 10 s
 
 use strict;
 use warnings;

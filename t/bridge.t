@@ -4,7 +4,7 @@
 # redis-server.  Calls are made and read with the functions nginx uses; the
 # devices are mosquitto_sub/mosquitto_pub and tb-rpc-demo-device.
 #
-# runs: side by side
+# runs: side by side, 30 s
 
 use strict;
 use warnings;

@@ -7,7 +7,7 @@
 #
 #   TB_LONG=1      another minute, on the real clock
 #
-# runs: side by side
+# runs: side by side, 40 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # The function library: creates, answers, ends and what refuses them, call by
 # call, without nginx and without a bridge.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;

@@ -9,7 +9,7 @@
 #
 # Time is moved, never waited for: see lib/TB/Clock.pm.
 #
-# runs: side by side
+# runs: side by side, 75 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # The function library: polls of devices that have no bridge (tb_rpc_poll,
 # _unpoll, _return).
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

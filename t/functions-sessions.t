@@ -1,7 +1,7 @@
 # The function library: devices that attach and detach, and what becomes of
 # their calls.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use strict;
 use warnings;

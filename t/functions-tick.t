@@ -1,6 +1,6 @@
 # The function library: tb_rpc_tick, which brings forward what time has ended.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;
