@@ -160,7 +160,7 @@ $keyring
 
 Types: deb-src
 URIs: $uri
-Suites: $release
+Suites: $release stable
 Components: main
 $keyring
 END
