@@ -57,7 +57,7 @@
 
 #define TB_UUID_LEN          36
 #define TB_MAX_SESSION       64
-#define TB_MAX_SHARDS        16384
+#define TB_MAX_SHARDS        1024
 #define TB_MAX_TOPIC         4096
 #define TB_MAX_ENVELOPE      (4 * 1024 * 1024)
 #define TB_MAX_PIECES        32

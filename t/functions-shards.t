@@ -7,6 +7,7 @@ use warnings;
 
 use Test::More;
 
+use TB::Env qw(root build);
 use TB::Fixture;
 use TB::Resp;
 
@@ -26,5 +27,39 @@ sub config {
 ok(!TB::Resp::is_error(config($_)), "functions: $_ shards") for 1, 16, 1024;
 like(config($_), qr/^ERR tb_rpc: shards .* is not a number in its range/,
      "functions: not $_") for 1025, 16384, -1, 'x';
+
+# bridge and tools, by option and by what "tb:meta" says
+
+sub says {
+    my (@command) = @_;
+
+    open my $fh, '-|', 'sh', '-c', 'timeout 20 "$@" 2>&1', 'sh', @command
+        or die "sh: $!\n";
+    local $/;
+
+    return <$fh>;
+}
+
+
+my $bridge = $ENV{TB_BRIDGE} || build() . '/tb-rpc-mqtt-bridge';
+my $port = redis()->{port};
+my @admin = (root() . '/tools/tb-rpc-admin', '--redis',
+             "redis://127.0.0.1:$port");
+
+like(says($bridge, '--name', 'b1', '--shards', '1025'),
+     qr/shards must be a number from 1 to 1024/, 'bridge: not 1025');
+like(says(@admin, '--shards', '1025', 'device', 'list'),
+     qr/--shards must be 1 to 1024/, 'tb-rpc-admin: not 1025');
+
+redis()->call('HSET', 'tb:meta', 'shards', '1025', 'schema', '1');
+
+$ENV{REDISCLI_AUTH} = $TB::RedisServer::PASSWORD{admin};
+
+for (['device', 'add', uuid_of('d'), '--tenant', uuid_of('t')],
+     ['import', '/dev/null'])
+{
+    like(says(@admin, @$_), qr/tb:meta has a wrong number of shards: "?1025/,
+         "tb-rpc-admin $_->[0]: not 1025 in tb:meta");
+}
 
 done_testing();
