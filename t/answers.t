@@ -485,7 +485,7 @@ sub timeless {
     open my $fh, '<', root() . '/src/ngx_http_tb_rpc_outcome.c'
         or die "outcome.c: $!\n";
     my $source = do { local $/; <$fh> };
-    my ($list) = $source =~ /_results\[\] = \{(.*?)\n\};/s;
+    my ($list, $logged) = $source =~ /_results\[\] = \{(.*?)\n\n(.*?)\n\};/s;
     my ($outcomes) = $source =~ /_outcomes\[\] = \{(.*?)\n\};/s;
     my ($table) = $page =~ /^(\| X-RPC-Result (?:.+\n)+)/m;
     my %told = map { $_ => 1 } $table =~ /^\| `([A-Z_]+)` \|/mg;
@@ -498,6 +498,8 @@ sub timeless {
 
     is(join(' ', sort keys %told), join(' ', sort keys %results),
        'each X-RPC-Result is told of');
+    like($page, qr/`\L$_`/, "\L$_\E, which only the log knows, is told of")
+        for $logged =~ /"(\w+)"/g;
 
     for my $result (sort keys %results) {
         like($rows, qr/^\d{3} `$result`/m, "$result is in a table");
