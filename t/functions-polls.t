@@ -343,7 +343,7 @@ for my $persistent (1, 0) {
     $f->device(id => $d, strategy => 'sequential_on_response');
     is(poll($d)->[1], $r[1][2], 'the next one, with the turn');
     is(fcall('delivered', $d, $r[1][2], 1), 1, 'delivered');
-    sleep 1.05;
+    $f->pass(1050);
 
     my $p = poll($d);
 
