@@ -120,8 +120,8 @@ for my $operation (@operations) {
 
     for (@devices) {
         my ($device, $who, $result, $log) = @$_;
-        my $name = "$method $path" . ($body && $body =~ /persistent/ ? ' p' : '')
-                   . ": $device, $who";
+        my $kind = $body && $body =~ /persistent/ ? ' p' : '';
+        my $name = "$method $path$kind: $device, $who";
         my $before = length $nginx->error_log();
 
         set_macro(device => macro($device));
@@ -186,8 +186,10 @@ for (['GET', $record, 'tenant', 200, ''],
     is($why, $result || '-', 'which it was');
 }
 
+my $tenant = macro('other_tenant');
+
 like($nginx->error_log(),
-     qr/record $record is not of the caller's tenant @{[macro('other_tenant')]}/,
+     qr/record $record is not of the caller's tenant $tenant/,
      'a foreign record is logged');
 
 # devices
