@@ -13,7 +13,9 @@
 
 
 /* of the memory of an answer, beside its payload */
-#define TB_ANSWER_COST  256
+#define TB_ANSWER_COST   256
+/* at most so many come by one read: libmosquitto 2.1 has a buffer of 4 KB */
+#define TB_ANSWER_AHEAD  256
 
 
 /*
@@ -45,7 +47,7 @@ tb_answers_full(tb_bridge_t *b)
 int
 tb_answers_overfull(tb_bridge_t *b)
 {
-    return b->nanswers >= 2 * b->opt.max_answers
+    return b->nanswers >= 2 * b->opt.max_answers + TB_ANSWER_AHEAD
            || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES;
 }
 

@@ -64,8 +64,8 @@ tb_counters(tb_bridge_t *b)
                       tb_counter_table[i].name, tb_counter(b, i));
     }
 
-    tb_log(TB_LOG_INFO, "counters:%s open=%d devices=%d", line, b->ncalls,
-           b->ndevices);
+    tb_log(TB_LOG_INFO, "counters:%s open=%d devices=%d waiting=%d", line,
+           b->ncalls, b->ndevices, b->nanswers);
 }
 
 

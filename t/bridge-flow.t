@@ -19,6 +19,7 @@ use TB::Bridge;
 use TB::Env qw(scaled wait_for);
 use TB::FakeBroker;
 use TB::Mqtt qw(spawn reap text_of counter ignored);
+use TB::MqttDevices;
 
 my $mqtt = TB::Mqtt->new();
 my $redis = $mqtt->{redis};
@@ -178,8 +179,9 @@ sub asked {
 
 
 sub answer_all {
-    $mqtt->publish("v1/devices/$d5/rpc/response/$_->[1]", "\"to $_->[1]\"")
-        for @_;
+    TB::MqttDevices::publish($mqtt->{port}, map {
+        ["v1/devices/$d5/rpc/response/$_->[1]", "\"to $_->[1]\""]
+    } @_);
 }
 
 
@@ -191,14 +193,18 @@ sub right {
 
 # held back for half of --ack-timeout, then up to --max-answers
 
-@calls = asked(30);
+@calls = asked(200);
 $redis->pause();
 answer_all(@calls);
-sleep(0.5);
+$seen = wait_for { counter('answers', $pid, 'waiting') >= 5 };
+ok($seen, '--max-answers: so many wait in the bridge');
+sleep(0.3);
+cmp_ok(counter('answers', $pid, 'waiting'), '<', 120,
+       'and what was read with them, the broker keeps the others');
 $redis->resume();
-is(right(@calls), 30, '--max-answers: the broker keeps the others');
+is(right(@calls), 200, 'all are passed on');
 is(counter('answers', $pid, 'answers_lost'), 0, 'none is lost');
-is(counter('answers', $pid, 'answers'), 30, 'each is passed on once');
+is(counter('answers', $pid, 'answers'), 200, 'and each once');
 
 # a master that has become a replica refuses what it would later take
 

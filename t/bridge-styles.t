@@ -287,11 +287,22 @@ is(reap($pid, 'TERM'), 0, 'exit 0');
 
 my $d7 = $mqtt->device(bridge => 'ref');
 reap($mqtt->{broker}, 'TERM');
-$mqtt->broker('acl_file ' . file_in('acl', "topic read #\n") . "\n");
-$pid = $mqtt->bridge('ref', '--mqtt-version', 5, '--static');
-($rpc) = $mqtt->call($d7, '"m"', '1');
+$mqtt->broker('acl_file ' . file_in('acl', "topic readwrite #\n"
+                                    . "topic deny ref/+/no\n") . "\n");
+$pid = $mqtt->bridge('ref', '--mqtt-version', 5, '--static',
+                     '--request-topic', 'ref/{deviceId}/{method}',
+                     '--response-topic', 'ref/{deviceId}');
+$mqtt->subscribe('ref.sub', 'ref/+/yes');
+$ignored = $redis->counter('ignored_respond');
+($rpc) = $mqtt->call($d7, '"no"', '1');
 like($mqtt->answer($d7, $rpc) || '', qr/^F.*[Nn]ot authorized/,
      'what the broker refuses is failed, with its reason');
+($rpc) = $mqtt->call($d7, '"yes"', '1');
+wait_for { text_of('ref.sub') =~ /"yes"/ };
+$mqtt->publish("ref/$d7", '"sir"');
+is($mqtt->answer($d7, $rpc), 'A"sir"', 'the next call is answered');
+is($redis->counter('ignored_respond'), $ignored,
+   'the answer is not tried on the one that failed');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 done_testing();

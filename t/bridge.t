@@ -623,6 +623,9 @@ $right = wait_for {
 } 20;
 ok($right, 'the others are delivered');
 is(counter('b2', $pid, 'given_up'), 1, 'the bad one is given up');
+connected('b2', 6);
+is(scalar(() = text_of('b2.log') =~ /mqtt: connected/g), 6,
+   'after three connections that it has broken');
 
 
 # --- servers that speak nonsense --------------------------------------------
