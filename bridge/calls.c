@@ -17,8 +17,9 @@
  *
  * A broker may drop the connection because of one message (too large, not
  * allowed).  After each connect one call is published alone, and the window
- * doubles with every PUBACK; so the bad one is soon alone, and is left to its
- * ack_timeout after TB_MAX_PUBLISHES attempts.
+ * doubles with every PUBACK.  The last of TB_MAX_PUBLISHES attempts is made
+ * alone; so only the bad one is left to its ack_timeout then, and not those
+ * whose PUBACK was lost with its connections.
  */
 
 
@@ -290,9 +291,21 @@ tb_call_claim(tb_bridge_t *b, tb_call_t *call)
 }
 
 
+/* what is, or will be, its last attempt */
+
+static int
+tb_call_last(tb_call_t *call)
+{
+    return call->state != TB_CALL_REPORTING
+           && call->publishes + (call->state != TB_CALL_PUBLISHED)
+              >= TB_MAX_PUBLISHES;
+}
+
+
 void
 tb_calls_run(tb_bridge_t *b)
 {
+    int         window;
     int64_t     now;
     tb_call_t  *call, *next;
 
@@ -301,11 +314,17 @@ tb_calls_run(tb_bridge_t *b)
     }
 
     now = tb_now();
+    window = b->window;
 
     for (call = b->call_head; call != NULL; call = next) {
         next = call->next;
 
-        if (call->state == TB_CALL_POPPED && b->nopen < b->window) {
+        if (tb_call_last(call)) {
+            /* none after it, until it has an end */
+            window = b->nopen == 0 ? 1 : 0;
+        }
+
+        if (call->state == TB_CALL_POPPED && b->nopen < window) {
             tb_call_claim(b, call);
 
         } else if (call->state == TB_CALL_PUBLISHED

@@ -152,6 +152,24 @@ is(reap($pid, 'KILL'), 'signal 9', 'killed');
 $broker->stop();
 
 
+# --- a message that breaks the connection ------------------------------------
+
+# and with it the acknowledgements of those before it
+
+$broker = TB::FakeBroker->start(ack => 0.02, serial => 1,
+                                poison => '/poison/');
+my $d6 = $mqtt->device(bridge => 'poison');
+$mqtt->call($d6, $_ == 12 ? '"poison"' : '"m"', $_, oneway => 1) for 1 .. 24;
+$pid = start('poison', '--request-topic', 'p/{deviceId}/{method}/{requestId}');
+$seen = wait_for { counter('poison', $pid, 'delivered') == 23 } 10;
+ok($seen, 'all others are delivered');
+is(counter('poison', $pid, 'given_up'), 1, 'it is given up');
+is(scalar(grep { m{/poison/} } $broker->topics()), 3, 'after three attempts');
+is($broker->connects(), 4, 'each of which breaks a connection');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$broker->stop();
+
+
 # --- answers -----------------------------------------------------------------
 
 $mqtt->broker();

@@ -10,6 +10,11 @@ package TB::FakeBroker;
 #                                          sent then and not acknowledged
 #     $broker->topics();                   of all messages
 #     $broker->connects();                 how often somebody connected
+#
+# With the option serial => 1 that is the time from one acknowledgement to the
+# next.  With the option poison => TEXT a message whose topic has this in it makes the
+# broker close the connection; what it has not acknowledged by then it never
+# does.
 
 use strict;
 use warnings;
@@ -70,20 +75,28 @@ sub loop {
                 $select->add($listen->accept());
                 print $log "connect\n";
 
-            } elsif (!sysread $sock, $in{$sock}, 65536,
-                              length($in{$sock} || ''))
-            {
-                $select->remove($sock);
-                @acks = grep { $_->[1] != $sock } @acks;
-                delete $in{$sock};
-
             } else {
-                while (my ($head, $body) = TB::MqttDevices::take(\$in{$sock}))
+                my $open = sysread $sock, $in{$sock}, 65536,
+                                   length($in{$sock} || '');
+
+                while ($open && (my ($head, $body)
+                                 = TB::MqttDevices::take(\$in{$sock})))
                 {
                     my $id = $self->packet($log, $sock, $head >> 4, $body);
 
-                    push @acks, [time() + $self->{ack}, $sock, $id]
-                        if defined $id && length $self->{ack};
+                    my $from = $self->{serial} && @acks ? $acks[-1][0]
+                                                        : time();
+
+                    push @acks, [$from + $self->{ack}, $sock, $id]
+                        if $id && length $self->{ack};
+                    $open = 0 if defined $id && !$id;
+                }
+
+                if (!$open) {
+                    $select->remove($sock);
+                    @acks = grep { $_->[1] != $sock } @acks;
+                    delete $in{$sock};
+                    close $sock;
                 }
             }
         }
@@ -98,7 +111,7 @@ sub loop {
 }
 
 
-# the id of a message, which is to be acknowledged
+# the id of a message, which is to be acknowledged; 0 if it is poison
 
 sub packet {
     my ($self, $log, $sock, $type, $body) = @_;
@@ -113,7 +126,8 @@ sub packet {
 
     print $log "publish $topic\n";
 
-    return $id;
+    return defined $self->{poison} && index($topic, $self->{poison}) >= 0
+           ? 0 : $id;
 }
 
 
