@@ -380,6 +380,8 @@ tb_redis_poll(tb_redis_t *r, short *events)
 void
 tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
 {
+    int64_t  alive;
+
     if (r->state == TB_REDIS_CLOSED) {
         if (tb_now() >= r->retry_at) {
             tb_redis_connect(b, r);
@@ -397,6 +399,15 @@ tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
         if (redisBufferRead(r->ctx) != REDIS_OK) {
             tb_redis_fail(r, "read: %s", r->ctx->errstr);
             return;
+        }
+
+        /* a sign of life, also when a reply comes little by little */
+        alive = tb_now() + TB_COMMAND_TIMEOUT;
+
+        if (r->state == TB_REDIS_READY && r->deadline
+            && r->deadline < alive)
+        {
+            r->deadline = alive;
         }
     }
 

@@ -241,6 +241,41 @@ is(counter('c4', $pid, 'dropped'), 0, 'nothing was dropped');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 $old->stop();
 
+# one that is slow, but steady, is no reason for a new connection: the reply
+# takes longer than the bridge would wait without a sign of life
+
+my $slow = TB::FakeRedis->start(on => sub {
+    my ($mode, $conn, $command, @argv) = @_;
+
+    return undef if !defined $command;
+    return TB::FakeRedis::bulk('16') if $command eq 'HGET';
+    return ":1\r\n" if $command eq 'FCALL';
+    return '' if $command eq 'BLMPOP';
+    return "+OK\r\n" if $command ne 'HGETALL';
+
+    my @devices = map { sprintf 'de000000-0000-11ee-9000-%012x', $_ } 1 .. 21;
+
+    # 2 KB, 100 bytes at a time
+    $conn->{pace} = 0.3;
+
+    return '*' . 2 * @devices . "\r\n"
+           . join '', map { TB::FakeRedis::bulk($_)
+                            . TB::FakeRedis::bulk("g\nname of a device, "
+                                                  . 'which is a long one') }
+                      @devices;
+});
+
+$pid = spawn('c6.log', $bin, '--name', 'c6', '--redis',
+             "redis://127.0.0.1:$slow->{port}", '--broker',
+             "mqtt://127.0.0.1:$mute_port", '--gateway', '--tenant',
+             $TB::Mqtt::TENANT, '--drain', 0);
+$seen = wait_for { text_of('c6.log') =~ /21 devices were behind gateways/ } 15;
+ok($seen, 'a slow Redis');
+is($slow->tell('seen', 'HGETALL'), 1, 'is asked once');
+is(scalar errors('c6.log'), 0, 'and waited for');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$slow->stop();
+
 my @real = ('--name', 'c5', '--redis', "redis://127.0.0.1:$redis->{port}",
             '--broker', "mqtt://127.0.0.1:$mute_port", '--drain', 0);
 my $wrong = file_in('wrong.password', "wrong\n");
