@@ -601,6 +601,7 @@ is(answer($d4, $rpc), 'L', 'an answer above --max-response is too large');
 ok(wait_for { counter('b2', $pid, 'delivered') == 2 }, 'delivered');
 publish("v1/devices/$d4/rpc/response/$id", 'x' x 100);
 is(answer($d4, $rpc), 'A' . 'x' x 100, 'one of just that size is not');
+is(counter('b2', $pid, 'answers_bad'), 1, 'nor does it count as one');
 
 
 # --- a message that makes the broker disconnect -----------------------------
