@@ -90,7 +90,10 @@ ok($devices->online(20), "$DEVICES devices are online");
 $mqtt->attached($_, 'kill') for @ids;
 
 my $creator = $redis->connect('nginx');
-my @calls;
+my $monitor = $redis->connect('admin');
+my (@calls, @refused);
+
+$monitor->command('MONITOR');
 
 
 # the commands of the next calls
@@ -106,6 +109,18 @@ sub commands {
         push @calls, { %call, rpc => $rpc };
         $command;
     } 1 .. $_[0];
+}
+
+
+# what was said to the first call that waits for it
+
+sub created {
+    my ($reply) = @_;
+
+    my ($call) = grep { !defined $_->{id} } @calls;
+
+    $call->{id} = ref $reply ? $reply->[2] : '';
+    push @refused, $reply if !ref $reply || $reply->[0] ne 'queued';
 }
 
 
@@ -137,14 +152,13 @@ sub come_back {
 
 my $kills = 0;
 my $each = $CALLS / $ROUNDS;
-my (%met, @refused);
+my %met;
 
 for (my $round = 1; ; $round++) {
     my $end = time() + 1;
 
     while (time() < $end) {
-        push @refused, grep { !ref || $_->[0] ne 'queued' }
-                       $creator->pipeline(commands(1))
+        created($creator->pipeline(commands(1)))
             if @calls < ($round - 0.5) * $each && @calls < $CALLS
                && rand() < 0.6;
         sleep(0.005);
@@ -155,8 +169,7 @@ for (my $round = 1; ; $round++) {
     $creator->send(@batch);
     sleep(rand 0.01);
     kill 'KILL', $pid;
-    push @refused, grep { !ref || $_->[0] ne 'queued' }
-                   map { $creator->reply() } @batch;
+    created($creator->reply()) for @batch;
     reap($pid);
 
     my $open = open_calls();
@@ -187,6 +200,8 @@ ok($idle, 'the queues are empty');
 
 my %seen;
 my $history = TB::MqttDevices::history($redis);
+my $claims = TB::MqttDevices::claims($redis, $monitor, \@calls);
+undef $monitor;
 
 push @{ $seen{$_->{params}} }, $_ for $devices->deliveries();
 
@@ -199,7 +214,6 @@ for my $call (@calls) {
                                    =~ s/[^:]+$/$call->{rpc}/r) } };
     my $params = "{\"n\":$call->{n}}";
     my $seen = $seen{$params} || [];
-    my $claims = $history->{$call->{rpc}};
 
     $call->{status} = $mqtt->status($call->{device}, $call->{rpc});
     $status{$call->{status}}++;
@@ -208,8 +222,8 @@ for my $call (@calls) {
                                                               $params);
     push @unseen, $call if !@$seen;
     push @foreign, $call if grep { $_->{device} ne $call->{device} } @$seen;
-    push @late, $call if $claims->{late};
-    push @more, $call if @$seen > $claims->{sent};
+    push @late, $call if $history->{$call->{rpc}}{late};
+    push @more, $call if @$seen > ($claims->{$call->{rpc}} || 0);
     $twice++ if @$seen > 1;
 }
 

@@ -304,41 +304,6 @@ sub none {
 
 # --- the broker -------------------------------------------------------------
 
-# A claim that is repeated, since the connection broke, makes no event.  So
-# each command is looked at: { rpcId => claims admitted before its answer }
-
-sub claims {
-    my ($monitor, $calls) = @_;
-
-    my %rpc = map { ("$_->{device} $_->{id}" => $_->{rpc}) } @$calls;
-    my (%claims, %taken, $claim);
-
-    $redis->call('ECHO', 'no more');
-
-    for (;;) {
-        my $line = $monitor->reply();
-
-        if ($line =~ /lua\] (.*)/) {
-            my $command = $1;
-
-            $taken{$1} = 1
-                if $command =~ /^"XADD" .* "rpcId" "([^"]+)" "event" "SUCC/;
-            undef $claim if $command =~ /"ignored_sent"/;
-            next;
-        }
-
-        $claims{$claim}++ if defined $claim && !$taken{$claim};
-        undef $claim;
-
-        last if $line =~ /"ECHO" "no more"/;
-
-        $claim = $rpc{"$1 $2"}
-            if $line =~ /"FCALL" "tb_rpc_sent" "1" "[^"]+:([^":]+)" "(\d+)"/;
-    }
-
-    return \%claims;
-}
-
 my $monitor = $redis->connect('admin');
 my $load = load(200);
 my @calls = calls(200);
@@ -378,7 +343,8 @@ kill 'CONT', $pid;
 push @calls, @more;
 wait_for { (statuses(@calls)->{SUCCESSFUL} || 0) == @calls } 30;
 load_ends('broker', $load);
-all_answered('broker', \@calls, claims($monitor, \@calls));
+all_answered('broker', \@calls,
+             TB::MqttDevices::claims($redis, $monitor, \@calls));
 undef $monitor;
 
 

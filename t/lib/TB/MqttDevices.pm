@@ -19,6 +19,7 @@ package TB::MqttDevices;
 #     my ($rpc, $command) = TB::MqttDevices::create($device, $params);
 #                                for a pipeline: a persistent two-way call
 #     my $history = TB::MqttDevices::history($redis);
+#     my $claims = TB::MqttDevices::claims($redis, $monitor, $calls);
 #
 # Options: delay (seconds before an answer, from and to), pause (the longest
 # before a device connects again), mute (a pattern of methods that get no
@@ -280,6 +281,44 @@ sub history {
     }
 
     return \%history;
+}
+
+
+# A claim that its claimer repeats makes no event: its connection broke, or it
+# popped the same envelope again.  So each command is looked at, as a
+# connection saw them on which MONITOR was said before:
+# { rpcId => claims admitted before its answer }; calls have device, id, rpc.
+
+sub claims {
+    my ($redis, $monitor, $calls) = @_;
+
+    my %rpc = map { ("$_->{device} $_->{id}" => $_->{rpc}) } @$calls;
+    my (%claims, %taken, $claim);
+
+    $redis->call('ECHO', 'no more');
+
+    for (;;) {
+        my $line = $monitor->reply();
+
+        if ($line =~ /lua\] (.*)/) {
+            my $command = $1;
+
+            $taken{$1} = 1
+                if $command =~ /^"XADD" .* "rpcId" "([^"]+)" "event" "SUCC/;
+            undef $claim if $command =~ /"ignored_sent"/;
+            next;
+        }
+
+        $claims{$claim}++ if defined $claim && !$taken{$claim};
+        undef $claim;
+
+        last if $line =~ /"ECHO" "no more"/;
+
+        $claim = $rpc{"$1 $2"}
+            if $line =~ /"FCALL" "tb_rpc_sent" "1" "[^"]+:([^":]+)" "(\d+)"/;
+    }
+
+    return \%claims;
 }
 
 
