@@ -190,10 +190,10 @@ POST /api/rpc/twoway/%{d1} {"method":"raw","params":"%{raw deeper}"}  => 406 INV
     tb_rpc_min_timeout  50ms;
 --- auth: tenant
 --- requests
-POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":100}  => 504 TIMEOUT error 2 The call was sent, but .*
-POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":100}     => 408 TIMEOUT error 2 The call was sent, but .*
-POST /api/rpc/twoway/%{d1} {"method":"sent","params":1,"timeout":100}  => 504 TIMEOUT error 2 .*
-POST %{v1}/twoway/%{d1} {"method":"sent","params":1,"timeout":100}     => 408 TIMEOUT error 2 .*
+POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":300}  => 504 TIMEOUT error 2 The call was sent, but .*
+POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":300}     => 408 TIMEOUT error 2 The call was sent, but .*
+POST /api/rpc/twoway/%{d1} {"method":"sent","params":1,"timeout":300}  => 504 TIMEOUT error 2 .*
+POST %{v1}/twoway/%{d1} {"method":"sent","params":1,"timeout":300}     => 408 TIMEOUT error 2 .*
 
 
 
@@ -211,9 +211,9 @@ POST %{v1}/oneway/%{off} {"method":"m","params":1,"timeout":100}     => 409 NO_A
 
 === TEST 7: the minimum, the default and the maximum
 --- http_config
-    tb_rpc_min_timeout      150ms;
-    tb_rpc_default_timeout  200ms;
-    tb_rpc_max_timeout      250ms;
+    tb_rpc_min_timeout      500ms;
+    tb_rpc_default_timeout  600ms;
+    tb_rpc_max_timeout      700ms;
 --- auth: tenant
 --- timeout: 3
 --- requests

@@ -167,9 +167,9 @@ POST /api/rpc/oneway/%{off} {"method":"m","params":1,"persistent":true}  => 200 
     tb_rpc_min_timeout  50ms;
 --- auth: tenant
 --- requests
-POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":60}   => 408 TIMEOUT error 2 .*
+POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":300}   => 408 TIMEOUT error 2 .*
 POST %{v1}/twoway/%{off} {"method":"m","params":1,"timeout":60}     => 409 NO_ACTIVE_CONNECTION error 2 .*
-POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":60}  => 504 TIMEOUT error 2 .*
+POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":300}  => 504 TIMEOUT error 2 .*
 
 
 
@@ -180,7 +180,7 @@ POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":60}  => 504 TIM
 --- auth: tenant
 --- request
 POST /api/plugins/rpc/twoway/%{d1}
-{"method":"mute","params":1,"timeout":60}
+{"method":"mute","params":1,"timeout":300}
 --- error_code: 408
 --- response_headers
 X-RPC-Result: TIMEOUT

@@ -42,8 +42,8 @@ my $nginx = TB::Nginx->start(
     http => 'tb_rpc_max_pending 100000; tb_rpc_max_queue 100000;');
 my @workers = $nginx->workers();
 
-is($nginx->call('on1', 'x', '"first"', persistent => 1)->{status}, 200,
-   'the first call');
+is($nginx->call('on1', 'x', '"first"', persistent => 1,
+                timeout => 3_600_000)->{status}, 200, 'the first call');
 
 
 # the stream ------------------------------------------------------------------
