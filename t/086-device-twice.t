@@ -1,6 +1,8 @@
 # A poll whose worker has subscribed again may get its call twice, by a message
 # and by a reply.  While it is being answered the second one gives nothing
 # back: the device would have the call twice.
+#
+# runs: side by side
 
 use strict;
 use warnings;

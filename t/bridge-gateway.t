@@ -134,7 +134,10 @@ ok($seen, 'has its own topics');
 
 is(reap($pid, 'KILL'), 'signal 9', 'killed');
 $redis->fcall('tb_rpc_attach', $redis->device_key($d3), 'other', 's9', 60000);
-sleep(3.2);
+$seen = wait_for {
+    $redis->call('HGET', $redis->device_key($d1), 'until') < 1000 * time
+};
+ok($seen, 'its sessions have lapsed');
 $pid = $mqtt->bridge('gw', @gateway);
 $mqtt->call($d1, '"after"', '1');
 $seen = wait_for { grep { /Device A.*"after"/ } requests() };

@@ -201,6 +201,24 @@ sub attached {
 }
 
 
+# so many heartbeats for a device
+
+sub heartbeats {
+    my ($device, $number) = @_;
+
+    my $until = sub { $redis->call('HGET', $redis->device_key($device),
+                                   'until') || 0 };
+
+    for (1 .. $number) {
+        my $before = $until->();
+
+        wait_for { $until->() > $before } or return 0;
+    }
+
+    return 1;
+}
+
+
 # --- the bridge -------------------------------------------------------------
 
 my $password = file_in('bridge.password',
@@ -312,9 +330,9 @@ is(answer($d1, $rpc), 'A{"a":[1,"x"]}', 'echo');
 ($rpc) = call($d1, '"text"', '{}');
 is(answer($d1, $rpc), 'Athis is not JSON', 'an answer as it came');
 
-sleep(1.5);
+ok(heartbeats($d1, 2), 'heartbeats');
 is($redis->call('HGET', $redis->device_key($d1), 'bridge'), 'b1',
-   'still attached after heartbeats');
+   'still attached after them');
 my $session = $redis->call('HGET', $redis->device_key($d1), 'session');
 like($session, qr/^mqtt-[0-9a-f]{16}$/, 'a session of its own');
 
@@ -433,7 +451,7 @@ ok(wait_for {
 $redis->fcall('tb_rpc_attach', $redis->device_key($d2), 'other', 's9', 60000);
 ok(wait_for { text_of('b1.log') =~ /session "boot-2" is superseded/ },
    'a superseded session is not kept up');
-sleep(1.5);
+ok(heartbeats($d1, 2), 'other sessions are');
 is($redis->call('HGET', $redis->device_key($d2), 'bridge'), 'other',
    'and stays with the other bridge');
 
@@ -453,7 +471,8 @@ ok(attached($d1, 'b1'), 'and when it lets go we take it again');
 # --- the broker goes and comes ----------------------------------------------
 
 reap($broker, 'TERM');
-sleep(0.5);
+ok(wait_for { text_of('b1.log') =~ /mqtt: connection to .*trying again/ },
+   'the broker has gone');
 ($rpc) = call($d1, '"echo"', '"after the broker"');
 ok(!answer($d1, $rpc, 1), 'no broker, no answer');
 broker_start();
