@@ -310,13 +310,29 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
     is(words($f->create($d, persistent => 0)), 'queued',
        'no matter for a lightweight one');
 
-    # lowered while what was counted still holds
+    # while what was counted holds, and a cap that is lowered meanwhile: all at
+    # once, before it is counted again
+
+    $f->config(max_pending => 4);
+    $d = $f->device(bridge => 'b6');
+
+    my @create = map { ['FCALL', 'tb_rpc_create', 1, $f->dkey($d), uuid(), '',
+                        0, 1, $T, '*', '"m"', '1', '', '', 60000] } 1 .. 6;
+    my @replies = $f->{nginx}->pipeline(@create);
+
+    is(join(' ', map { words($_) } @replies),
+       'queued queued queued queued pending pending', 'four and no more');
 
     $f->config(max_pending => 100);
     $d = $f->device(bridge => 'b6');
-    is(words($f->create($d)), 'queued', "of a hundred: $_") for 1 .. 3;
-    $f->config(max_pending => 3);
-    is(words($f->create($d)), 'pending', 'a lower cap holds at once');
+    $_->[3] = $f->dkey($d) for @create;
+    $_->[4] = uuid() for @create;
+    splice @create, 3, 0, ['FCALL', 'tb_rpc_config', 1, $f->key($d, 'config'),
+                           ++$f->{stamp}, shards => 16, max_pending => 3];
+    @replies = $f->{nginx}->pipeline(@create);
+    is(join(' ', map { words($_) } @replies[0 .. 2, 4 .. 6]),
+       'queued queued queued pending pending pending',
+       'a lower cap holds at once');
 
     $f->config;
 }
@@ -325,7 +341,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
 
 {
     my $d = $f->device(bridge => 'once');
-    my $u = uuid();
+    my $u = 'abcdef' . substr uuid(), 6;
     my $r = $f->create($d, uuid => $u, hash => 'abc1');
 
     is($f->create($d, uuid => uc $u, hash => 'abc1')->[1], $r->[1],
