@@ -260,10 +260,10 @@ ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body)
     tp = ngx_timeofday();
     now = (int64_t) tp->sec * 1000 + tp->msec;
 
-    /* the functions add it to the time, in doubles */
+    /* the functions add it to the time of their own clock, in doubles */
 
     call->timeout = ngx_max(call->timeout, (int64_t) conf->min_timeout);
-    call->timeout = ngx_min(call->timeout, NGX_HTTP_TB_RPC_MAX_INTEGER - now);
+    call->timeout = ngx_min(call->timeout, NGX_HTTP_TB_RPC_MAX_INTEGER / 2);
 
     if (call->expiration >= 0) {
         call->timeout = 0;

@@ -63,6 +63,17 @@ is(create('other', $_), 409, "{$_}: not that of {\"timeout\":20000}")
     for '"timeout":20001', '', '"timeout":20000,"retries":0',
         '"timeout":9007199254740991';
 
+# a timeout without end has one that any clock can add to its time
+
+for my $timeout ('9007199254740991', '9007199254740992', '1e400') {
+    my $id = create("long $timeout", "\"timeout\":$timeout");
+    my $record = $nginx->get("/api/rpc/persistent/$id")->{body};
+    my ($created) = $record =~ /"createdTime":(\d+)/;
+    my ($expires) = $record =~ /"expirationTime":(\d+)/;
+
+    is($expires - $created, 4503599627370496, "timeout $timeout: 2^52 ms");
+}
+
 $nginx->clean();
 
 done_testing();
