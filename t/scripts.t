@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 
-use TB::Env qw(root file_in);
+use TB::Env qw(root scratch file_in library);
 use TB::FakeRedis;
 use TB::Mqtt qw(output);
 
@@ -39,7 +39,7 @@ for (['Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64',
     my $path = server($_->[0]);
 
     for my $script ('. script/common.sh; check_redis_server "$1"',
-                    'TB_REDIS_SERVER=$1 exec script/test --no-build x.t')
+                    'TB_REDIS_SERVER=$1 exec script/test --no-build t/version.t')
     {
         ($status, $text) = output('bash', '-c', 'cd ' . root() . "; $script",
                                   'bash', $path);
@@ -77,7 +77,7 @@ my @admin = (TB::Mqtt::admin(), '--redis',
              "redis://127.0.0.1:$fake->{port}");
 my $id = 'de000000-0000-11ee-8000-000000000001';
 
-for my $command (['functions', 'load', root() . '/src/tb_rpc.lua'],
+for my $command (['functions', 'load', file_in('tb_rpc.lua', library())],
                  ['device', 'del', $id])
 {
     $fake->tell('mode', '6.2.14');
