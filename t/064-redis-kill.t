@@ -39,7 +39,8 @@ device($_, bridge => 'b1') for @online;
 
 my $nginx = TB::Nginx->start(
     workers => 2, redis => 'command_timeout ' . scaled(300) . 'ms;',
-    http => 'tb_rpc_max_pending 100000; tb_rpc_max_queue 100000;');
+    http => 'tb_rpc_max_pending 100000; tb_rpc_max_queue 100000;'
+            . 'tb_rpc_ack_timeout 10m;');
 my @workers = $nginx->workers();
 
 is($nginx->call('on1', 'x', '"first"', persistent => 1,
@@ -270,7 +271,12 @@ wait_for {
     return keys %seen >= @records && !@calls;
 } 60;
 
-is(join(' ', grep { !$seen{$_} } keys %id), '', 'the bridge gets each call');
+my @lost = grep { !$seen{$_} } keys %id;
+
+is("@lost", '', 'the bridge gets each call');
+diag("$_: " . $nginx->get("/api/rpc/persistent/$_")->{body}
+     . ", told " . ($told{ $id{$_} } || { status => '-' })->{status})
+    for @lost;
 is(join(' ', grep { !exists $id{$_} } keys %seen), '', 'and no other');
 is(join(' ', grep { $seen{$_} > 1 } keys %seen), '', 'once');
 is($admitted, scalar @records, 'each is admitted');
