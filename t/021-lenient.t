@@ -153,22 +153,22 @@ __DATA__
 === TEST 6: timeout
 --- http_config
     tb_rpc_validation   lenient;
-    tb_rpc_min_timeout  100ms;
+    tb_rpc_min_timeout  3s;
 --- auth: tenant
 --- bodies
 {"method":"m","params":[1e400],"retries":-1e400}  => 200 [1e400]
 {"method":1e400,"params":-1e400,"timeout":1e400}  => 200 -1e400
 {"method":"m","params":1e400} 1e400               => 200 1e400
-{"method":"digits","timeout":"500"}                => 200 null
-{"method":"digits with blanks","timeout":" 501 "}    => 200 null
-{"method":"an exponent","timeout":"6e2"}    => 200 null
-{"method":"fraction","timeout":700.9}              => 200 null
+{"method":"digits","timeout":"5000"}                => 200 null
+{"method":"digits with blanks","timeout":" 5001 "}    => 200 null
+{"method":"an exponent","timeout":"6e3"}    => 200 null
+{"method":"fraction","timeout":7000.9}              => 200 null
 {"method":"no number","timeout":"soon"}            => 200 null
 {"method":"hex","timeout":"0xffff"}                => 200 null
 {"method":"true","timeout":true}                   => 200 null
-{"method":"object","timeout":{"ms":500}}           => 200 null
+{"method":"object","timeout":{"ms":5000}}           => 200 null
 {"method":"nothing","timeout":""}                  => 200 null
-{"method":"minus","timeout":-500}                  => 200 null
+{"method":"minus","timeout":-5000}                  => 200 null
 {"method":"absent"}                                => 200 null
 {"method":"null","timeout":null}                   => 200 null
 
