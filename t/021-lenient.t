@@ -26,11 +26,11 @@ sub took {
     Test::More::is($took{$method}, $expected, "timeout of \"$method\"");
 }
 
-took('digits', 500);
-took('digits with blanks', 501);
-took('an exponent', 600);
-took('fraction', 700);
-took($_, 100) for 'no number', 'hex', 'true', 'object', 'nothing', 'minus';
+took('digits', 5000);
+took('digits with blanks', 5001);
+took('an exponent', 6000);
+took('fraction', 7000);
+took($_, 3000) for 'no number', 'hex', 'true', 'object', 'nothing', 'minus';
 took('absent', 10000);
 took('null', 10000);
 
