@@ -66,7 +66,11 @@ my ($tls, $elsewhere, $mutual) = map { free_port() } 1 .. 3;
 my $users = file_in('users', '');
 system('mosquitto_passwd', '-b', $users, 'bridge', 'mqtt-secret') == 0
     or die 'mosquitto_passwd';
-chmod 0644, $users;
+
+# the broker's alone: newer ones ask for that
+my @owner = $> == 0 ? getpwnam 'mosquitto' : ();
+chown $owner[2], $owner[3], $users if @owner;
+chmod 0600, $users;
 
 sub listener {
     my ($port, $name, $more) = @_;
