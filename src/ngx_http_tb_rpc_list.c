@@ -17,10 +17,6 @@
 
 #define NGX_HTTP_TB_RPC_LIST_BYTES  "262144"
 
-/* the largest total that a client's double and our sums can hold */
-
-#define NGX_HTTP_TB_RPC_LIST_TOTAL  9007199254740992LL
-
 #define NGX_HTTP_TB_RPC_LIST_TAIL                                             \
     (sizeof("],\"totalPages\":,\"totalElements\":,\"hasNext\":false}")        \
      + 2 * NGX_INT64_LEN)

@@ -12,6 +12,11 @@
 #include "ngx_http_tb_rpc.h"
 
 
+/* the largest total that a client's double and our sums can hold */
+
+#define NGX_HTTP_TB_RPC_LIST_TOTAL  9007199254740992LL
+
+
 typedef struct {
     int64_t                      page;
     int64_t                      page_size;

@@ -15,6 +15,7 @@
 #define NGX_TB_REDIS_VERSION_LEN  32
 
 
+static ngx_int_t ngx_tb_redis_handshake_auth(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
 static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
@@ -39,7 +40,6 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
 {
     u_char                  db[NGX_INT_T_LEN];
     ngx_str_t               argv[3];
-    ngx_uint_t              n;
     ngx_tb_redis_conf_t    *conf;
     ngx_tb_redis_client_t  *client;
 
@@ -50,22 +50,8 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
                              ngx_max(conf->connect_timeout,
                                      conf->command_timeout));
 
-    if (conf->username.len || conf->password.len) {
-        ngx_str_set(&argv[0], "AUTH");
-        n = 1;
-
-        if (conf->username.len) {
-            argv[n++] = conf->username;
-        }
-
-        argv[n++] = conf->password;
-
-        if (ngx_tb_redis_handshake_send(conn, argv, n,
-                                        ngx_tb_redis_handshake_reply)
-            != NGX_OK)
-        {
-            return;
-        }
+    if (ngx_tb_redis_handshake_auth(conn) != NGX_OK) {
+        return;
     }
 
     if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
@@ -108,6 +94,33 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
 
     (void) ngx_tb_redis_handshake_send(conn, argv, 1,
                                        ngx_tb_redis_handshake_last);
+}
+
+
+static ngx_int_t
+ngx_tb_redis_handshake_auth(ngx_tb_redis_conn_t *conn)
+{
+    ngx_str_t             argv[3];
+    ngx_uint_t            n;
+    ngx_tb_redis_conf_t  *conf;
+
+    conf = conn->state->client->conf;
+
+    if (conf->username.len == 0 && conf->password.len == 0) {
+        return NGX_OK;
+    }
+
+    ngx_str_set(&argv[0], "AUTH");
+    n = 1;
+
+    if (conf->username.len) {
+        argv[n++] = conf->username;
+    }
+
+    argv[n++] = conf->password;
+
+    return ngx_tb_redis_handshake_send(conn, argv, n,
+                                       ngx_tb_redis_handshake_reply);
 }
 
 
