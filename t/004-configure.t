@@ -2,7 +2,7 @@
 # anything is compiled.  What nginx's own configure does around it is left
 # out, its auto/feature is the real one.
 #
-# runs: side by side
+# runs: side by side, 8 s
 
 use strict;
 use warnings;

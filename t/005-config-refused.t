@@ -1,7 +1,7 @@
 # More of what "nginx -t" refuses: a second content handler in a location, and
 # settings that are out of their range.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use TB 'no_plan';
 

@@ -3,7 +3,7 @@
 # phase, under each "satisfy".  A customer stays a customer, and who was not
 # authenticated is nobody.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # A device that is not provisioned, one of another tenant and one behind a
 # wrong prefix: the caller can't tell them apart, the operator can.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use strict;
 use warnings;

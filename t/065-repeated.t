@@ -1,7 +1,7 @@
 # A persistent create whose reply was lost is written again: when Redis then
 # refuses it, nobody may say that the call was not taken.
 #
-# runs: side by side
+# runs: side by side, 5 s
 
 use strict;
 use warnings;

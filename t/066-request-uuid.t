@@ -1,7 +1,7 @@
 # Two calls with one requestUUID are the same call if the same was sent,
 # whatever the clock, the limits and the defaults have made of it.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # What Redis says in an error is told in one line of the log, as text: no
 # control character, no line of its own, no argument of a command.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

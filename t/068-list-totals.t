@@ -1,6 +1,6 @@
 # A list whose totals nobody can have counted.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

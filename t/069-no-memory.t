@@ -1,7 +1,7 @@
 # An allocation fails while nginx greets Redis: whichever it is, nothing is
 # said on a connection that is not in its database.
 #
-# runs: side by side
+# runs: side by side, 3 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # Behind one address is another Redis than before: commands and subscription
 # are always on the same one.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # A Redis that is too old is told in one clear line, as is any other failure
 # of the setup, and that it is over is told to the same operator.
 #
-# runs: side by side
+# runs: side by side, 15 s
 
 use strict;
 use warnings;

@@ -2,7 +2,7 @@
 # and by a reply.  While it is being answered the second one gives nothing
 # back: the device would have the call twice.
 #
-# runs: side by side
+# runs: side by side, 6 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # The function library as files: what each must be like, how they are put
 # together, and what is said of one that can't run.
 #
-# runs: side by side
+# runs: side by side, 1 s
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # No part takes more shards than nginx does.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;

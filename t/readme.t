@@ -4,7 +4,7 @@
 # nothing to an answer.  Only the ports are others, and bootstrap and build
 # have been run.  Its minimal nginx.conf is taken without a warning.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;

@@ -2,7 +2,7 @@
 
 # What scripts and tools say to a Redis that is too old, or none; what CI runs.
 #
-# runs: side by side
+# runs: side by side, 4 s
 
 use strict;
 use warnings;

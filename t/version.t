@@ -3,7 +3,7 @@
 # One version: of the source, in the module's log, of bridge and tools, in
 # README.md and at the head of CHANGELOG.md.
 #
-# runs: side by side
+# runs: side by side, 2 s
 
 use strict;
 use warnings;
