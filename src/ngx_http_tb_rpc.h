@@ -12,6 +12,10 @@
 #include "ngx_tb_redis.h"
 
 
+#define NGX_HTTP_TB_RPC_MAX_PREFIX      32
+#define NGX_HTTP_TB_RPC_TAG_LEN                                               \
+    (NGX_HTTP_TB_RPC_MAX_PREFIX + sizeof("{s000}:") - 1)
+
 #define NGX_HTTP_TB_RPC_UUID_LEN        36
 #define NGX_HTTP_TB_RPC_SHA256_LEN      32
 #define NGX_HTTP_TB_RPC_MAX_USER        255
@@ -111,6 +115,7 @@ typedef struct ngx_http_tb_rpc_worker_s  ngx_http_tb_rpc_worker_t;
 
 typedef struct ngx_http_tb_rpc_cache_s  ngx_http_tb_rpc_cache_t;
 typedef struct ngx_http_tb_rpc_polls_s  ngx_http_tb_rpc_polls_t;
+typedef struct ngx_http_tb_rpc_tick_s  ngx_http_tb_rpc_tick_t;
 
 
 typedef struct {
@@ -585,16 +590,21 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_http_tb_rpc_cache_t      *tokens;       /* of devices */
     ngx_http_tb_rpc_polls_t      *polls;        /* device_polls.c */
 
-    ngx_event_t                   tick;
-    ngx_msec_t                    tick_start;
-    ngx_uint_t                    ticking;      /* replies awaited */
-    ngx_msec_t                    next_tick;
-    unsigned                      tick_failed:1;  /* in this round */
-    unsigned                      told_tick:1;    /* in the one before */
+    ngx_http_tb_rpc_tick_t       *tick;         /* tick.c */
     ngx_connection_t              dummy;        /* data of our timers */
 
     void                         *library;      /* handshake state */
 };
+
+
+/* ngx_http_tb_rpc_tick.c: one worker of a Redis calls tb_rpc_tick */
+
+/* NULL without memory */
+ngx_http_tb_rpc_tick_t *ngx_http_tb_rpc_tick_create(
+    ngx_http_tb_rpc_worker_t *w);
+void ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick);
+/* after the client was closed */
+void ngx_http_tb_rpc_tick_close(ngx_http_tb_rpc_tick_t *tick);
 
 
 /* ngx_http_tb_rpc_library.c: handshake: functions, tb:meta, settings, INFO */
@@ -612,7 +622,10 @@ void ngx_http_tb_rpc_new_id(ngx_http_tb_rpc_worker_t *w, ngx_uint_t shard,
 /* shard of one of our ids, or NGX_DECLINED: not shaped like ours */
 ngx_int_t ngx_http_tb_rpc_id_shard(ngx_http_tb_rpc_main_conf_t *mcf,
     ngx_str_t *rpc_id);
-/* "tb:{s3}:<tail>"; allocated from pool, NGX_ERROR without memory */
+/* "tb:{s003}:", at most NGX_HTTP_TB_RPC_TAG_LEN bytes; where they end */
+u_char *ngx_http_tb_rpc_shard_tag(u_char *dst,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard);
+/* "tb:{s003}:<kind><id>"; allocated from pool, NGX_ERROR without memory */
 ngx_int_t ngx_http_tb_rpc_key(ngx_pool_t *pool,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
     ngx_str_t *id, ngx_str_t *key);

@@ -11,10 +11,9 @@
 #include "ngx_http_tb_rpc.h"
 
 
-/* each worker subscribes to a channel and ticks in each of them */
+/* each worker subscribes to a channel in each of them */
 
-#define NGX_HTTP_TB_RPC_MAX_SHARDS    1024
-#define NGX_HTTP_TB_RPC_MAX_PREFIX    32
+#define NGX_HTTP_TB_RPC_MAX_SHARDS    512
 #define NGX_HTTP_TB_RPC_MAX_PASSWORD  1024
 
 
@@ -215,11 +214,22 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
         return NGX_CONF_ERROR;
     }
 
+    ngx_conf_init_uint_value(redis->database, 0);
+
     if (mcf->prefix.data == NULL) {
+
+        /* what the functions remember of a key does not know the database */
+
+        if (redis->database != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "database %ui needs a \"prefix\" of its own in "
+                               "\"tb_rpc_redis\"", redis->database);
+            return NGX_CONF_ERROR;
+        }
+
         ngx_str_set(&mcf->prefix, "tb:");
     }
 
-    ngx_conf_init_uint_value(redis->database, 0);
     ngx_conf_init_msec_value(redis->connect_timeout, 2000);
     ngx_conf_init_msec_value(redis->command_timeout, 2000);
     ngx_conf_init_uint_value(redis->queue, 1024);

@@ -49,9 +49,9 @@ ngx_http_tb_rpc_device_call(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
 
     /* the length of the prefix is bounded by the configuration */
 
-    p = ngx_snprintf(argv[3].data, NGX_HTTP_TB_RPC_DEVICE_KEY,
-                     "%V{s%ui}:device:%V", &w->conf->prefix,
-                     ngx_http_tb_rpc_shard(w->conf, &id), &id);
+    p = ngx_http_tb_rpc_shard_tag(argv[3].data, w->conf,
+                                  ngx_http_tb_rpc_shard(w->conf, &id));
+    p = ngx_sprintf(p, "device:%V", &id);
 
     argv[3].len = p - argv[3].data;
 

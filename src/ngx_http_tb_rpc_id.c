@@ -102,6 +102,24 @@ ngx_http_tb_rpc_hex(u_char c)
 }
 
 
+u_char *
+ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_http_tb_rpc_main_conf_t *mcf,
+    ngx_uint_t shard)
+{
+    dst = ngx_cpymem(dst, mcf->prefix.data, mcf->prefix.len);
+
+    *dst++ = '{';
+    *dst++ = 's';
+    *dst++ = (u_char) ('0' + (shard >> 6));
+    *dst++ = (u_char) ('0' + ((shard >> 3) & 7));
+    *dst++ = (u_char) ('0' + (shard & 7));
+    *dst++ = '}';
+    *dst++ = ':';
+
+    return dst;
+}
+
+
 ngx_int_t
 ngx_http_tb_rpc_key(ngx_pool_t *pool, ngx_http_tb_rpc_main_conf_t *mcf,
     ngx_uint_t shard, const char *kind, ngx_str_t *id, ngx_str_t *key)
@@ -109,15 +127,15 @@ ngx_http_tb_rpc_key(ngx_pool_t *pool, ngx_http_tb_rpc_main_conf_t *mcf,
     size_t   len;
     u_char  *p;
 
-    len = mcf->prefix.len + sizeof("{s}:") - 1 + NGX_INT_T_LEN
-          + ngx_strlen(kind) + (id ? id->len : 0);
+    len = NGX_HTTP_TB_RPC_TAG_LEN + ngx_strlen(kind) + (id ? id->len : 0);
 
     key->data = ngx_pnalloc(pool, len);
     if (key->data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_sprintf(key->data, "%V{s%ui}:%s", &mcf->prefix, shard, kind);
+    p = ngx_http_tb_rpc_shard_tag(key->data, mcf, shard);
+    p = ngx_cpymem(p, kind, ngx_strlen(kind));
 
     if (id) {
         p = ngx_cpymem(p, id->data, id->len);

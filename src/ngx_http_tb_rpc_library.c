@@ -16,7 +16,7 @@
 #include "ngx_http_tb_rpc_lua.h"
 
 
-#define NGX_HTTP_TB_RPC_SCHEMA        "1"
+#define NGX_HTTP_TB_RPC_SCHEMA        "2"
 #define NGX_HTTP_TB_RPC_LOADS         3
 
 #define NGX_HTTP_TB_RPC_VERSION_MARK  "local VERSION = "
@@ -414,6 +414,15 @@ ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
                           "written: \"%V\"; no call is taken until then",
                           &w->conf->prefix, &lib->error);
         }
+
+    } else if (!lib->told_meta && schema == 1) {
+        lib->told_meta = 1;
+
+        ngx_log_error(NGX_LOG_CRIT, w->log, 0,
+                      "tb_rpc: \"%Vmeta\" says schema 1: this Redis has calls "
+                      "of an older version, which this one can't read; use "
+                      "another \"prefix\" or an empty Redis; no call is taken "
+                      "until then", &w->conf->prefix);
 
     } else if (!lib->told_meta) {
         lib->told_meta = 1;

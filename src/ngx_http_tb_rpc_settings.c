@@ -82,8 +82,8 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
 
     for (i = 0; i < w->conf->shards; i++) {
 
-        p = ngx_snprintf(key, sizeof(key), "%V{s%ui}:config",
-                         &w->conf->prefix, i);
+        p = ngx_http_tb_rpc_shard_tag(key, w->conf, i);
+        p = ngx_cpymem(p, "config", sizeof("config") - 1);
         argv[3].data = key;
         argv[3].len = p - key;
 

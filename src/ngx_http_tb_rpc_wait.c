@@ -259,8 +259,9 @@ ngx_http_tb_rpc_cancel(ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout,
 
     /* no allocation: the request's pool may be on its way out */
 
-    p = ngx_snprintf(key, sizeof(key), "%V{s%ui}:device:%V",
-                     &w->conf->prefix, held->shard, &held->ctx->device_id);
+    p = ngx_http_tb_rpc_shard_tag(key, w->conf, held->shard);
+    p = ngx_slprintf(p, key + sizeof(key), "device:%V",
+                     &held->ctx->device_id);
 
     ngx_str_set(&argv[0], "FCALL");
     ngx_str_set(&argv[1], "tb_rpc_cancel");

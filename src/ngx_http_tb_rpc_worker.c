@@ -1,7 +1,7 @@
 
 /*
  * What a worker keeps: its Redis client, its name on the reply channels,
- * the table of held requests and the timer that drives tb_rpc_tick.
+ * the table of held requests, the caches.
  */
 
 
@@ -14,24 +14,11 @@
 #include "ngx_http_tb_rpc.h"
 
 
-/* calls that one tick of a shard may end, and how often it is asked, ms */
-
-#define NGX_HTTP_TB_RPC_TICK_CALLS  "64"
-#define NGX_HTTP_TB_RPC_TICK_MIN    20
-#define NGX_HTTP_TB_RPC_TICK_MAX    1000
-
-
 static ngx_int_t ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_name(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_worker_cleanup(void *data);
-static void ngx_http_tb_rpc_tick_handler(ngx_event_t *ev);
-static void ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_worker_t *w,
-    ngx_uint_t shard);
-static void ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status,
-    redisReply *reply);
-static void ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w);
 
 
 ngx_http_tb_rpc_worker_t *
@@ -88,8 +75,11 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
     w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
     w->tokens = ngx_http_tb_rpc_tokens_create(w->pool);
     w->polls = ngx_http_tb_rpc_polls_create(w);
+    w->tick = ngx_http_tb_rpc_tick_create(w);
 
-    if (w->api_keys == NULL || w->tokens == NULL || w->polls == NULL) {
+    if (w->api_keys == NULL || w->tokens == NULL || w->polls == NULL
+        || w->tick == NULL)
+    {
         return NGX_ERROR;
     }
 
@@ -106,12 +96,7 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
     cln->handler = ngx_http_tb_rpc_worker_cleanup;
     cln->data = w->conf;
 
-    w->tick.handler = ngx_http_tb_rpc_tick_handler;
-    w->tick.data = &w->dummy;
-    w->tick.log = w->log;
-    w->tick.cancelable = 1;
-
-    ngx_add_timer(&w->tick, NGX_HTTP_TB_RPC_TICK_MAX);
+    ngx_http_tb_rpc_tick_start(w->tick);
 
     return NGX_OK;
 }
@@ -132,11 +117,9 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
 
     ngx_tb_redis_client_close(&w->redis);
 
-    /* the replies that are lost by this may have set it */
+    /* the replies that are lost by this may have set its timer */
 
-    if (w->tick.timer_set) {
-        ngx_del_timer(&w->tick);
-    }
+    ngx_http_tb_rpc_tick_close(w->tick);
 
     mcf->worker = NULL;
 
@@ -243,127 +226,4 @@ ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w)
     }
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_tb_rpc_tick_handler(ngx_event_t *ev)
-{
-    ngx_uint_t                 i;
-    ngx_http_tb_rpc_worker_t  *w;
-
-    if (ngx_exiting || ngx_terminate || ngx_quit) {
-        return;
-    }
-
-    w = (ngx_http_tb_rpc_worker_t *)
-            ((u_char *) ev - offsetof(ngx_http_tb_rpc_worker_t, tick));
-
-    w->next_tick = NGX_HTTP_TB_RPC_TICK_MAX;
-    w->tick_start = ngx_current_msec;
-
-    w->told_tick = w->tick_failed;
-    w->tick_failed = 0;
-
-    if (ngx_tb_redis_client_is_ready(&w->redis, 0)) {
-
-        /* our own count keeps the timer from being set below us */
-
-        w->ticking = 1;
-
-        for (i = 0; i < w->conf->shards; i++) {
-            ngx_http_tb_rpc_tick_shard(w, i);
-        }
-
-        w->ticking--;
-    }
-
-    if (w->ticking == 0) {
-        ngx_http_tb_rpc_tick_next(w);
-    }
-}
-
-
-static void
-ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_worker_t *w, ngx_uint_t shard)
-{
-    u_char     *p, key[64];
-    ngx_str_t   argv[5];
-
-    p = ngx_snprintf(key, sizeof(key), "%V{s%ui}:due", &w->conf->prefix,
-                     shard);
-
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_tick");
-    ngx_str_set(&argv[2], "1");
-    argv[3].data = key;
-    argv[3].len = p - key;
-    ngx_str_set(&argv[4], NGX_HTTP_TB_RPC_TICK_CALLS);
-
-    if (ngx_tb_redis_command(&w->redis, argv, 5,
-                             w->conf->redis->command_timeout,
-                             NGX_TB_REDIS_BACKGROUND|NGX_TB_REDIS_UNBOUNDED,
-                             ngx_http_tb_rpc_tick_done, w)
-        != NULL)
-    {
-        w->ticking++;
-    }
-}
-
-
-static void
-ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
-{
-    u_char                     text[NGX_TB_REDIS_TEXT];
-    int64_t                    next;
-    ngx_str_t                  error;
-    ngx_http_tb_rpc_worker_t  *w;
-
-    w = data;
-
-    if (status == NGX_TB_REDIS_REPLY) {
-
-        if (reply->type == REDIS_REPLY_ERROR) {
-
-            /* for all shards once, and not each second */
-
-            if (!w->tick_failed && !w->told_tick) {
-                ngx_tb_redis_reply_text(reply, text, &error);
-
-                ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                              "tb_rpc: tb_rpc_tick failed: \"%V\"; it is "
-                              "tried again until it succeeds", &error);
-            }
-
-            w->tick_failed = 1;
-
-        } else if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
-                                          &next)
-                   == NGX_OK
-                   && next >= 0 && next < (int64_t) w->next_tick)
-        {
-            w->next_tick = (ngx_msec_t) next;
-        }
-    }
-
-    if (--w->ticking == 0) {
-        ngx_http_tb_rpc_tick_next(w);
-    }
-}
-
-
-static void
-ngx_http_tb_rpc_tick_next(ngx_http_tb_rpc_worker_t *w)
-{
-    ngx_msec_t  rest;
-
-    rest = NGX_HTTP_TB_RPC_TICK_MIN;
-
-    /* what is late goes on after a rest as long as this worker has waited */
-
-    if (w->next_tick == 0) {
-        rest = ngx_min(ngx_current_msec - w->tick_start + 1, rest);
-    }
-
-    ngx_add_timer(&w->tick, ngx_max(w->next_tick, rest));
 }

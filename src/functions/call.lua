@@ -1,77 +1,78 @@
 -- tb:{s}:inflight:<deviceId>, requestId -> an open call, one text:
 --
---     P<state><oneway><rpcId> <attempt> <time>[ <claimer>]
---     L<state><oneway><rpcId> <attempt> <time> <expiry> <worker> <rest>
+--     P<state><oneway><rpcId> <attempt> <wrap> <time> <waited>
+--     L<state><oneway><rpcId> <attempt> <wrap> <time> <waited> <expiry> <worker>
 --
 -- P is a persistent call, L a lightweight one.  Time is the moment the call
--- came into its state.  <rest> is the head of the envelope until the call is
--- claimed, then the claimer.  States:
+-- came into its state, waited how long before that it was pushed to the queue.
+-- <wrap> is how often the requestIds have begun anew since 1970: with it a
+-- requestId tells a call's place among all others.  A P stays below the 64
+-- bytes up to which Redis keeps a listpack.
 --
---     p  waits in pending: the device is offline or it is not its turn
---     q  pushed to the bridge's queue, not claimed; time is its queuedTime
---     s  claimed by the bridge
---     h  handed to the device's open poll, not confirmed; <rest> as before
---     d  acknowledged by the device, the answer is awaited
---     x  L only: claimed, gave its turn away, the answer is awaited
+-- States, and what happens to a call in them: machine.lua.
+--
+-- tb:{s}:body:<deviceId>, requestId -> of a lightweight call, its envelope up
+-- to the attempt; until it is acknowledged or ends.
 --
 -- tb:{s}:due holds what must be looked at again: <rpcId>,
 -- <deviceId>/<requestId> of a lightweight call, @<deviceId> of a session or
--- a poll.
+-- a poll, #<bridge> of a queue.  A call that waits, in pending or in a queue,
+-- is there with its expiry only.
 
 local call, pcall_redis = redis.call, redis.pcall
-local sub, match = string.sub, string.match
+local match = string.match
 local tonumber, type = tonumber, type
 
-local GRACE = use('const', 'GRACE')
+local GRACE, IDS, WINDOW = use('const', 'GRACE', 'IDS', 'WINDOW')
 local int, dec = use('text', 'int', 'dec')
 local device, strategy = use('device', 'device', 'strategy')
 
 
-local function parse(rid, v)
+local COUNTED = { q = 1, s = 1 }        -- see window()
+
+
+local function parse(x, rid, v)
     if not v then
         return nil
     end
 
-    local kind, state, oneway, id, attempt, time, rest =
-        match(v, '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+)(.*)$')
+    local kind, state, oneway, id, attempt, wrap, time, waited, rest =
+        match(v, '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+) (%d+) (%d+)(.*)$')
 
-    if not kind or #id ~= 36 or #time > 15 or #attempt > 9 then
+    if not kind or #id ~= 36 or #attempt > 9 or #wrap > 6 or #time > 15
+       or #waited > 15
+    then
         return nil
     end
 
     local c = {
         rid = rid, kind = kind, state = state, oneway = oneway == '1',
-        id = id, attempt = tonumber(attempt), time = tonumber(time)
+        id = id, attempt = tonumber(attempt), wrap = wrap,
+        time = tonumber(time), due = id
     }
 
+    c.queued = c.time - tonumber(waited)
+
     if kind == 'P' then
-        c.rest = sub(rest, 2)
-        c.due = id
         return c
     end
 
-    local expiry, worker, tail = match(rest, '^ (%d+) ([^ ]+) (.*)$')
+    local expiry, worker = match(rest, '^ (%d+) ([^ ]+)$')
 
     if not expiry or #expiry > 16 then
         return nil
     end
 
+    c.due = x.id .. '/' .. rid
     c.expiry = tonumber(expiry)
     c.worker = worker
-    c.rest = tail
 
     return c
 end
 
 
 local function open_call(x, rid)
-    local c = parse(rid, call('HGET', x.inflight, rid))
-
-    if c and c.kind == 'L' then
-        c.due = x.id .. '/' .. rid
-    end
-
-    return c
+    return parse(x, rid, call('HGET', x.inflight, rid))
 end
 
 
@@ -95,28 +96,111 @@ local function is_answered(c)
 end
 
 
-local function text_of(c, attempt, time)
-    local text = c.kind .. c.state .. (c.oneway and '1' or '0') .. c.id .. ' '
-                 .. attempt .. ' ' .. dec(time)
+-- Under burst a device has at most WINDOW calls in its queue or with its bridge
+-- and not acknowledged: how many more may leave?  They are counted only while
+-- the device has as many calls outside of pending: "out" is there then.
 
-    if c.kind == 'L' then
-        return text .. ' ' .. dec(c.expiry) .. ' ' .. c.worker .. ' ' .. c.rest
+local function count(x)
+    local all = call('HGETALL', x.inflight)
+    local n = 0
+
+    for i = 2, #all, 2 do
+        if COUNTED[match(all[i], '^[PL](.)') or ''] then
+            n = n + 1
+        end
     end
 
-    if c.rest ~= '' then
-        return text .. ' ' .. c.rest
-    end
-
-    return text
+    return n
 end
 
 
-local function store(x, c, state, rest)
+local function beyond_pending(x)
+    return call('HLEN', x.inflight)
+           - (x.device.wait and call('ZCARD', x.pending) or 0)
+end
+
+
+local function window(x)
+    local d = device(x)
+    local n = tonumber(d.out or nil)
+
+    if not n then
+        n = beyond_pending(x)
+
+        if n >= WINDOW then
+            n = count(x)
+            d.out = dec(n)
+            call('HSET', x.key, 'out', d.out)
+        end
+    end
+
+    return WINDOW - n
+end
+
+
+-- a call has come into another state, or has ended
+
+local function counted(x, from, to)
+    local n = (COUNTED[to] or 0) - (COUNTED[from] or 0)
+    local d = n ~= 0 and device(x)
+
+    if not d or not d.out then
+        return
+    end
+
+    if beyond_pending(x) < WINDOW then
+        call('HDEL', x.key, 'out')
+        d.out = false
+        return
+    end
+
+    d.out = dec((tonumber(d.out) or 0) + n)
+    call('HSET', x.key, 'out', d.out)
+end
+
+
+local function store(x, c, state)
+    local from = c.state
+
+    if state == 'q' or state == 'h' then
+        c.queued = x.now
+    end
+
     c.state = state
     c.time = x.now
-    c.rest = rest or c.rest
 
-    call('HSET', x.inflight, c.rid, text_of(c, c.attempt, c.time))
+    local text = c.kind .. state .. (c.oneway and '1' or '0') .. c.id .. ' '
+                 .. c.attempt .. ' ' .. c.wrap .. ' ' .. x.time .. ' '
+                 .. dec(c.time - c.queued)
+
+    if c.kind == 'L' then
+        text = text .. ' ' .. dec(c.expiry) .. ' ' .. c.worker
+    end
+
+    call('HSET', x.inflight, c.rid, text)
+
+    counted(x, from, state)
+end
+
+
+-- it is not open any more
+
+local function remove(x, c)
+    call('HDEL', x.inflight, c.rid)
+
+    if c.kind == 'L' then
+        call('HDEL', x.body, c.rid)
+        call('ZREM', x.due, c.due)
+    end
+
+    counted(x, c.state, '')
+end
+
+
+-- where it is among the calls that wait
+
+local function rank(c)
+    return dec(tonumber(c.wrap) * IDS + tonumber(c.rid))
 end
 
 
@@ -151,6 +235,7 @@ end
 
 return {
     parse = parse, open_call = open_call, turn_taken = turn_taken,
-    is_answered = is_answered, store = store, due = due,
-    due_within = due_within
+    is_answered = is_answered, window = window, counted = counted,
+    store = store, remove = remove,
+    rank = rank, due = due, due_within = due_within
 }

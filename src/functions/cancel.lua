@@ -5,11 +5,10 @@ local find = string.find
 
 local IDS = use('const', 'IDS')
 local bad, int, is_uuid, shown = use('text', 'bad', 'int', 'is_uuid', 'shown')
-local device_context, wrong_device =
-    use('context', 'device_context', 'wrong_device')
+local writing, wrong_device = use('context', 'writing', 'wrong_device')
 local open_call, is_answered = use('call', 'open_call', 'is_answered')
 local place = use('queue', 'place')
-local close = use('ending', 'close')
+local happens = use('machine', 'happens')
 
 
 local function find_call(x, id, rid)
@@ -35,10 +34,10 @@ end
 -- arguments requestId spares a search
 -- replies   {offline}, {turn}, {queued} or {sent}: where the call was;
 --           {answered, <answer>}: it has just been; {gone}
--- errors    a wrong key or argument; a key of another type
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
 
 local function cancel(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return err
@@ -78,7 +77,7 @@ local function cancel(keys, a)
 
     local word = place(x, c)
 
-    close(x, c)
+    happens('cancel', x, c)
 
     return { word }
 end

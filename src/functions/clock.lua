@@ -5,15 +5,29 @@ local sub = string.sub
 local tonumber = tonumber
 
 
+-- {s, us}; asked for here and nowhere else
+
+local function server_time()
+    return call('TIME')
+end
+
+
 -- kept for as long as the ms is the same
 
 local last_s, last_ms, now, time = '', '', 0, ''
 
 
--- ms since the epoch, as a number and as text
+local function micros()
+    local t = server_time()
+
+    return t[1] * 1000000 + t[2]
+end
+
+
+-- ms since the epoch, as a number and as text, and us
 
 local function clock()
-    local t = call('TIME')
+    local t = server_time()
     local us = t[2]
     local ms = #us > 3 and sub(us, 1, -4) or '0'
 
@@ -28,8 +42,8 @@ local function clock()
         now = tonumber(time)
     end
 
-    return now, time
+    return now, time, t[1] * 1000000 + us
 end
 
 
-return { clock = clock }
+return { clock = clock, micros = micros }

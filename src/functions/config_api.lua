@@ -6,6 +6,7 @@ local concat = table.concat
 
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
 local settings = use 'settings'
+local moving = use('context', 'moving')
 
 
 local function config_text(a)
@@ -26,7 +27,7 @@ local function config_text(a)
         else
             local n = int(value, settings.MAX[name])
 
-            if not n then
+            if not n or n < (settings.MIN[name] or 0) then
                 return nil, name .. ' ' .. shown(value) .. ' is not a number'
                             .. ' in its range'
             end
@@ -56,10 +57,10 @@ end
 -- keys      C, <prefix>{s<n>}:config
 -- arguments stamp: the newest wins; what is not named has its default
 -- replies   {1}, or {0, <stored stamp>}: other settings of a newer stamp stay
--- errors    a wrong key or argument
+-- errors    a wrong key or argument; -TRYAGAIN
 
 local function set_config(keys, a)
-    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)config$')
+    local prefix = #keys == 1 and match(keys[1], '^([^{}]*{s%d%d%d}:)config$')
 
     if not prefix then
         return bad('1 key is needed, <prefix>{s<n>}:config')
@@ -76,6 +77,12 @@ local function set_config(keys, a)
 
     if not text then
         return bad(err)
+    end
+
+    local moved = moving(prefix)
+
+    if moved then
+        return moved
     end
 
     local v = call('HMGET', keys[1], 'stamp', 'settings')

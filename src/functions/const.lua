@@ -3,8 +3,9 @@
 local const = {
     PUBLISH_MAX = 16384,        -- bytes; larger answers are fetched
     GRACE = 3000,               -- ms a worker has to cancel by itself
-    RELEASE = 100,              -- calls released by attach and tick
-    RELEASE_NEXT = 16,          -- calls released when another one ends
+    WINDOW = 16,                -- calls of a device that are queued or taken
+                                -- and not acknowledged, under burst
+    RELEASE = 16,               -- calls released at once
     DRAIN = 50,                 -- ms until the next release of a backlog
     RETRY = 1000,               -- ms until a full queue is tried again
     CONFIG_TTL = 100,           -- ms until settings are read again

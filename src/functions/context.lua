@@ -1,9 +1,10 @@
 -- What every function begins with: its key, the names of all others, the types
--- of those, and the counters.
+-- of those, whether its shard is here, and the counters.
 
 local call, pcall_redis = redis.call, redis.pcall
+local error_reply = redis.error_reply
 local match = string.match
-local select = select
+local select, type = select, type
 
 local bad, dec, is_uuid, shown = use('text', 'bad', 'dec', 'is_uuid', 'shown')
 local clock = use('clock', 'clock')
@@ -25,8 +26,9 @@ local function context(prefix, id, now, text, key)
         key = key or prefix .. 'device:' .. id,
         inflight = prefix .. 'inflight:' .. id,
         pending = prefix .. 'pending:' .. id,
+        body = prefix .. 'body:' .. id,
         index = index, status = index .. ':status',
-        due = prefix .. 'due', rpc = prefix .. 'rpc:',
+        due = prefix .. 'due', old = prefix .. 'old', rpc = prefix .. 'rpc:',
         config = false, device = UNREAD, fields = {},
         queue = false, bridge = false, record = false,
         free = 0, free_from = 0, free_of = false, last = 0, stored = false
@@ -41,26 +43,28 @@ local SEEN = 1024
 local seen, seen_n = {}, 0
 
 
-local function add(keys)
-    local prefix, id
-
-    if #keys == 1 then
-        prefix, id = match(keys[1], '^([^{}]*{s%d+}:)device:(.+)$')
-    end
-
-    if not is_uuid(id) then
-        return nil, bad('1 key is needed, <prefix>{s<n>}:device:<deviceId>,'
-                        .. ' not ' .. shown(keys[1]))
-    end
-
+local function remember(prefix, id, key)
     if seen_n == SEEN then
         seen, seen_n = {}, 0
     end
 
-    local x = context(prefix, id, 0, '', keys[1])
+    local x = context(prefix, id, 0, '', key)
 
-    seen[keys[1]] = x
+    seen[key] = x
     seen_n = seen_n + 1
+
+    return x
+end
+
+
+-- another device of a shard
+
+local function context_of(prefix, id, now, time)
+    local key = prefix .. 'device:' .. id
+    local x = seen[key] or remember(prefix, id, key)
+
+    x.now, x.time = now, time
+    x.config, x.device = false, UNREAD
 
     return x
 end
@@ -69,14 +73,22 @@ end
 -- D: <prefix>{s<n>}:device:<deviceId>
 
 local function device_context(keys)
-    local x, err = #keys == 1 and seen[keys[1]]
+    local key = keys[1]
+    local x = #keys == 1 and seen[key]
 
     if not x then
-        x, err = add(keys)
+        local prefix, id
 
-        if not x then
-            return nil, err
+        if #keys == 1 then
+            prefix, id = match(key, '^([^{}]*{s%d%d%d}:)device:(.+)$')
         end
+
+        if not is_uuid(id) then
+            return nil, bad('1 key is needed, <prefix>{s<n>}:device:'
+                            .. '<deviceId>, not ' .. shown(key))
+        end
+
+        x = remember(prefix, id, key)
     end
 
     x.now, x.time = clock()
@@ -86,11 +98,42 @@ local function device_context(keys)
 end
 
 
+-- Is the shard all here?  While a cluster moves it, keys that have gone look
+-- as if they were missing: touching two that never exist is an error then, at
+-- either end.  Every function that writes asks before its first write.
+
+local function moving(prefix)
+    local n = pcall_redis('EXISTS', prefix .. 'none', prefix .. 'none2')
+
+    if type(n) == 'table' then
+        return error_reply('TRYAGAIN tb_rpc: the shard ' .. prefix
+                           .. ' is not all here, try again')
+    end
+end
+
+
+-- for functions that write
+
+local function writing(keys)
+    local x, err = device_context(keys)
+
+    if x then
+        err = moving(x.p)
+    end
+
+    if err then
+        return nil, err
+    end
+
+    return x
+end
+
+
 local function record_key(keys)
     local prefix, id
 
     if #keys == 1 then
-        prefix, id = match(keys[1], '^(.-{s%d+}:)rpc:(.*)$')
+        prefix, id = match(keys[1], '^([^{}]*{s%d%d%d}:)rpc:(.*)$')
     end
 
     if not is_uuid(id) then
@@ -101,8 +144,8 @@ local function record_key(keys)
 end
 
 
--- a WRONGTYPE in the middle of a function would leave half of its work, and
--- so would a key that a cluster is moving: both are met before the first write
+-- a WRONGTYPE in the middle of a function would leave half of its work: it is
+-- met before the first write
 
 local function wrong(...)
     for i = 1, select('#', ...), 2 do
@@ -133,19 +176,18 @@ local function ignored(x, name)
 end
 
 
--- What is read before anything is written needs no look.  "none" never exists:
--- in a slot that is moving it is met as an error, whatever has moved.
+-- what is read before anything is written needs no look
 
 local function wrong_device(x)
-    return wrong(x.p .. 'none', 'none', x.key, 'hash', x.inflight, 'hash',
-                 x.pending, 'list', x.due, 'zset', x.index, 'zset',
-                 x.status, 'zset')
+    return wrong(x.key, 'hash', x.inflight, 'hash', x.body, 'hash',
+                 x.pending, 'zset', x.due, 'zset', x.old, 'zset',
+                 x.index, 'zset', x.status, 'zset')
            or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
 end
 
 
 return {
-    UNREAD = UNREAD, context = context, device_context = device_context,
-    record_key = record_key, wrong = wrong, wrong_device = wrong_device,
-    stat = stat, ignored = ignored
+    UNREAD = UNREAD, context_of = context_of, device_context = device_context,
+    moving = moving, writing = writing, record_key = record_key, wrong = wrong,
+    wrong_device = wrong_device, stat = stat, ignored = ignored
 }

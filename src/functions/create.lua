@@ -5,15 +5,15 @@ local lower = string.lower
 local min = math.min
 local tonumber = tonumber
 
-local RELEASE_NEXT, RETRY, CONFIG_TTL, QUEUED, STATUS =
-    use('const', 'RELEASE_NEXT', 'RETRY', 'CONFIG_TTL', 'QUEUED', 'STATUS')
+local RELEASE, RETRY, CONFIG_TTL, QUEUED, STATUS =
+    use('const', 'RELEASE', 'RETRY', 'CONFIG_TTL', 'QUEUED', 'STATUS')
 local bad, kept_dec = use('text', 'bad', 'kept_dec')
 local config = use('settings', 'config')
-local device_context, wrong = use('context', 'device_context', 'wrong')
-local device, is_online, strategy, take_turn, set_wait, arm =
-    use('device', 'device', 'is_online', 'strategy', 'take_turn', 'set_wait',
-        'arm')
-local turn_taken = use('call', 'turn_taken')
+local writing, wrong = use('context', 'writing', 'wrong')
+local device, is_online, online, held, strategy, take_turn, set_wait, arm =
+    use('device', 'device', 'is_online', 'online', 'held', 'strategy',
+        'take_turn', 'set_wait', 'arm')
+local turn_taken, window = use('call', 'turn_taken', 'window')
 local event = use('record', 'event')
 local polls = use 'poll'
 local release = use('queue', 'release')
@@ -21,7 +21,8 @@ local fill, create_error = use('create_args', 'fill', 'create_error')
 local find_repeated = use('create_repeat', 'find_repeated')
 local create_record, create_expired =
     use('create_record', 'create_record', 'create_expired')
-local last_id, create_open = use('create_open', 'last_id', 'create_open')
+local last_id, undo, create_open =
+    use('create_open', 'last_id', 'undo', 'create_open')
 
 
 -- device known and caller's, call new, and not one too many?
@@ -75,6 +76,29 @@ local function capped(x, persistent)
 end
 
 
+-- A poll is open: the new call waits for it, behind others if there are some.
+-- The poll's worker may be gone, which is seen when it is told.
+
+local function create_offered(x, c, a)
+    release(x, RELEASE)
+
+    if not call('ZSCORE', x.pending, c.rid) then
+        return 'queued'
+    end
+
+    if polls.open(x) or online(x) then
+        return 'turn'
+    end
+
+    if c.kind == 'L' and a[14] == 'reject' then
+        undo(x, c)
+        return 'rejected'
+    end
+
+    return 'offline'
+end
+
+
 local function create_new(x, c, a, word)
     local err, full = create_open(x, c, a, word)
 
@@ -117,12 +141,12 @@ local function create_new(x, c, a, word)
         arm(x, x.now + RETRY)
     end
 
-    -- others may have left before it: it is the last one in pending
+    if word == 'turn' and polls.open(x) then
+        word = create_offered(x, c, a)
+    end
 
-    if word == 'turn' and polls.open(x) and release(x, RELEASE_NEXT) > 0
-       and call('LLEN', x.pending) == 0
-    then
-        word = 'queued'
+    if word == 'rejected' then
+        return { word }
     end
 
     return { word, c.id, c.number, c.expiry - x.now, x.now }
@@ -144,13 +168,15 @@ local function create_place(x)
         return 'offline'
     end
 
-    if (d.wait and call('LLEN', x.pending) > 0)
-       or (d.turn and strategy(x) ~= 'burst' and turn_taken(x))
-    then
+    if (d.wait and call('ZCARD', x.pending) > 0) or (d.held and held(x)) then
         return 'turn'
     end
 
-    return 'queued'
+    if strategy(x) == 'burst' then
+        return window(x) > 0 and 'queued' or 'turn'
+    end
+
+    return d.turn and turn_taken(x) and 'turn' or 'queued'
 end
 
 
@@ -168,10 +194,10 @@ end
 --           requestId, remaining ms, createdTime; or, and nothing was created,
 --           {rejected}, {unknown}, {customer}, {pending}, {records}, {conflict}
 -- errors    a wrong key or argument; a key of another type; the rpcId is that
---           of another device; -OOM
+--           of another device; -OOM; -TRYAGAIN
 
 local function create(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return err
@@ -201,19 +227,20 @@ local function create(keys, a)
         return { cap }
     end
 
-    local expiry = a[11] ~= '' and x.now + time or time
+    -- exact in a double, as all times
+
+    local expiry = a[11] ~= '' and min(x.now + time, 9007199254740991) or time
 
     if not persistent and (tonumber(a[13]) or 0) > 0 then
         expiry = min(expiry, x.now + tonumber(a[13]))
     end
 
-    -- eight fields: a ninth one would double the table
-
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
         expiry = expiry, expiry_text = kept_dec(1, expiry), rid = '',
-        number = 0, plain = plain or a[9] == '' and a[10] == ''
-                                     and a[15] == '' and a[17] == ''
+        number = 0, wrap = '', state = '', due = '',
+        plain = plain or a[9] == '' and a[10] == '' and a[15] == ''
+                         and a[17] == ''
     }
 
     if config(x).events == 1 then

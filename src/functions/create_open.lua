@@ -1,13 +1,16 @@
 -- The places a call has while it is open, all but its record; and requestIds.
 
 local call, pcall_redis = redis.call, redis.pcall
+local sub = string.sub
 local tonumber, type = tonumber, type
 
 local GRACE, IDS = use('const', 'GRACE', 'IDS')
 local dec, kept_dec = use('text', 'dec', 'kept_dec')
 local config = use('settings', 'config')
 local queue_key = use('device', 'queue_key')
-local FIRST_PUSH, envelope = use('envelope', 'FIRST_PUSH', 'envelope')
+local remove, rank, counted = use('call', 'remove', 'rank', 'counted')
+local envelope = use('envelope', 'envelope')
+local pushed = use('bell', 'pushed')
 
 
 local AHEAD = 134217728         -- 2^27, ids given ahead of their time
@@ -56,29 +59,91 @@ end
 
 -- takes back what create_open() has written
 
-local function create_undo(x, c, pushed)
-    call('HDEL', x.inflight, c.rid)
+local function undo(x, c, queued)
+    remove(x, c)
 
-    if pushed then
-        call('RPOP', pushed)
+    if queued then
+        call('RPOP', queue_key(x))
+
+    else
+        call('ZREM', x.pending, c.rid)
     end
 end
 
 
-local function create_due(x, c, light, queued)
-    local time = light and c.expiry + GRACE or c.expiry
+-- how often requestIds had begun anew when this one was given, which may be
+-- ahead of the clock
 
-    if queued and x.now + config(x).ack_timeout < time then
-        time = x.now + config(x).ack_timeout
+local function wrap_of(x, rid)
+    local ahead = (rid - x.now) % IDS
+
+    if ahead >= IDS / 2 then
+        ahead = ahead - IDS
     end
 
-    local member = light and x.id .. '/' .. c.rid or c.id
-    local n = pcall_redis('ZADD', x.due,
-                          time == c.expiry and c.expiry_text
-                          or kept_dec(2, time), member)
+    return kept_dec(3, (x.now + ahead - rid) / IDS)
+end
 
-    if type(n) == 'table' then
-        return n
+
+-- takes a requestId: the call is open then
+
+local function take_id(x, c, a, state)
+    local rid = next_id(x)
+    local tail = ' ' .. x.time .. ' 0'
+
+    if c.kind == 'L' then
+        tail = tail .. ' ' .. c.expiry_text .. ' ' .. a[2]
+    end
+
+    local head = c.kind .. state .. a[3] .. c.id
+                 .. (state == 'q' and ' 1 ' or ' 0 ')
+
+    repeat
+        c.number = rid
+        c.rid = dec(rid)
+        c.wrap = wrap_of(x, rid)
+        rid = rid % (IDS - 1) + 1
+    until call('HSETNX', x.inflight, c.rid, head .. c.wrap .. tail) == 1
+end
+
+
+-- where it waits: how many are there now, or an error
+
+local function enter(x, c, queued)
+    if queued then
+        return pcall_redis('RPUSH', queue_key(x), c.rid .. ' 1 '
+                           .. sub(c.id, 1, 8) .. ' ' .. x.id)
+    end
+
+    return pcall_redis('ZADD', x.pending, rank(c), c.rid)
+end
+
+
+-- when tick has to end it, and the head of its envelope: an error, or nil
+
+local function keep(x, c, a)
+    local err
+
+    if c.kind == 'P' then
+        err = pcall_redis('ZADD', x.due, c.expiry_text, c.id)
+
+    else
+        local info, trace = a[9] or '', a[17] or ''
+        local head = envelope(x, c.rid, c.id, x.device.tenant, a[7], a[8],
+                              c.oneway, false, x.time, c.expiry_text,
+                              info ~= '' and info or nil,
+                              trace ~= '' and trace or nil, '')
+
+        err = pcall_redis('HSET', x.body, c.rid, head)
+
+        if type(err) ~= 'table' then
+            err = pcall_redis('ZADD', x.due, kept_dec(2, c.expiry + GRACE),
+                              c.due)
+        end
+    end
+
+    if type(err) == 'table' then
+        return err
     end
 end
 
@@ -86,59 +151,40 @@ end
 -- The places a call has while it is open.  Their keys are written in an order
 -- that lets each failure be taken back: to ask for their types first would
 -- cost more than all the rest.
+--
+-- nothing; an error; or nil and "full": the queue takes no more
 
 local function create_open(x, c, a, word)
-    local rid = next_id(x)
     local queued = word == 'queued'
-    local light = c.kind == 'L'
-    local expiry = c.expiry_text
-    local tail = light and ' ' .. expiry .. ' ' .. a[2] .. ' ' or ''
-    local text = c.kind .. (queued and 'q' or 'p') .. a[3] .. c.id
-                 .. (queued and ' 1 ' or ' 0 ') .. x.time .. tail
-    local item
 
-    repeat
-        c.number = rid
-        c.rid = dec(rid)
-        rid = rid % (IDS - 1) + 1
+    c.state = queued and 'q' or 'p'
+    take_id(x, c, a, c.state)
+    c.due = c.kind == 'P' and c.id or x.id .. '/' .. c.rid
 
-        if light or queued then
-            item = envelope(x, c.rid, c.id, x.device.tenant, a[7], a[8],
-                            c.oneway, not light, x.time, expiry,
-                            a[9] ~= '' and a[9] or nil,
-                            a[17] ~= '' and a[17] or nil,
-                            light and '' or FIRST_PUSH,
-                            light and '' or x.time)
-        end
-
-    until call('HSETNX', x.inflight, c.rid, light and text .. item or text)
-          == 1
-
-    local key = queued and queue_key(x) or x.pending
-
-    if light then
-        item = item .. FIRST_PUSH .. x.time .. '}'
-    end
-
-    local n = pcall_redis('RPUSH', key, queued and item or c.rid)
+    local n = enter(x, c, queued)
 
     if type(n) == 'table' then
-        create_undo(x, c)
+        remove(x, c)
         return n
     end
 
     if queued and n > config(x).max_queue then
-        create_undo(x, c, key)
+        undo(x, c, queued)
         return nil, 'full'
     end
 
-    n = create_due(x, c, light, queued)
+    local err = keep(x, c, a)
 
-    if n then
-        create_undo(x, c, key)
-        return n
+    if err then
+        undo(x, c, queued)
+        return err
+    end
+
+    if queued then
+        counted(x, 'p', 'q')
+        pushed(x, x.queue, x.bridge, n)
     end
 end
 
 
-return { last_id = last_id, create_open = create_open }
+return { last_id = last_id, undo = undo, create_open = create_open }

@@ -54,10 +54,12 @@ local function repeated_light(x, id)
     local all = call('HGETALL', x.inflight)
 
     for i = 1, #all, 2 do
-        local c = parse(all[i], all[i + 1])
+        local c = parse(x, all[i], all[i + 1])
 
         if c and c.id == id then
-            local created = match(c.rest, '"createdTime":(%d+),"expiration')
+            local created = match(call('HGET', x.body, c.rid) or '',
+                                  '"createdTime":(%d+),"expirationTime":%d+'
+                                  .. ',"additionalInfo":')
 
             return repeated(x, id, c.rid, c.expiry,
                             tonumber(created) or x.now)

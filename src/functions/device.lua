@@ -2,6 +2,7 @@
 -- turn.
 
 local call = redis.call
+local match = string.match
 local tonumber = tonumber
 
 local dec = use('text', 'dec')
@@ -16,7 +17,8 @@ local function device(x)
     end
 
     local v = call('HMGET', x.key, 'tenantId', 'customerId', 'strategy',
-                   'bridge', 'until', 'turn', 'last', 'wait', 'poll')
+                   'bridge', 'until', 'turn', 'last', 'wait', 'poll', 'held',
+                   'out')
 
     if not v[1] then
         x.device = false
@@ -27,7 +29,7 @@ local function device(x)
 
     d.tenant, d.customer, d.strategy, d.bridge = v[1], v[2], v[3], v[4]
     d.till, d.turn, d.last, d.wait = v[5], v[6], v[7], v[8]
-    d.poll, d.session = v[9], nil
+    d.poll, d.held, d.out, d.session = v[9], v[10], v[11], nil
 
     x.device = d
 
@@ -41,9 +43,11 @@ local function session_device(x)
     local d = device(x)
 
     if d and d.session == nil then
-        local v = call('HMGET', x.key, 'session', 'prev', 'route')
+        local v = call('HMGET', x.key, 'session', 'route', 'prev', 'prev2',
+                       'prev3', 'prev4')
 
-        d.session, d.prev, d.route = v[1], v[2], v[3]
+        d.session, d.route = v[1], v[2]
+        d.before = { v[3], v[4], v[5], v[6] }
     end
 
     return d
@@ -63,6 +67,33 @@ local function online(x)
     local d = device(x)
 
     return d and is_online(d.bridge, d.till, x.now)
+end
+
+
+-- A bridge without sessions has given a call back: the device is left alone for
+-- a while.  Until when, and for how long.
+
+local function held(x)
+    local d = device(x)
+    local till, step = match(d and d.held or '', '^(%d+) (%d+)$')
+
+    till, step = tonumber(till), tonumber(step)
+
+    if till and till > x.now then
+        return till, step
+    end
+
+    return nil, step, till
+end
+
+
+local function unhold(x)
+    local d = device(x)
+
+    if d and d.held then
+        call('HDEL', x.key, 'held')
+        d.held = false
+    end
 end
 
 
@@ -141,7 +172,8 @@ end
 
 return {
     device = device, session_device = session_device, is_online = is_online,
-    online = online, strategy = strategy, queue_key = queue_key,
+    online = online, held = held, unhold = unhold, strategy = strategy,
+    queue_key = queue_key,
     take_turn = take_turn, drop_turn = drop_turn, set_wait = set_wait,
     drop_wait = drop_wait, arm = arm, wrong_session = wrong_session
 }

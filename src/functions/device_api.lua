@@ -4,19 +4,16 @@ local call = redis.call
 local find, match, lower = string.find, string.match, string.lower
 local tonumber, pairs = tonumber, pairs
 
-local RELEASE, FAILED, BRIDGE = use('const', 'RELEASE', 'FAILED', 'BRIDGE')
+local RELEASE, BRIDGE = use('const', 'RELEASE', 'BRIDGE')
 local bad, is_uuid, shown = use('text', 'bad', 'is_uuid', 'shown')
 local config, STRATEGY = use('settings', 'config', 'STRATEGY')
-local UNREAD, device_context, wrong =
-    use('context', 'UNREAD', 'device_context', 'wrong')
+local UNREAD, writing, wrong = use('context', 'UNREAD', 'writing', 'wrong')
 local device, session_device, wrong_session =
     use('device', 'device', 'session_device', 'wrong_session')
-local parse, is_answered = use('call', 'parse', 'is_answered')
-local record, set_status, keep_record =
-    use('record', 'record', 'set_status', 'keep_record')
-local polls = use 'poll'
-local trim, release, move_out = use('queue', 'trim', 'release', 'move_out')
-local answer = use('ending', 'answer')
+local record = use('record', 'record')
+local release = use('queue', 'release')
+local move_out = use('session', 'move_out')
+local delete_rest = use('device_end', 'delete_rest')
 local crc32 = use('shard', 'crc32')
 
 
@@ -59,7 +56,7 @@ local function device_error(x, tenant, customer, fields)
     end
 
     local shards = config(x).shards
-    local shard = tonumber(match(x.p, '{s(%d+)}:$'))
+    local shard = tonumber(match(x.p, '{s(%d+)}:$'), 8)
 
     if shards > 0 and shard ~= crc32(x.id) % shards then
         return 'device ' .. x.id .. ' belongs to shard '
@@ -114,7 +111,7 @@ end
 --           of another tenant; a key of another type; -OOM
 
 local function device_put(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return err
@@ -151,6 +148,12 @@ local function device_put(keys, a)
     end
 
     local d = device(x)
+
+    err = not d and delete_rest(x)
+
+    if err then
+        return err
+    end
 
     if (not d or d.tenant ~= tenant)
        and (call('ZCARD', x.index) > 0
@@ -191,68 +194,4 @@ local function device_put(keys, a)
 end
 
 
--- tb_rpc_device_del D: ends open calls; records stay until their time is over
---
--- keys      D, the device
--- arguments none
--- replies   1, or 0: it was unknown
--- errors    a wrong key; a key of another type
-
-local function device_del(keys)
-    local x, err = device_context(keys)
-
-    if not x then
-        return err
-    end
-
-    err = wrong_session(x)
-
-    if err then
-        return err
-    end
-
-    local d = device(x)
-    local all = call('HGETALL', x.inflight)
-
-    for i = 1, #all, 2 do
-        local c = parse(all[i], all[i + 1])
-
-        if c and c.kind == 'L' then
-            call('ZREM', x.due, x.id .. '/' .. c.rid)
-
-            if not is_answered(c) then
-                answer(x, c, 'D')
-            end
-
-        elseif c then
-            local r = record(x, c.id)
-
-            if r then
-                set_status(x, c, r.created, FAILED,
-                           '{"error":"The device was deleted."}')
-                keep_record(x, c.id)
-
-            else
-                call('ZREM', x.due, c.id)
-            end
-        end
-    end
-
-    local worker, session = polls.open(x)
-
-    if worker then
-        polls.tell(x, worker, 'E' .. session)
-    end
-
-    call('DEL', x.key, x.inflight, x.pending)
-    call('ZREM', x.due, '@' .. x.id)
-
-    if d and d.bridge then
-        trim(x, x.p .. 'queue:' .. d.bridge)
-    end
-
-    return d and 1 or 0
-end
-
-
-return { device_put = device_put, device_del = device_del }
+return { device_put = device_put }

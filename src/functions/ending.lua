@@ -1,13 +1,11 @@
 -- How calls end, and how their callers learn of it.
 
 local call = redis.call
-local sub = string.sub
 
-local PUBLISH_MAX, RELEASE_NEXT, FAILED =
-    use('const', 'PUBLISH_MAX', 'RELEASE_NEXT', 'FAILED')
+local PUBLISH_MAX, RELEASE = use('const', 'PUBLISH_MAX', 'RELEASE')
 local stat = use('context', 'stat')
 local drop_turn = use('device', 'drop_turn')
-local is_answered = use('call', 'is_answered')
+local remove = use('call', 'remove')
 local set_status, keep_record = use('record', 'set_status', 'keep_record')
 local take_back, release = use('queue', 'take_back', 'release')
 
@@ -18,15 +16,10 @@ local ANSWER_TTL = 30000        -- ms an answer is kept for its worker
 -- every call ends here
 
 local function close(x, c)
-    call('HDEL', x.inflight, c.rid)
-
-    if c.kind == 'L' then
-        call('ZREM', x.due, c.due)
-    end
-
+    remove(x, c)
     take_back(x, c, c.state)
     drop_turn(x, c.rid)
-    release(x, RELEASE_NEXT)
+    release(x, RELEASE)
 end
 
 
@@ -61,21 +54,6 @@ local function drop_broken(x, c)
 end
 
 
-local function fail(x, c, created, text)
-    if c.kind == 'P' then
-        finish(x, c, created, FAILED, text)
-        return
-    end
-
-    if not is_answered(c) then
-        answer(x, c, 'F', sub(text, 1, PUBLISH_MAX))
-    end
-
-    close(x, c)
-end
-
-
 return {
-    close = close, finish = finish, answer = answer, drop_broken = drop_broken,
-    fail = fail
+    close = close, finish = finish, answer = answer, drop_broken = drop_broken
 }

@@ -1,15 +1,16 @@
 -- What a bridge or a poll is handed: a call as one line of JSON.
 
-local sub, match = string.sub, string.match
+local call = redis.call
 local tonumber = tonumber
 
+local dec = use('text', 'dec')
 local record = use('record', 'record')
 
 
 -- one concatenation: the server hashes every byte of each string made
 
 local function envelope(x, rid, id, tenant, method, params, oneway,
-    persistent, created, expiry, info, trace, tail, queued)
+    persistent, created, expiry, info, trace, tail)
 
     return '{"requestId":' .. rid .. ',"rpcId":"' .. id .. '","deviceId":"'
            .. x.id .. '","tenantId":"' .. tenant .. '","method":' .. method
@@ -20,48 +21,20 @@ local function envelope(x, rid, id, tenant, method, params, oneway,
            .. created .. ',"expirationTime":' .. expiry
            .. ',"additionalInfo":' .. (info or 'null')
            .. (trace and ',"traceparent":"' .. trace .. '"' or '') .. tail
-           .. queued .. (queued == '' and '' or '}')
 end
 
 
--- what comes before queuedTime, at the end of an envelope: no two pushes share
--- these members
+-- The envelope of a call that is handed out now; nil when it has expired or is
+-- broken.  No two attempts share the members at its end.
 
-local FIRST_PUSH = ',"attempt":1,"queuedTime":'
-
-
-local function pushed(attempt)
-    return ',"attempt":' .. attempt .. ',"queuedTime":'
-end
-
-
--- the members that we wrote, at both ends: what lies between is the caller's
-
-local function queued_time(item)
-    return tonumber(match(sub(item, -64), '"queuedTime":(%d+)}$'))
-end
-
-
-local function item_of(item)
-    local rid, id, dev = match(sub(item, 1, 160),
-                               '^{"requestId":(%d+),"rpcId":"([%x%-]+)"'
-                               .. ',"deviceId":"([%x%-]+)"')
-    local attempt = match(sub(item, -96), '"attempt":(%d+),"queuedTime":%d+}$')
-
-    if rid and attempt then
-        return rid, id, dev, tonumber(attempt)
-    end
-end
-
-
--- the envelope for the next attempt; nothing is done with a call that has
--- expired or is broken
-
-local function next_envelope(x, c)
-    local tail = pushed(c.attempt + 1)
+local function envelope_of(x, c, attempt, queued)
+    local tail = ',"attempt":' .. attempt .. ',"queuedTime":' .. dec(queued)
+                 .. ',"takenTime":' .. x.time .. '}'
 
     if c.kind == 'L' then
-        return c.expiry > x.now and c.rest .. tail .. x.time .. '}'
+        local head = c.expiry > x.now and call('HGET', x.body, c.rid)
+
+        return head and head .. tail or nil
     end
 
     local r = record(x, c.id)
@@ -72,14 +45,10 @@ local function next_envelope(x, c)
 
     c.expiry = tonumber(r.expiry)
     c.created = r.created
-    c.rest = ''
 
     return envelope(x, c.rid, c.id, r.tenant, r.method, r.params, c.oneway,
-                    true, r.created, r.expiry, r.info, r.trace, tail, x.time)
+                    true, r.created, r.expiry, r.info, r.trace, tail)
 end
 
 
-return {
-    FIRST_PUSH = FIRST_PUSH, envelope = envelope, queued_time = queued_time,
-    item_of = item_of, next_envelope = next_envelope
-}
+return { envelope = envelope, envelope_of = envelope_of }

@@ -21,7 +21,7 @@ Lua's limits, count per file.
 
 --]]
 
-local VERSION = 4
+local VERSION = 5
 
 local bodies, made = {}, {}
 
@@ -81,14 +81,23 @@ end
 -- entry is a function of the file
 
 local function register(name, file, entry, flag)
-    local run
+    local run, bells, ring
 
     redis.register_function{
         function_name = 'tb_rpc_' .. name,
         callback = function(keys, args)
-            run = run or use(file, entry)
+            if not run then
+                run = use(file, entry)
+                bells, ring = use('bell', 'bells', 'ring')
+            end
 
-            return run(keys, args)
+            local reply = run(keys, args)
+
+            if bells[1] then
+                ring()
+            end
+
+            return reply
         end,
         flags = flag and { flag } or {}
     }

@@ -1,21 +1,102 @@
--- Lightweight calls, when their time has come.
+-- What becomes of lightweight calls: the actions of machine.lua.
 
+local sub = string.sub
+
+local PUBLISH_MAX, RELEASE = use('const', 'PUBLISH_MAX', 'RELEASE')
 local call = redis.call
-
-local GRACE, RELEASE_NEXT = use('const', 'GRACE', 'RELEASE_NEXT')
 local config = use('settings', 'config')
-local drop_turn = use('device', 'drop_turn')
-local open_call, is_answered, store, due, due_within =
-    use('call', 'open_call', 'is_answered', 'store', 'due', 'due_within')
-local place, release = use('queue', 'place', 'release')
+local strategy, take_turn, drop_turn =
+    use('device', 'strategy', 'take_turn', 'drop_turn')
+local turn_taken, is_answered, store, due, due_within =
+    use('call', 'turn_taken', 'is_answered', 'store', 'due', 'due_within')
+local take_back, place, release, wait =
+    use('queue', 'take_back', 'place', 'release', 'wait')
 local close, answer = use('ending', 'close', 'answer')
 local overdue = use 'overdue'
 
 
--- no acknowledgement in time: the call gives its turn away, its caller goes on
--- waiting for the answer
+local M = {}
 
-local function unacknowledged(x, c)
+
+-- when tick must look at a call that was taken just now
+
+local function watch(x, c)
+    local ms = config(x).ack_timeout
+
+    if c.oneway then
+        due(x, c, x.now + ms)
+
+    elseif strategy(x) == 'ack' then
+        due_within(x, c, ms)
+    end
+end
+
+
+-- a bridge takes it: that is the answer to a one-way call
+
+function M.claim(x, c)
+    store(x, c, 's')
+    watch(x, c)
+
+    if c.oneway then
+        answer(x, c, 'S')
+    end
+end
+
+
+-- the same bridge, which had no reply
+
+function M.claim_again(x, c)
+    store(x, c, 's')
+    watch(x, c)
+end
+
+
+-- the end of a one-way call
+
+local function done(x, c)
+    if not is_answered(c) then
+        answer(x, c, 'S')
+    end
+
+    close(x, c)
+end
+
+
+function M.ack(x, c)
+    if c.oneway then
+        done(x, c)
+        return
+    end
+
+    local from = c.state
+
+    store(x, c, 'd')
+    call('HDEL', x.body, c.rid)
+    take_back(x, c, from)
+
+    if strategy(x) == 'response' then
+
+        -- it had been taken back, and its turn with it
+
+        if from == 'p' and not turn_taken(x) then
+            take_turn(x, c.rid)
+        end
+
+        due_within(x, c, config(x).response_timeout)
+        return
+    end
+
+    due_within(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE)
+end
+
+
+-- no acknowledgement: the call gives its turn away, its caller goes on waiting
+-- for the answer
+
+function M.retry(x, c)
     if c.oneway then
         close(x, c)
         return
@@ -24,48 +105,86 @@ local function unacknowledged(x, c)
     store(x, c, 'x')
     due_within(x, c)
     drop_turn(x, c.rid)
-    release(x, RELEASE_NEXT)
+    release(x, RELEASE)
 end
 
 
-local function tick(x, rid, member)
-    local c = open_call(x, rid)
+-- max: the answer is too large
 
-    if not c or c.kind ~= 'L' then
-        call('ZREM', x.due, member)
+function M.answered(x, c, r, payload, max)
+    if c.oneway then
+        done(x, c)
         return
     end
 
-    local set = config(x)
+    answer(x, c, max and 'L' or 'A', not max and payload or nil)
+    close(x, c)
+end
 
-    if c.oneway and is_answered(c) then
-        if x.now >= c.time + set.ack_timeout then
-            close(x, c)
 
-        else
-            due(x, c, c.time + set.ack_timeout)
-        end
+function M.give_up(x, c, r, text)
+    if not is_answered(c) then
+        answer(x, c, 'F', sub(text, 1, PUBLISH_MAX))
+    end
 
-    elseif x.now >= c.expiry + GRACE then
-        answer(x, c, 'X', place(x, c))
-        close(x, c)
+    close(x, c)
+end
 
-    elseif c.state == 'q' and x.now < c.expiry then
-        overdue.queued(x, c)
 
-    elseif c.state == 'h' and x.now < c.expiry then
-        overdue.handed(x, c)
+-- it waits again, at its place
 
-    elseif c.state == 's' then
-        overdue.turn(x, c, 'ack', set.ack_timeout)
+M.put_back = wait
 
-    elseif c.state == 'd' then
-        overdue.turn(x, c, 'response', set.response_timeout)
 
-    else
-        due_within(x, c)
+-- its caller does not wait any more
+
+M.withdraw = close
+
+
+function M.orphan(x, c)
+    if not is_answered(c) then
+        answer(x, c, 'D')
     end
 end
 
 
-return { unacknowledged = unacknowledged, tick = tick }
+function M.unheard(x, c)
+    local ms = config(x).ack_timeout
+
+    if not c.oneway then
+        overdue.turn(x, c, 'ack', ms)
+
+    elseif x.now >= c.time + ms then
+        close(x, c)
+
+    else
+        due(x, c, c.time + ms)
+    end
+end
+
+
+function M.unsure(x, c)
+    if x.now >= c.expiry then
+        due_within(x, c)
+
+    elseif overdue.is_unsure(x, c) then
+        wait(x, c)
+        release(x, RELEASE)
+    end
+end
+
+
+function M.unanswered(x, c)
+    overdue.turn(x, c, 'response', config(x).response_timeout)
+end
+
+
+-- behind a worker that is gone: else it had cancelled the call
+
+function M.expire(x, c)
+    answer(x, c, 'X', place(x, c))
+    close(x, c)
+end
+
+
+return M

@@ -2,61 +2,40 @@
 
 local min = math.min
 
-local RELEASE_NEXT, CONFIRM = use('const', 'RELEASE_NEXT', 'CONFIRM')
+local RELEASE, CONFIRM = use('const', 'RELEASE', 'CONFIRM')
 local config = use('settings', 'config')
 local stat = use('context', 'stat')
-local device, strategy, queue_key, drop_turn =
-    use('device', 'device', 'strategy', 'queue_key', 'drop_turn')
+local device, strategy, drop_turn =
+    use('device', 'device', 'strategy', 'drop_turn')
 local store, due_within = use('call', 'store', 'due_within')
 local polls = use 'poll'
-local head_time, release, wait_one, push_again =
-    use('queue', 'head_time', 'release', 'wait_one', 'push_again')
+local release = use('queue', 'release')
 
 
--- A call that is not claimed was popped if and only if the queue is empty, or
--- its head was pushed later.
+-- Is the time over that a call has in its state?  Else tick looks again then.
 
-local function is_lost(x, c)
-    local d = device(x)
-
-    if not d or not d.bridge then
+local function is_over(x, c, ms)
+    if x.now >= c.time + ms then
         return true
     end
 
-    local head = head_time(queue_key(x))
-
-    return not head or head > c.time
-end
-
-
-local function queued(x, c)
-    if is_lost(x, c) then
-        stat(x, 'lost_claims')
-        push_again(x, c)
-        return
-    end
-
-    due_within(x, c, config(x).ack_timeout)
+    due_within(x, c, c.time + ms - x.now)
 end
 
 
 -- nobody said yet that the device has it
 
-local function handed(x, c)
+local function is_unsure(x, c)
     local ms = config(x).ack_timeout
 
     if polls.open(x) then
         ms = min(ms, CONFIRM)
     end
 
-    if x.now < c.time + ms then
-        due_within(x, c, c.time + ms - x.now)
-        return
+    if is_over(x, c, ms) then
+        stat(x, 'unconfirmed')
+        return true
     end
-
-    stat(x, 'unconfirmed')
-    wait_one(x, c)
-    release(x, RELEASE_NEXT)
 end
 
 
@@ -71,8 +50,7 @@ local function turn(x, c, how, ms)
         return
     end
 
-    if x.now < c.time + ms then
-        due_within(x, c, c.time + ms - x.now)
+    if not is_over(x, c, ms) then
         return
     end
 
@@ -85,8 +63,8 @@ local function turn(x, c, how, ms)
     end
 
     due_within(x, c)
-    release(x, RELEASE_NEXT)
+    release(x, RELEASE)
 end
 
 
-return { queued = queued, handed = handed, turn = turn }
+return { is_over = is_over, is_unsure = is_unsure, turn = turn }

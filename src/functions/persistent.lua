@@ -1,26 +1,81 @@
--- Persistent calls, when their time has come.
+-- What becomes of persistent calls: the actions of machine.lua.  r is what the
+-- record says: created, expiry, retries, used.
 
 local call = redis.call
 local min = math.min
 local tonumber = tonumber
 
-local QUEUED, SENT, DELIVERED, TIMEOUT, EXPIRED, FAILED =
-    use('const', 'QUEUED', 'SENT', 'DELIVERED', 'TIMEOUT', 'EXPIRED', 'FAILED')
-local is_uuid = use('text', 'is_uuid')
+local RELEASE, SENT, DELIVERED, SUCCESSFUL, TIMEOUT, EXPIRED, FAILED =
+    use('const', 'RELEASE', 'SENT', 'DELIVERED', 'SUCCESSFUL', 'TIMEOUT',
+        'EXPIRED', 'FAILED')
 local config = use('settings', 'config')
-local context, stat = use('context', 'context', 'stat')
-local strategy = use('device', 'strategy')
-local open_call, due_within = use('call', 'open_call', 'due_within')
-local record, set_status, keep_record, purge =
-    use('record', 'record', 'set_status', 'keep_record', 'purge')
-local push_again = use('queue', 'push_again')
-local finish, drop_broken = use('ending', 'finish', 'drop_broken')
+local stat = use('context', 'stat')
+local strategy, take_turn, drop_turn =
+    use('device', 'strategy', 'take_turn', 'drop_turn')
+local turn_taken, store, due_within =
+    use('call', 'turn_taken', 'store', 'due_within')
+local set_status, set_queued, keep_record =
+    use('record', 'set_status', 'set_queued', 'keep_record')
+local take_back, release, wait, push_again =
+    use('queue', 'take_back', 'release', 'wait', 'push_again')
+local close, finish = use('ending', 'close', 'finish')
 local overdue = use 'overdue'
 
 
--- no acknowledgement in time: the same call once more, or its end
+local M = {}
 
-local function unacknowledged(x, c, r)
+
+-- a bridge takes it; the index of statuses first: of what is written here only
+-- that key is the device's own
+
+function M.claim(x, c)
+    set_status(x, c, c.created, SENT)
+    store(x, c, 's')
+    due_within(x, c, config(x).ack_timeout)
+end
+
+
+-- the same bridge, which had no reply
+
+function M.claim_again(x, c)
+    store(x, c, 's')
+    due_within(x, c, config(x).ack_timeout)
+end
+
+
+function M.ack(x, c, r)
+    if c.oneway then
+        finish(x, c, r.created, DELIVERED)
+        return
+    end
+
+    local from = c.state
+
+    store(x, c, 'd')
+    take_back(x, c, from)
+    set_status(x, c, r.created, DELIVERED)
+
+    if strategy(x) == 'response' then
+
+        -- it had been taken back, and its turn with it
+
+        if from == 'p' and not turn_taken(x) then
+            take_turn(x, c.rid)
+        end
+
+        due_within(x, c, config(x).response_timeout)
+        return
+    end
+
+    due_within(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE)
+end
+
+
+-- no acknowledgement: the same call once more, or its end
+
+function M.retry(x, c, r)
     local max = config(x).max_retries
     local used = tonumber(r.used or 0) or 0
 
@@ -40,85 +95,86 @@ local function unacknowledged(x, c, r)
 end
 
 
--- no open call goes with this record
+-- max: the size in bytes above which it is too large, or nil
 
-local function lost(x, id, r)
-    if r.status ~= QUEUED and r.status ~= SENT and r.status ~= TIMEOUT
-       and (r.status ~= DELIVERED or r.oneway)
-    then
-        purge(x, id)
-        return
-    end
-
-    stat(x, 'broken')
-    set_status(x, { id = id }, r.created, FAILED,
-               '{"error":"The call was lost."}')
-    keep_record(x, id)
-end
-
-
-local function tick(prefix, id, now)
-    local r = record({ rpc = prefix .. 'rpc:' }, id)
-
-    if not r or not is_uuid(r.device) then
-        local v = call('HMGET', prefix .. 'rpc:' .. id, 'd', 'i')
-        local x = context(prefix, v[1] or '', now)
-        local c = v[2] and open_call(x, v[2])
-
-        purge(x, id)
-
-        if c and c.id == id then
-            drop_broken(x, c)
-        end
-
-        return
-    end
-
-    local x = context(prefix, r.device, now)
-    local c = r.rid and open_call(x, r.rid)
-
-    if not c or c.id ~= id then
-        lost(x, id, r)
-        return
-    end
-
-    local set = config(x)
-
-    c.expiry = tonumber(r.expiry)
-
-    if now >= c.expiry then
-        finish(x, c, r.created, EXPIRED)
-
-    elseif c.state == 'q' then
-        overdue.queued(x, c)
-
-    elseif c.state == 'h' then
-        overdue.handed(x, c)
-
-    elseif c.state == 's' then
-        if now >= c.time + set.ack_timeout then
-            unacknowledged(x, c, r)
-
-        else
-            due_within(x, c, c.time + set.ack_timeout - now)
-        end
-
-    elseif c.state == 'd' and strategy(x) == 'response' then
-        if now >= c.time + set.response_timeout then
-            finish(x, c, r.created, FAILED, '{"error":"There was a timeout'
-                   .. ' awaiting for RPC response from device."}')
-
-        else
-            due_within(x, c, c.time + set.response_timeout - now)
-        end
-
-    elseif c.state == 'd' then
-        overdue.turn(x, c, 'response', set.response_timeout)
+function M.answered(x, c, r, payload, max)
+    if max then
+        finish(x, c, r.created, FAILED, '{"error":"The response exceeds the'
+               .. ' limit of ' .. max .. ' bytes"}')
 
     else
-        due_within(x, c)
+        finish(x, c, r.created, SUCCESSFUL, payload)
     end
 end
 
 
-return { unacknowledged = unacknowledged, tick = tick }
+function M.give_up(x, c, r, text)
+    finish(x, c, r.created, FAILED, text)
+end
+
+
+-- it waits again, at its place; no retry is used
+
+function M.put_back(x, c)
+    local from = c.state
+
+    wait(x, c)
+
+    if from ~= 'q' then
+        set_queued(x, c.id)
+    end
+end
+
+
+-- taken and not acknowledged by a device that is elsewhere now: it must not be
+-- lost
+
+M.recover = M.put_back
+
+
+-- its record was deleted
+
+M.drop = close
+
+
+function M.orphan(x, c, r)
+    set_status(x, c, r.created, FAILED,
+               '{"error":"The device was deleted."}')
+    keep_record(x, c.id)
+end
+
+
+function M.unheard(x, c, r)
+    if overdue.is_over(x, c, config(x).ack_timeout) then
+        M.retry(x, c, r)
+    end
+end
+
+
+function M.unsure(x, c)
+    if overdue.is_unsure(x, c) then
+        M.put_back(x, c)
+        release(x, RELEASE)
+    end
+end
+
+
+function M.unanswered(x, c, r)
+    local ms = config(x).response_timeout
+
+    if strategy(x) ~= 'response' then
+        overdue.turn(x, c, 'response', ms)
+
+    elseif overdue.is_over(x, c, ms) then
+        finish(x, c, r.created, FAILED, '{"error":"There was a timeout'
+               .. ' awaiting for RPC response from device."}')
+    end
+end
+
+
+function M.expire(x, c, r)
+    finish(x, c, r.created, EXPIRED)
+end
+
+
+return M

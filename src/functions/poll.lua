@@ -18,7 +18,7 @@ local device, strategy, take_turn, arm =
 local open_call, turn_taken, store, due_within =
     use('call', 'open_call', 'turn_taken', 'store', 'due_within')
 local set_status = use('record', 'set_status')
-local next_envelope = use('envelope', 'next_envelope')
+local envelope_of = use('envelope', 'envelope_of')
 
 
 -- worker, session and end of a poll that is open
@@ -93,20 +93,21 @@ local function next_call(x)
     end
 
     for _ = 1, RELEASE do
-        local rid = call('LINDEX', x.pending, 0)
+        local rid = call('ZRANGE', x.pending, 0, 0)[1]
 
         if not rid then
             return nil
         end
 
         local c = open_call(x, rid)
-        local item = c and c.state == 'p' and next_envelope(x, c)
+        local item = c and c.state == 'p'
+                     and envelope_of(x, c, c.attempt + 1, x.now)
 
         if item then
             return c, item
         end
 
-        call('LPOP', x.pending)
+        call('ZREM', x.pending, rid)
     end
 
     arm(x, x.now + DRAIN)
@@ -127,7 +128,7 @@ local function unconfirmed(x, again)
             due_within(x, c, c.time + CONFIRM - x.now)
 
         else
-            local item = next_envelope(x, c)
+            local item = envelope_of(x, c, c.attempt + 1, x.now)
 
             if item then
                 return c, item
@@ -196,7 +197,7 @@ local function offer(x)
         return false
     end
 
-    call('LPOP', x.pending)
+    call('ZREM', x.pending, c.rid)
     claim(x, c)
 
     return true

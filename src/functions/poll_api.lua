@@ -4,18 +4,17 @@ local call = redis.call
 local find = string.find
 local tonumber = tonumber
 
-local RELEASE, RELEASE_NEXT = use('const', 'RELEASE', 'RELEASE_NEXT')
+local RELEASE = use('const', 'RELEASE')
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
-local device_context, ignored = use('context', 'device_context', 'ignored')
+local writing = use('context', 'writing')
 local device, arm, wrong_session =
     use('device', 'device', 'arm', 'wrong_session')
 local polls = use 'poll'
-local release, wait_one = use('queue', 'release', 'wait_one')
-local report = use('reported', 'report')
+local release = use('queue', 'release')
 
 
 local function arguments(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return nil, err
@@ -46,7 +45,7 @@ end
 --           again: 1 when this poll was told of a call and has got nothing
 -- replies   {call, requestId, attempt, <envelope>}, {wait}: it is the open poll
 --           now, {unknown}
--- errors    a wrong key or argument; a key of another type
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
 
 local function poll(keys, a)
     local ttl = int(a[3])
@@ -77,7 +76,7 @@ local function poll(keys, a)
         c, item = polls.next_call(x)
 
         if c then
-            call('LPOP', x.pending)
+            call('ZREM', x.pending, c.rid)
         end
     end
 
@@ -101,7 +100,7 @@ end
 -- keys      D, the device
 -- arguments as for tb_rpc_poll
 -- replies   1, or 0: it is not open
--- errors    a wrong key or argument; a key of another type
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
 
 local function unpoll(keys, a)
     local x, err = arguments(keys, a)
@@ -126,34 +125,4 @@ local function unpoll(keys, a)
 end
 
 
--- tb_rpc_return D <requestId> <attempt>: it was handed to a poll and did not
--- reach the device: no retry is used
---
--- keys      D, the device
--- arguments attempt: as it was handed out
--- replies   1, or 0: late
--- errors    a wrong key or argument; a key of another type
-
-local function give_back(keys, a)
-    if not a[2] or a[2] == '' then
-        return bad('tb_rpc_return needs requestId and attempt')
-    end
-
-    local x, c = report(keys, a, 'return', 2)
-
-    if not x then
-        return c
-    end
-
-    if c.state ~= 'h' then
-        return ignored(x, 'return')
-    end
-
-    wait_one(x, c)
-    release(x, RELEASE_NEXT)
-
-    return 1
-end
-
-
-return { poll = poll, unpoll = unpoll, give_back = give_back }
+return { poll = poll, unpoll = unpoll }

@@ -1,112 +1,114 @@
--- Where calls wait: tb:{s}:pending:<deviceId> and tb:{s}:queue:<bridge>, and
--- their ways between the two.
+-- Where calls wait: tb:{s}:pending:<deviceId>, requestIds in their order, and
+-- tb:{s}:queue:<bridge>, references to calls; and their ways between the two.
+--
+-- A reference is "<requestId> <attempt> <8 hex of the rpcId> <deviceId>".  It
+-- stays in the queue when its call leaves otherwise than by being taken: who
+-- finds it sees that by the call.
 
 local call, pcall_redis = redis.call, redis.pcall
-local remove, sort = table.remove, table.sort
+local sub, match = string.sub, string.match
 local min = math.min
-local tonumber, type, unpack = tonumber, type, unpack
+local tonumber, type = tonumber, type
 
-local RELEASE, DRAIN, RETRY, IDS =
-    use('const', 'RELEASE', 'DRAIN', 'RETRY', 'IDS')
+local RELEASE, DRAIN, RETRY = use('const', 'RELEASE', 'DRAIN', 'RETRY')
 local config = use('settings', 'config')
-local device, online, strategy, queue_key, take_turn, drop_turn, set_wait,
-      drop_wait, arm =
-    use('device', 'device', 'online', 'strategy', 'queue_key', 'take_turn',
-        'drop_turn', 'set_wait', 'drop_wait', 'arm')
-local parse, open_call, turn_taken, store, due_within =
-    use('call', 'parse', 'open_call', 'turn_taken', 'store', 'due_within')
-local queued_time, item_of, next_envelope =
-    use('envelope', 'queued_time', 'item_of', 'next_envelope')
+local device, online, held, strategy, queue_key, take_turn, drop_turn,
+      set_wait, drop_wait, arm =
+    use('device', 'device', 'online', 'held', 'strategy', 'queue_key',
+        'take_turn', 'drop_turn', 'set_wait', 'drop_wait', 'arm')
+local parse, open_call, turn_taken, window, store, rank, due_within =
+    use('call', 'parse', 'open_call', 'turn_taken', 'window', 'store', 'rank',
+        'due_within')
+local pushed = use('bell', 'pushed')
 local polls = use 'poll'
 
 
-local TRIM = 16                 -- stale items dropped at once
+local TRIM = 16                 -- stale references dropped at once
 
 
--- when the head of each queue was pushed, false if it is empty: read once in a
--- tick
-
-local heads
-
-
-local function keep_heads(on)
-    heads = on and {} or nil
+local function reference(x, c)
+    return c.rid .. ' ' .. c.attempt .. ' ' .. sub(c.id, 1, 8) .. ' ' .. x.id
 end
 
 
-local function head_time(key)
-    local head = heads[key]
+-- requestId, attempt as a number, 8 hex digits, device; nothing when it is none
 
-    if head == nil then
-        local item = call('LINDEX', key, 0)
+local function referred(text)
+    local rid, attempt, id, dev =
+        match(text, '^(%d+) (%d+) (%x%x%x%x%x%x%x%x) ([%x%-]+)$')
 
-        head = item and (queued_time(item) or 0)
-        heads[key] = head
+    if rid and #dev == 36 and #attempt < 10 then
+        return rid, tonumber(attempt), id, dev
     end
-
-    return head
 end
 
 
-local function trim(x, key)
-    for _ = 1, TRIM do
-        local item = call('LINDEX', key, 0)
+-- is a call what was referred to, and in this state?
 
-        if not item then
-            break
+local function is_meant(c, state, attempt, id)
+    return c and c.state == state and c.attempt == attempt
+           and sub(c.id, 1, 8) == id
+end
+
+
+-- Drops stale references at the head; how many, and whether a good one is
+-- there now.
+
+local function trim(prefix, key)
+    for n = 0, TRIM - 1 do
+        local text = call('LINDEX', key, 0)
+
+        if not text then
+            return n, false
         end
 
-        local rid, id, dev, attempt = item_of(item)
+        local rid, attempt, id, dev = referred(text)
 
         if rid then
-            local v = pcall_redis('HGET', x.p .. 'inflight:' .. dev, rid)
-            local c = type(v) == 'string' and parse(rid, v)
+            local v = pcall_redis('HGET', prefix .. 'inflight:' .. dev, rid)
 
-            if c and c.state == 'q' and c.id == id and c.attempt == attempt
+            if type(v) == 'string'
+               and is_meant(parse({ id = dev }, rid, v), 'q', attempt, id)
             then
-                break
+                return n, true
             end
         end
 
         call('LPOP', key)
     end
 
-    if heads then
-        heads[key] = nil
-    end
+    return TRIM, false
 end
 
 
+-- a call leaves the place where it has waited
+
 local function take_back(x, c, from)
     if from == 'p' then
-        call('LREM', x.pending, 1, c.rid)
+        call('ZREM', x.pending, c.rid)
 
     elseif from == 'q' and device(x) and device(x).bridge then
-        trim(x, queue_key(x))
+        local key = queue_key(x)
+
+        -- what ends first was nearly always pushed first
+
+        if call('LINDEX', key, 0) == reference(x, c) then
+            call('LPOP', key)
+
+        else
+            trim(x.p, key)
+        end
     end
 end
 
 
 local function push(x, c)
-    local item = next_envelope(x, c)
-
-    if not item then
-        return false
-    end
-
     local key = queue_key(x)
 
     c.attempt = c.attempt + 1
 
     store(x, c, 'q')
-    call('RPUSH', key, item)
-    due_within(x, c, config(x).ack_timeout)
-
-    if heads and heads[key] == false then
-        heads[key] = x.now
-    end
-
-    return true
+    pushed(x, key, x.bridge, call('RPUSH', key, reference(x, c)))
 end
 
 
@@ -128,56 +130,67 @@ local function place(x, c)
 end
 
 
+-- how many calls may be pushed now, and whether one more will do later
+
+local function allowed(x)
+    if not online(x) or held(x) then
+        return 0
+    end
+
+    if strategy(x) ~= 'burst' then
+        return turn_taken(x) and 0 or 1
+    end
+
+    return window(x)
+end
+
+
 -- hands to an open poll, and pushes, what waits for the device, as far as
--- strategy and queue allow
+-- strategy, window and queue allow
 
 local function release(x, max)
-    if call('LLEN', x.pending) == 0 then
+    if call('ZCARD', x.pending) == 0 then
         drop_wait(x)
         return 0
     end
 
     local n = polls.offer(x) and 1 or 0
+    local may = min(max - n, allowed(x))
 
-    if not online(x) then
+    -- whoever has the turn, or a place in the window, gives it away
+
+    if may <= 0 then
         return n
     end
 
-    local sequential = strategy(x) ~= 'burst'
-    local left = room(x)
+    if room(x) < may then
+        may = room(x)
+        arm(x, x.now + RETRY)
+    end
 
-    for _ = 1, max + RELEASE do
-
-        if n >= max or (sequential and turn_taken(x)) then
-            break
-        end
-
-        if left <= 0 then
-            arm(x, x.now + RETRY)
-            return n
-        end
-
-        local rid = call('LPOP', x.pending)
+    for _ = 1, may + RELEASE do
+        local rid = may > 0 and call('ZPOPMIN', x.pending)[1]
 
         if not rid then
-            return n
+            break
         end
 
         local c = open_call(x, rid)
 
-        if c and c.state == 'p' and push(x, c) then
-            n = n + 1
-            left = left - 1
+        -- an expired lightweight one must not take the turn with it
+
+        if c and c.state == 'p' and (c.kind == 'P' or c.expiry > x.now) then
+            push(x, c)
             take_turn(x, rid)
+            n = n + 1
+            may = may - 1
         end
     end
 
-    -- whoever has the turn gives it away; all else is for tick
-
-    if call('LLEN', x.pending) == 0 then
+    if call('ZCARD', x.pending) == 0 then
         drop_wait(x)
 
-    elseif not (sequential and turn_taken(x)) then
+    elseif allowed(x) > 0 and room(x) > 0 then
         arm(x, x.now + DRAIN)
     end
 
@@ -185,66 +198,33 @@ local function release(x, max)
 end
 
 
--- oldest first: the ids of the open calls end with the device's last one
+-- back into pending, at its place
 
-local function by_age(x, list)
-    local d = device(x)
-    local last = tonumber(d and d.last or 0) or 0
+local function wait(x, c)
+    local from = c.state
 
-    sort(list, function(a, b)
-        return (last - tonumber(a)) % IDS > (last - tonumber(b)) % IDS
-    end)
-end
-
-
--- back into pending, before all calls that are younger
-
-local function wait_again(x, list)
-    local all = call('LRANGE', x.pending, 0, -1)
-
-    for i = 1, #list do
-        all[#all + 1] = list[i]
-    end
-
-    for i = #all, 1, -1 do
-        if not tonumber(all[i]) then
-            remove(all, i)
-        end
-    end
-
-    by_age(x, all)
     set_wait(x)
-    call('DEL', x.pending)
+    call('ZADD', x.pending, rank(c), c.rid)
+    store(x, c, 'p')
 
-    for i = 1, #all, 1000 do
-        call('RPUSH', x.pending, unpack(all, i, min(i + 999, #all)))
+    if from ~= 'q' then
+        due_within(x, c)
     end
-end
 
-
-local function wait_one(x, c)
-    store(x, c, 'p', c.kind == 'P' and '' or nil)
-    due_within(x, c)
     drop_turn(x, c.rid)
-
-    if call('LLEN', x.pending) == 0 then
-        set_wait(x)
-        call('RPUSH', x.pending, c.rid)
-
-    else
-        wait_again(x, { c.rid })
-    end
 end
 
 
 -- the same call once more, ahead of all others
 
 local function push_again(x, c)
-    if online(x) and room(x) > 0 and push(x, c) then
+    if online(x) and not held(x) and room(x) > 0 then
+        push(x, c)
+        due_within(x, c)
         return
     end
 
-    wait_one(x, c)
+    wait(x, c)
 
     if online(x) then
         arm(x, x.now + RETRY)
@@ -252,40 +232,8 @@ local function push_again(x, c)
 end
 
 
--- the device leaves its bridge: what was not claimed, and what was claimed
--- but not acknowledged and must not be lost, waits for the next one
-
-local function move_out(x)
-    local d = device(x)
-    local all = call('HGETALL', x.inflight)
-    local moved = {}
-    local queued = false
-
-    for i = 1, #all, 2 do
-        local c = parse(all[i], all[i + 1])
-
-        if c and (c.state == 'q' or (c.kind == 'P' and c.state == 's')) then
-            c.due = c.kind == 'P' and c.id or x.id .. '/' .. c.rid
-            queued = queued or c.state == 'q'
-            store(x, c, 'p', c.kind == 'P' and '' or nil)
-            due_within(x, c)
-            drop_turn(x, c.rid)
-            moved[#moved + 1] = c.rid
-        end
-    end
-
-    if #moved > 0 then
-        wait_again(x, moved)
-    end
-
-    if queued and d.bridge then
-        trim(x, queue_key(x))
-    end
-end
-
-
 return {
-    keep_heads = keep_heads, head_time = head_time, trim = trim,
-    take_back = take_back, place = place, release = release,
-    wait_one = wait_one, push_again = push_again, move_out = move_out
+    referred = referred, is_meant = is_meant, trim = trim,
+    take_back = take_back, place = place, release = release, wait = wait,
+    push_again = push_again
 }

@@ -12,14 +12,16 @@
 
 local call, pcall_redis = redis.call, redis.pcall
 local sub, find = string.sub, string.find
+local floor, min = math.floor, math.min
 local tonumber, unpack = tonumber, unpack
 
-local BAND, STATUS = use('const', 'BAND', 'STATUS')
+local BAND, QUEUED, STATUS = use('const', 'BAND', 'QUEUED', 'STATUS')
 local int, dec = use('text', 'int', 'dec')
 local config = use('settings', 'config')
 
 
-local EVENTS = 10000            -- entries kept in the stream
+local EVENTS = 10000            -- entries kept in the stream, at most
+local EVENTS_BYTES = 4194304    -- that as many entries as the latest would take
 
 
 -- a key of another type is a broken record; one that is not here is not ours to
@@ -78,10 +80,19 @@ local function event(x, id, name)
 
     local r = call('HGETALL', x.rpc .. id)
 
-    if #r > 0 then
-        call('XADD', x.p .. 'events', 'MAXLEN', '~', EVENTS, '*', 'rpcId', id,
-             'event', name, 'time', dec(x.now), unpack(r))
+    if #r == 0 then
+        return
     end
+
+    local bytes = 128
+
+    for i = 1, #r do
+        bytes = bytes + #r[i]
+    end
+
+    call('XADD', x.p .. 'events', 'MAXLEN', '~',
+         dec(min(EVENTS, floor(EVENTS_BYTES / bytes))), '*', 'rpcId', id,
+         'event', name, 'time', dec(x.now), unpack(r))
 end
 
 
@@ -101,14 +112,26 @@ local function set_status(x, c, created, code, response)
 end
 
 
+-- a call that was taken waits again: it is QUEUED, and so in the index of all
+-- records only
+
+local function set_queued(x, id)
+    call('HSET', x.rpc .. id, 's', '0')
+    call('ZREM', x.status, id)
+
+    event(x, id, STATUS[QUEUED])
+end
+
+
+-- it is final: tick removes it when there is nothing better to do
+
 local function keep_record(x, id)
     local ttl = config(x).record_ttl
 
-    if ttl == 0 then
-        call('ZREM', x.due, id)
+    call('ZREM', x.due, id)
 
-    else
-        call('ZADD', x.due, dec(x.now + ttl), id)
+    if ttl ~= 0 then
+        call('ZADD', x.old, dec(x.now + ttl), id)
     end
 end
 
@@ -121,6 +144,7 @@ local function purge(x, id)
     call('ZREM', x.index, id)
     call('ZREM', x.status, id)
     call('ZREM', x.due, id)
+    call('ZREM', x.old, id)
 
     if uuid and call('TYPE', x.p .. 'uuid:' .. uuid).ok == 'string'
        and sub(call('GET', x.p .. 'uuid:' .. uuid) or '', 1, 36) == id
@@ -132,5 +156,6 @@ end
 
 return {
     record = record, brief_record = brief_record, event = event,
-    set_status = set_status, keep_record = keep_record, purge = purge
+    set_status = set_status, set_queued = set_queued,
+    keep_record = keep_record, purge = purge
 }

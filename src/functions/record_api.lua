@@ -6,11 +6,12 @@ local insert = table.insert
 
 local bad, is_uuid = use('text', 'bad', 'is_uuid')
 local clock = use('clock', 'clock')
-local context, record_key = use('context', 'context', 'record_key')
+local context_of, moving, record_key =
+    use('context', 'context_of', 'moving', 'record_key')
 local wrong_session = use('device', 'wrong_session')
 local open_call = use('call', 'open_call')
 local event, purge = use('record', 'event', 'purge')
-local close = use('ending', 'close')
+local happens = use('machine', 'happens')
 
 
 -- tb_rpc_get R <tenantId> <customer>
@@ -68,7 +69,7 @@ end
 -- keys      R, the record
 -- arguments tenantId: whose it must be
 -- replies   {ok}, {unknown}, {tenant}
--- errors    a wrong key; a key of another type
+-- errors    a wrong key; a key of another type; -TRYAGAIN
 
 local function delete(keys, a)
     local prefix, id = record_key(keys)
@@ -87,8 +88,8 @@ local function delete(keys, a)
         return { 'tenant' }
     end
 
-    local x = context(prefix, v[2], clock())
-    local err = wrong_session(x)
+    local x = context_of(prefix, v[2], clock())
+    local err = moving(prefix) or wrong_session(x)
 
     if err then
         return err
@@ -100,7 +101,7 @@ local function delete(keys, a)
     purge(x, id)
 
     if c and c.id == id then
-        close(x, c)
+        happens('deleted', x, c)
     end
 
     return { 'ok' }
@@ -116,7 +117,7 @@ end
 -- errors    a wrong key
 
 local function find_uuid(keys, a)
-    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)uuid:')
+    local prefix = #keys == 1 and match(keys[1], '^([^{}]*{s%d%d%d}:)uuid:')
 
     if not prefix then
         return bad('1 key is needed, <prefix>{s<n>}:uuid:<requestUUID>')

@@ -5,43 +5,31 @@ local tonumber = tonumber
 local IDS = use('const', 'IDS')
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
 local config = use('settings', 'config')
-local device_context, wrong, ignored =
-    use('context', 'device_context', 'wrong', 'ignored')
+local writing, wrong, ignored = use('context', 'writing', 'wrong', 'ignored')
 local device, queue_key = use('device', 'device', 'queue_key')
 local open_call = use('call', 'open_call')
 local brief_record = use('record', 'brief_record')
 local drop_broken = use('ending', 'drop_broken')
 
 
--- a claim moves nothing but the call
+local function wrong_report(x, c)
+    local err = wrong(x.due, 'zset', x.pending, 'zset', x.status, 'zset')
 
-local function wrong_report(x, c, claim)
-    local err = wrong(x.due, 'zset')
-
-    if c.kind == 'L' then
-        err = err or wrong(x.p .. 'answer:' .. c.id, 'string')
+    if not err and c.kind == 'L' then
+        err = wrong(x.p .. 'answer:' .. c.id, 'string', x.body, 'hash')
     end
 
-    -- the end of a lightweight call may hand a persistent one to a poll
-
-    if c.kind == 'P' or not claim then
-        err = err or wrong(x.status, 'zset')
-              or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
-    end
-
-    if err or claim then
-        return err
-    end
-
-    return wrong(x.p .. 'none', 'none', x.pending, 'list')
+    return err or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
            or (device(x) and device(x).bridge and wrong(queue_key(x), 'list'))
 end
 
 
--- the common beginning: x, the open call, its record; or what to return
+-- x, the open call, and what its record says; or what to return
+--
+-- at: the argument that is the attempt
 
-local function report(keys, a, name, at)
-    local x, err = device_context(keys)
+local function report(keys, a, event, at)
+    local x, err = writing(keys)
 
     if not x then
         return nil, err
@@ -66,26 +54,23 @@ local function report(keys, a, name, at)
     -- it was pushed, and what is reported is about the latest push
 
     if not c or c.attempt == 0 or (attempt and attempt ~= c.attempt) then
-        return nil, ignored(x, name)
+        return nil, ignored(x, event)
     end
-
-    device(x)
-    config(x)
 
     local r = c.kind == 'P' and brief_record(x, c.id) or nil
 
-    -- without its record a call ends
-
-    err = wrong_report(x, c, name == 'sent' and (r or c.kind == 'L'))
+    err = wrong_report(x, c)
 
     if err then
         return nil, err
     end
 
+    -- without its record a call ends
+
     if c.kind == 'P' then
         if not r then
             drop_broken(x, c)
-            return nil, ignored(x, name)
+            return nil, ignored(x, event)
         end
 
         c.expiry = tonumber(r.expiry)

@@ -2,15 +2,44 @@
 
 local call = redis.call
 local find = string.find
+local min = math.min
 
 local RELEASE, BRIDGE = use('const', 'RELEASE', 'BRIDGE')
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
-local device_context, wrong, stat, ignored =
-    use('context', 'device_context', 'wrong', 'stat', 'ignored')
-local session_device, arm, wrong_session =
-    use('device', 'session_device', 'arm', 'wrong_session')
+local writing, wrong, stat, ignored =
+    use('context', 'writing', 'wrong', 'stat', 'ignored')
+local session_device, unhold, queue_key, arm, wrong_session =
+    use('device', 'session_device', 'unhold', 'queue_key', 'arm',
+        'wrong_session')
+local parse = use('call', 'parse')
 local polls = use 'poll'
-local release, move_out = use('queue', 'release', 'move_out')
+local trim, release = use('queue', 'trim', 'release')
+local action = use('machine', 'action')
+
+
+-- The device leaves its bridge: what was not taken, and what was taken but not
+-- acknowledged and must not be lost, waits for the next one.
+--
+-- state: only calls in this state, or nil
+
+local function move_out(x, state)
+    local all = call('HGETALL', x.inflight)
+    local queued = false
+
+    for i = 1, #all, 2 do
+        local c = parse(x, all[i], all[i + 1])
+        local act = c and (not state or c.state == state) and action('moved', c)
+
+        if act then
+            queued = queued or c.state == 'q'
+            act(x, c)
+        end
+    end
+
+    if queued and x.device.bridge then
+        trim(x.p, queue_key(x))
+    end
+end
 
 
 -- the end of a session: a static route is back then
@@ -32,21 +61,49 @@ local function leave(x)
         d.bridge, d.till = d.route, '-1'
     end
 
-    release(x, RELEASE)
+    return release(x, RELEASE)
 end
 
 
--- tb_rpc_attach D <bridge> <session> <ttl>: a session, and its heartbeat
+local function is_superseded(d, session)
+    for i = 1, 4 do
+        if d.before[i] == session then
+            return session ~= d.session
+        end
+    end
+end
+
+
+-- another session, or another bridge
+
+local function change(x, bridge, session)
+    local d = x.device
+
+    if d.session and d.session ~= session then
+        local b = d.before
+
+        call('HSET', x.key, 'prev', d.session, 'prev2', b[1] or '', 'prev3',
+             b[2] or '', 'prev4', b[3] or '')
+        d.before = { d.session, b[1], b[2], b[3] }
+    end
+
+    move_out(x)
+    call('HSET', x.key, 'bridge', bridge, 'session', session)
+    d.bridge, d.session = bridge, session
+end
+
+
+-- tb_rpc_attach D <bridge> <session> <ttl>: a session, or that it goes on
 --
 -- keys      D, the device
 -- arguments bridge: 1..64 of A-Z a-z 0-9 . _ : @ -; session: 1..256 bytes, one
 --           for each connection of the device; ttl: ms
 -- replies   number of calls released, or -1: superseded, stop
 -- errors    a wrong key or argument; an unknown device; a key of another type;
---           -OOM
+--           -TRYAGAIN
 
 local function attach(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return err
@@ -73,19 +130,9 @@ local function attach(keys, a)
         return bad('device ' .. x.id .. ' is unknown')
     end
 
-    if session == d.prev and session ~= d.session then
+    if is_superseded(d, session) then
         stat(x, 'superseded')
         return -1
-    end
-
-    local till = dec(x.now + ttl)
-
-    -- a heartbeat, nearly always; the key of another type is written first
-
-    if session == d.session and bridge == d.bridge and not d.wait then
-        arm(x, x.now + ttl)
-        call('HSET', x.key, 'until', till)
-        return 0
     end
 
     err = wrong_session(x) or wrong(x.p .. 'queue:' .. bridge, 'list')
@@ -94,20 +141,17 @@ local function attach(keys, a)
         return err
     end
 
+    local till = min(x.now + ttl, 9007199254740991)
+
+    unhold(x)
+
     if session ~= d.session or bridge ~= d.bridge then
-
-        if d.session and d.session ~= session then
-            call('HSET', x.key, 'prev', d.session)
-        end
-
-        move_out(x)
-        call('HSET', x.key, 'bridge', bridge, 'session', session)
-        d.bridge, d.session = bridge, session
+        change(x, bridge, session)
     end
 
-    call('HSET', x.key, 'until', till)
-    d.till = till
-    arm(x, x.now + ttl)
+    d.till = dec(till)
+    call('HSET', x.key, 'until', d.till)
+    arm(x, till)
 
     return release(x, RELEASE)
 end
@@ -118,10 +162,10 @@ end
 -- keys      D, the device
 -- arguments session: as it was attached
 -- replies   1, or 0: not the current session
--- errors    a wrong key or argument; a key of another type
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
 
 local function detach(keys, a)
-    local x, err = device_context(keys)
+    local x, err = writing(keys)
 
     if not x then
         return err
@@ -149,4 +193,6 @@ local function detach(keys, a)
 end
 
 
-return { leave = leave, attach = attach, detach = detach }
+return {
+    move_out = move_out, leave = leave, attach = attach, detach = detach
+}

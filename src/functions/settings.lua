@@ -27,7 +27,13 @@ local DEFAULTS = {
 }
 
 local MAX = {
-    max_retries = 2147483647, events = 1, shards = 1024
+    max_retries = 2147483647, events = 1, shards = 512
+}
+
+-- with none a call that was taken is overdue at once, for ever
+
+local MIN = {
+    ack_timeout = 10, response_timeout = 10
 }
 
 
@@ -42,7 +48,9 @@ local function parse_settings(text)
             s[name] = STRATEGY[value] and value or DEFAULTS[name]
 
         else
-            s[name] = int(value, MAX[name]) or DEFAULTS[name]
+            local n = int(value, MAX[name])
+
+            s[name] = n and n >= (MIN[name] or 0) and n or DEFAULTS[name]
         end
     end
 
@@ -106,5 +114,5 @@ end
 
 return {
     config = config, forget = forget, STRATEGY = STRATEGY, NAMES = NAMES,
-    DEFAULTS = DEFAULTS, MAX = MAX
+    DEFAULTS = DEFAULTS, MIN = MIN, MAX = MAX
 }

@@ -54,7 +54,7 @@ end
 -- Under load many calls come in one ms, with the same timeout: the text made of
 -- the i-th number of a function is kept, which saves a create two formats.
 
-local numbers, texts = { 0, 0 }, { '0', '0' }
+local numbers, texts = { 0, 0, 0 }, { '0', '0', '0' }
 
 
 local function kept_dec(i, n)

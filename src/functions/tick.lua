@@ -6,140 +6,110 @@ local match = string.match
 local ceil, min, max_of = math.ceil, math.min, math.max
 local tonumber, pcall = tonumber, pcall
 
-local RELEASE = use('const', 'RELEASE')
-local bad, int, dec, is_uuid, shown =
-    use('text', 'bad', 'int', 'dec', 'is_uuid', 'shown')
-local clock = use('clock', 'clock')
-local context, stat = use('context', 'context', 'stat')
-local session_device, is_online, arm =
-    use('device', 'session_device', 'is_online', 'arm')
-local polls = use 'poll'
-local keep_heads, release = use('queue', 'keep_heads', 'release')
-local persistent = use 'persistent'
-local light = use 'light'
-local leave = use('session', 'leave')
+local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
+local clock, micros = use('clock', 'clock', 'micros')
+local moving, wrong = use('context', 'moving', 'wrong')
+local due = use('tick_due', 'due')
+local purge_old = use('tick_due', 'purge_old')
 
 
-local TICK_LOCK = 10            -- ms
+local BUDGET = 1000             -- us
 local BROKEN = 60000            -- ms until a broken entry is tried again
 
 
-local function tick_session(x)
-    local d = session_device(x)
+local function first(key)
+    local v = call('ZRANGE', key, 0, 0, 'WITHSCORES')
 
-    call('ZREM', x.due, '@' .. x.id)
-
-    if not d then
-        return
-    end
-
-    polls.lapse(x)
-    polls.rearm(x)
-
-    if d.session and not is_online(d.bridge, d.till, x.now) then
-        stat(x, 'lapsed')
-        leave(x)
-        return
-    end
-
-    if d.session then
-        arm(x, tonumber(d.till))
-    end
-
-    release(x, RELEASE)
+    return tonumber(v[2] or nil)
 end
 
 
-local function tick_one(prefix, member, now)
-    local id = match(member, '^@([%x%-]+)$')
+-- works on entries of the list until the budget is used up: what was touched
 
-    if id then
-        tick_session(context(prefix, id, now))
-        return
-    end
+local function work(t, list, act)
+    for i = 1, #list do
+        if t.touched >= t.max or micros() - t.start >= BUDGET then
+            return
+        end
 
-    local dev, rid = match(member, '^([%x%-]+)/(%d+)$')
+        local ok, n = pcall(act, t, list[i])
 
-    if dev then
-        light.tick(context(prefix, dev, now), rid, member)
+        -- what can't be handled must not come again at once, for ever
 
-    elseif is_uuid(member) then
-        persistent.tick(prefix, member, now)
+        if not ok then
+            pcall_redis('ZADD', t.key, 'XX', dec(t.now + BROKEN), list[i])
+            pcall_redis('HINCRBY', t.p .. 'stats', 'broken', 1)
+        end
 
-    else
-        call('ZREM', prefix .. 'due', member)
+        t.touched = t.touched + (ok and n or 1)
     end
 end
 
 
-local function tick_next(key, now)
-    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+-- what is due in a zset, the oldest first
 
-    if #first == 0 then
-        return 1000
-    end
+local function work_on(t, key, act)
+    t.key = key
 
-    return max_of(min(tonumber(first[2]) - now, 1000), 0)
+    work(t, call('ZRANGEBYSCORE', key, '-inf', t.time, 'LIMIT', 0,
+                 t.max - t.touched), act)
+end
+
+
+-- ms until something is due, at most 1,000
+
+local function next_due(t)
+    local a, b = first(t.p .. 'due'), first(t.p .. 'old')
+    local time = a and b and min(a, b) or a or b
+
+    return time and ceil(max_of(min(time - t.now, 1000), 0)) or 1000
 end
 
 
 -- tb_rpc_tick Z <max>
 --
 -- keys      Z, <prefix>{s<n>}:due
--- arguments max: how many entries are looked at
--- replies   {handled, ms to the next one}
--- errors    a wrong key or argument
+-- arguments max: calls that may be touched; the time is limited besides
+-- replies   {touched, ms to the next one, us used}
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
 
 local function tick(keys, a)
-    local prefix = #keys == 1 and match(keys[1], '^(.-{s%d+}:)due$')
+    local prefix = #keys == 1 and match(keys[1], '^([^{}]*{s%d%d%d}:)due$')
     local max = int(a[1], 100000)
 
     if not prefix then
-        return bad('1 key is needed, <prefix>{s<n>}:due')
+        return bad('1 key is needed, <prefix>{s<n>}:due, not '
+                   .. shown(keys[1]))
     end
 
     if not max or max == 0 then
         return bad('max ' .. shown(a[1]) .. ' is not a number of calls')
     end
 
-    local now = clock()
-    local ms = tick_next(keys[1], now)
+    local now, time, start = clock()
+    local t = { p = prefix, now = now, time = time, start = start, max = max,
+                touched = 0 }
+    local ms = next_due(t)
 
     if ms > 0 then
-        return { 0, ceil(ms) }
+        return { 0, ms, 0 }
     end
 
-    local lock = prefix .. 'ticklock'
+    local err = moving(prefix) or wrong(prefix .. 'old', 'zset')
 
-    if not call('SET', lock, '1', 'NX', 'PX', TICK_LOCK) then
-        return { 0, TICK_LOCK }
+    if err then
+        return err
     end
 
-    local list = call('ZRANGEBYSCORE', keys[1], '-inf', dec(now), 'LIMIT', 0,
-                      max)
+    work_on(t, keys[1], due)
 
-    keep_heads(true)
+    -- records whose time is over can wait for everything else
 
-    for i = 1, #list do
-        local ok = pcall(tick_one, prefix, list[i], now)
-
-        -- what can't be handled must not come again at once, for ever
-
-        if not ok then
-            call('ZADD', keys[1], 'XX', dec(now + BROKEN), list[i])
-            pcall_redis('HINCRBY', prefix .. 'stats', 'broken', 1)
-        end
+    if t.touched < max then
+        work_on(t, prefix .. 'old', purge_old)
     end
 
-    keep_heads(false)
-
-    ms = tick_next(keys[1], now)
-
-    if ms == 0 then
-        call('DEL', lock)
-    end
-
-    return { #list, ceil(ms) }
+    return { t.touched, next_due(t), micros() - start }
 end
 
 
