@@ -231,15 +231,15 @@ Test::More::is(short(http_post('/api/rpc/oneway/%{off}', body_of(),
 
 $uuid = uuid_of('nowhere');
 Test::More::is(short(get($uuid)), '404 32', 'a requestUUID nobody has used');
-redis()->call('HSET', "tb:{s3}:uuid:$uuid", 'x', 1);
+redis()->call('HSET', "tb:{s003}:uuid:$uuid", 'x', 1);
 Test::More::is(short(get($uuid)), '503 2', 'in one shard nobody knows: 503');
-redis()->call('DEL', "tb:{s3}:uuid:$uuid");
+redis()->call('DEL', "tb:{s003}:uuid:$uuid");
 
 
 # records written by hand
 
 my $shard = TB::Bridge::shard(macro('hostile'));
-my $prefix = "tb:{s$shard}:";
+my $prefix = TB::Bridge::prefix($shard);
 my $n = 0;
 my @good = (t => macro('tenant'), d => macro('hostile'), c => 1000, e => 2000,
             o => 0, m => '"m"', p => '1', s => 0);

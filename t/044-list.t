@@ -35,7 +35,7 @@ sub record {
 
     my $id = macro($device);
     my $shard = TB::Bridge::shard($id);
-    my $prefix = "tb:{s$shard}:";
+    my $prefix = TB::Bridge::prefix($shard);
     my $rpc = sprintf '%08x-0000-1000-%04x-010203040506', ++$n,
                       0x8000 | $shard;
     my %all = (t => macro('tenant'), d => $id, c => $n, e => 1000 + $n, o => 0,

@@ -28,7 +28,7 @@ my $n = 0;
 sub configure {
     my (%set) = @_;
 
-    my $old = redis()->call('HGET', 'tb:{s0}:config', 'stamp') || 0;
+    my $old = redis()->call('HGET', 'tb:{s000}:config', 'stamp') || 0;
 
     $nginx->configure(http => join '', map { "tb_rpc_$_ $set{$_};\n" }
                                        sort keys %set);
@@ -36,8 +36,8 @@ sub configure {
     $nginx->get('/api/rpc/persistent/' . uuid_of('nothing'));
     $default = $set{strategy} || 'burst';
 
-    soon { 16 == grep { redis()->call('HGET', "tb:{s$_}:config", 'stamp')
-                        > $old } 0 .. 15 } "configured: $default";
+    soon { 128 == grep { redis()->call('HGET', TB::Bridge::prefix($_) . "config", 'stamp')
+                        > $old } 0 .. 127 } "configured: $default";
 }
 
 

@@ -28,8 +28,8 @@ my $n = 0;
 # the settings are in Redis
 
 $nginx->get('/api/rpc/persistent/' . uuid_of('nothing'));
-soon { 16 == grep { redis()->call('HGET', "tb:{s$_}:config", 'stamp') }
-                  0 .. 15 } 'configured';
+soon { 128 == grep { redis()->call('HGET', TB::Bridge::prefix($_) . "config", 'stamp') }
+                  0 .. 127 } 'configured';
 
 
 sub fcalls {

@@ -45,7 +45,7 @@ sub admin { return (($status, $text) = output(@admin, @_))[0] }
 sub named {
     my ($name, $tenant) = @_;
     $tenant ||= $TENANT;
-    return $redis->call('HGET', 'tb:{s' . TB::Bridge::shard($tenant, 16)
+    return $redis->call('HGET', 'tb:{s' . TB::Bridge::shard($tenant)
                                 . "}:names:$tenant", $name);
 }
 
@@ -238,7 +238,7 @@ $redis->call('SET', $redis->device_key(id(47)), 'x');
 import_file(id(48) . ",$TENANT,,n48,T48\n");
 $redis->fcall('tb_rpc_create', $redis->device_key(id(48)),
               sprintf('00000001-0000-11ee-%04x-010000000000',
-                      0x8000 | TB::Bridge::shard(id(48), 16)),
+                      0x8000 | TB::Bridge::shard(id(48))),
               'w', 0, 1, $TENANT, '*', '"m"', '{}', '', '', 30000, '',
               60000, 'wait', '', '', '');
 import_file("id,tenant,name,token\n" . id(48) . ",$OTHER,moved,T48b\n"

@@ -104,8 +104,8 @@ ok(wait_for { $mqtt->status($d1, $rpc) eq 'FAILED' },
 is(counter('c1', $pid, 'timeouts'), 3, 'three timeouts');
 is(counter('c1', $pid, 'published'), 3, 'three messages');
 is(counter('c1', $pid, 'delivered'), 0, 'none delivered');
-like($redis->call('HGET', sprintf('tb:{s%d}:rpc:%s',
-                  TB::Bridge::shard($d1, 16), $rpc), 'R'),
+like($redis->call('HGET', sprintf('tb:{s%03o}:rpc:%s',
+                  TB::Bridge::shard($d1), $rpc), 'R'),
      qr/Retry attempts set: 2/, 'it says why');
 
 my @rpc = map { ($mqtt->call($d1, '"m"', $_))[0] } 1 .. 5;

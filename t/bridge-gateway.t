@@ -163,9 +163,9 @@ ok($seen, 'and after a restart of the broker');
 
 $mqtt->publish('v1/gateway/disconnect', '{"device":"Device A"}');
 ok($mqtt->attached($d1, ''), 'disconnect detaches');
-is($redis->call('HEXISTS', 'tb:{s0}:gateway:gw', $d1), 0,
+is($redis->call('HEXISTS', 'tb:{s000}:gateway:gw', $d1), 0,
    'and is remembered');
-is($redis->call('HEXISTS', 'tb:{s0}:gateway:gw', $d2), 1,
+is($redis->call('HEXISTS', 'tb:{s000}:gateway:gw', $d2), 1,
    'as are the others');
 
 $mqtt->publish('v1/gateway/status', 'offline');

@@ -41,7 +41,7 @@ child(sub {
 
             for (;;) {
                 $nginx->pipeline(map { ['FCALL', 'tb_rpc_tick', 1,
-                                        "tb:{s$_}:due", 1000] } 0 .. 15);
+                                        TB::Bridge::prefix($_) . "due", 1000] } 0 .. 127);
                 sleep(0.02);
             }
         };
@@ -133,11 +133,11 @@ my $stale = 0;
 
 
 sub come_back {
-    my @queues = map { "tb:{s$_}:queue:kill" } 0 .. 15;
+    my @queues = map { TB::Bridge::prefix($_) . "queue:kill" } 0 .. 127;
     my @now = $redis->client()->pipeline(map { ['LRANGE', $_, 0, -1] }
                                              @queues);
 
-    for my $i (0 .. 15) {
+    for my $i (0 .. 127) {
         my @items = @{ $before[$i] || [] };
 
         $redis->call('RPUSH', $queues[$i], @items) if @items;
@@ -194,7 +194,7 @@ diag("calls met by kills: " . join ', ', map { "$met{$_} in $_" }
 
 my $idle = wait_for {
     counter('kill', $pid, 'open') == 0
-    && !grep { $redis->call('LLEN', "tb:{s$_}:queue:kill") } 0 .. 15;
+    && !grep { $redis->call('LLEN', TB::Bridge::prefix($_) . "queue:kill") } 0 .. 127;
 } 10;
 ok($idle, 'the queues are empty');
 

@@ -109,7 +109,7 @@ sub many {
 }
 
 
-sub shards { return map { "tb:{s$_}:$_[0]" } 0 .. 15 }
+sub shards { return map { TB::Bridge::prefix($_) . "$_[0]" } 0 .. 127 }
 
 
 sub stats {
@@ -348,13 +348,13 @@ my @calls;
 sub new_call {
     my ($i, $persistent) = @_;
 
-    my $shard = TB::Bridge::shard($ids[$i], 16);
+    my $shard = TB::Bridge::shard($ids[$i]);
     my $n = @calls;
     my $rpc = sprintf '%08x-0000-11ee-%04x-010000000000', $n,
                       0x8000 | $shard;
     my $call = { i => $i, n => $n, rpc => $rpc, persistent => $persistent,
-                 record => "tb:{s$shard}:rpc:$rpc",
-                 answer => "tb:{s$shard}:answer:$rpc" };
+                 record => TB::Bridge::prefix($shard) . "rpc:$rpc",
+                 answer => TB::Bridge::prefix($shard) . "answer:$rpc" };
 
     push @calls, $call;
 

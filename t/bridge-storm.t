@@ -203,7 +203,7 @@ sub statuses {
 sub record_key {
     my ($call) = @_;
 
-    return sprintf 'tb:{s%d}:rpc:%s', TB::Bridge::shard($call->{device}),
+    return sprintf 'tb:{s%03o}:rpc:%s', TB::Bridge::shard($call->{device}),
                    $call->{rpc};
 }
 
@@ -211,7 +211,7 @@ sub record_key {
 sub queues_empty {
     return counter('storm', $pid, 'open') == 0
            && !grep { $_ } $redis->client()->pipeline(map {
-                  ['LLEN', "tb:{s$_}:queue:storm"] } 0 .. 15);
+                  ['LLEN', TB::Bridge::prefix($_) . "queue:storm"] } 0 .. 127);
 }
 
 

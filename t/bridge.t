@@ -144,7 +144,7 @@ sub publish {
 my $redis = TB::RedisServer->start();
 my $serial = 0;
 
-$redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 
 
 sub device_put {
@@ -165,7 +165,7 @@ sub new_id { return sprintf 'de000000-0000-11ee-8000-%012x', ++$serial }
 sub call {
     my ($device, $method, $params, %opt) = @_;
 
-    my $shard = TB::Bridge::shard($device, 16);
+    my $shard = TB::Bridge::shard($device);
     my $rpc = sprintf '%08x-0000-11ee-%04x-010000000000', ++$serial,
                       0x8000 | $shard;
     my $key = $redis->device_key($device);
@@ -184,7 +184,7 @@ sub call {
 sub answer {
     my ($device, $rpc, $seconds) = @_;
 
-    my $key = sprintf 'tb:{s%d}:answer:%s', TB::Bridge::shard($device, 16),
+    my $key = sprintf 'tb:{s%03o}:answer:%s', TB::Bridge::shard($device),
                       $rpc;
 
     return wait_for { $redis->call('GET', $key) } $seconds || 10;
@@ -406,7 +406,7 @@ ok(wait_for { counter('b1', $pid, 'presence_bad') == $bad + 8 },
 # envelopes that are none
 
 my $malformed = counter('b1', $pid, 'malformed');
-my $queue = 'tb:{s3}:queue:b1';
+my $queue = 'tb:{s003}:queue:b1';
 my @envelopes = ('', '{', '[]', 'null', "\0\xff", '{}', '{"requestId":1}',
     '{"requestId":1,"deviceId":"x","method":"m","params":1,"attempt":1}',
     "{\"requestId\":0,\"deviceId\":\"$d2\",\"method\":\"m\",\"params\":1,"
@@ -496,8 +496,8 @@ my $d3 = device_put(new_id());
 publish("v1/devices/$d3/status", 'online', '-r');
 ok(attached($d3, 'b1'), 'another device');
 my @calls = map { [ call($d3, '"mute"', $_) ] } 1 .. 20;
-ok(wait_for { $redis->call('LLEN', sprintf('tb:{s%d}:queue:b1',
-                           TB::Bridge::shard($d3, 16))) == 0 }, 'popped');
+ok(wait_for { $redis->call('LLEN', sprintf('tb:{s%03o}:queue:b1',
+                           TB::Bridge::shard($d3))) == 0 }, 'popped');
 sleep(0.3);
 $redis->stop();
 publish("v1/devices/$d3/rpc/response/$_->[1]", "\"kept $_->[1]\"")
@@ -516,7 +516,7 @@ $redis->{library} = 0;
 $redis->go();
 sleep(0.5);
 $redis->load_library();
-$redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 device_put($d1);
 ok(attached($d1, 'b1'), 'attached again in an empty Redis');
 ($rpc) = call($d1, '"echo"', '"empty redis"');
@@ -563,8 +563,8 @@ is(reap($pid, 'TERM', 10), 0, 'SIGTERM: exit 0');
 
 # whatever was popped was published: what is not answered is in the queue
 
-my $left = $redis->call('LLEN', sprintf('tb:{s%d}:queue:b1',
-                        TB::Bridge::shard($d1, 16)));
+my $left = $redis->call('LLEN', sprintf('tb:{s%03o}:queue:b1',
+                        TB::Bridge::shard($d1)));
 wait_for {
     my @seen = grep { $_ > 2000 } text_of('d1.log') =~ /"params":(\d+)\}/g;
     @seen == 100 - $left;
@@ -717,7 +717,7 @@ my @admin = ($admin, '--redis', "redis://127.0.0.1:$redis->{port}");
 
 for my $d (new_id(), 'DEADBEEF-0000-11EE-8000-00000000000A') {
     ($status, $text) = output(@admin, 'shard', $d);
-    is($text, TB::Bridge::shard($d, 16) . "\n", "shard of $d");
+    is($text, TB::Bridge::shard($d) . "\n", "shard of $d");
 }
 
 my $d6 = new_id();

@@ -33,9 +33,9 @@ $ENV{NODE_PATH} = join ':', grep { defined && length }
                   $ENV{NODE_PATH}, build() . '/node_modules';
 
 
-sub shard { return TB::Bridge::shard($_[0], 16) }
+sub shard { return TB::Bridge::shard($_[0]) }
 sub key { return TB::Bridge::key(@_, 16) }
-sub queue { return sprintf 'tb:{s%d}:queue:%s', shard($_[0]), $_[1] || $name }
+sub queue { return sprintf 'tb:{s%03o}:queue:%s', shard($_[0]), $_[1] || $name }
 sub log_has {
     my ($re) = @_;
     return wait_for { text_of("$name.log") =~ $re } 15;
@@ -45,9 +45,9 @@ sub log_has {
 # the settings of a Redis that is new: a short acknowledgement timeout, events
 
 sub settings {
-    $redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
-    $redis->fcall('tb_rpc_config', "tb:{s$_}:config", 1, 'ack_timeout', 300,
-                  'events', 1) for 0 .. 15;
+    $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+    $redis->fcall('tb_rpc_config', TB::Bridge::prefix($_) . "config", 1, 'ack_timeout', 300,
+                  'events', 1) for 0 .. 127;
 }
 
 
@@ -57,7 +57,7 @@ sub ticking {
     my ($condition) = @_;
 
     return wait_for {
-        $redis->fcall('tb_rpc_tick', "tb:{s$_}:due", 100) for 0 .. 15;
+        $redis->fcall('tb_rpc_tick', TB::Bridge::prefix($_) . "due", 100) for 0 .. 127;
         $condition->();
     } 10;
 }
@@ -214,8 +214,8 @@ sub test_nonsense {
             ['null', "\"$d\"", 1], ['-1', "\"$d\"", 1],
             ['9' x 5000, "\"$d\"", 1], [7, "\"$d\"", '"\r\nDEL x"']);
 
-    $redis->call('RPUSH', "tb:{s3}:queue:$name", @nonsense);
-    ok((wait_for { !$redis->call('LLEN', "tb:{s3}:queue:$name") }),
+    $redis->call('RPUSH', "tb:{s003}:queue:$name", @nonsense);
+    ok((wait_for { !$redis->call('LLEN', "tb:{s003}:queue:$name") }),
        "$name: nonsense is taken from the queue");
     is_answered($_, '"sane"', 'and does no harm') for @devices;
 }
@@ -259,7 +259,7 @@ sub test_lost_replies {
         $proxy->tell('cut', 'all');
         ticking(sub {
             2 < grep { ($redis->call('GET',
-                           sprintf 'tb:{s%d}:answer:%s', shard($devices[$_]),
+                           sprintf 'tb:{s%03o}:answer:%s', shard($devices[$_]),
                                    $calls[$_]) || '') eq 'A"cut"' } 0 .. 2
         }) or fail("$name: all connections cut");
     }

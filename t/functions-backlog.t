@@ -67,8 +67,8 @@ sub real_clock {
         now => sub { return time * 1000 },
         pass => sub { sleep 0.002 },
         tick => sub {
-            for my $n (grep { ($next{$_} // 0) <= time } 0 .. 15) {
-                my $reply = $f->{nginx}->fcall('tick', "tb:{s$n}:due", 64);
+            for my $n (grep { ($next{$_} // 0) <= time } 0 .. 127) {
+                my $reply = $f->{nginx}->fcall('tick', TB::Bridge::prefix($n) . "due", 64);
 
                 die "tick: $reply\n" if ref $reply ne 'ARRAY';
                 $next{$n} = time + ($reply->[1] > 20 ? $reply->[1] : 20)

@@ -38,7 +38,7 @@ sub same_shard {
 my ($version) = TB::Server::library() =~ /^local VERSION = (\d+)$/m;
 
 is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 0), $version, 'version');
-is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
+is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
    'version with a key');
 
 # the envelope
@@ -466,8 +466,8 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
              qr/^ERR tb_rpc: (one of|timeout|retries)/, "11 arguments: @$b");
     }
 
-    for my $key ('x', '', "tb:device:$d", "tb:{s1}:device:x",
-                 "{s1}:{s1}:device:$d", "tb:{s1}:device:$d:", "tb:{sx}:device:$d")
+    for my $key ('x', '', "tb:device:$d", "tb:{s001}:device:x",
+                 "{s001}:{s001}:device:$d", "tb:{s001}:device:$d:", "tb:{sx}:device:$d")
     {
         like($f->root->fcall($_, $key, 1, 2, @good), qr/^ERR tb_rpc: 1 key/,
              "$_: key '$key'") for qw(create cancel sent attach list);
@@ -621,8 +621,8 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
          qr/^ERR tb_rpc/, 'not a digest');
 
     my $e = TB::Functions::uuid();
-    my $n = (TB::Functions::shard($e) + 1) % 16;
-    like($f->{admin}->fcall('device_put', "tb:{s$n}:device:$e", $T, ''),
+    my $n = (TB::Functions::shard($e) + 1) % 128;
+    like($f->{admin}->fcall('device_put', TB::Bridge::prefix($n) . "device:$e", $T, ''),
          qr/belongs to shard/, 'device_put: the wrong shard');
 
     for my $b (['x', ''], [$T, 'x'], [$T, '', 'name'], [$T],
@@ -658,7 +658,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s1}:x'), $version,
 # settings
 
 {
-    my $c = 'tb:{s3}:config';
+    my $c = 'tb:{s003}:config';
     my $n = $f->{nginx};
 
     is_deeply($n->fcall('config', $c, 1000, max_retries => 1), [1], 'set');

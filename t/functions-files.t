@@ -147,7 +147,7 @@ for (1 .. 2) {
 
 like(place(version()), qr{src/functions/clock\.lua:1: no clock},
      'its name and line');
-like($redis->cmd('FCALL', 'tb_rpc_tick', 1, 'tb:{s0}:due', 1) . '',
+like($redis->cmd('FCALL', 'tb_rpc_tick', 1, 'tb:{s000}:due', 1) . '',
      qr/user_function:\d+: no clock/, 'a function that needs it');
 
 load($clock, "${clock}local x = nothing\n");

@@ -98,8 +98,8 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     }
 }
 
-for my $shard (0 .. 15) {
-    is($f->root->cmd('HGET', "tb:{s$shard}:stats", $_), undef,
+for my $shard (0 .. 127) {
+    is($f->root->cmd('HGET', TB::Bridge::prefix($shard) . "stats", $_), undef,
        "nothing had to be put right, shard $shard: $_")
         for qw(unconfirmed lost_polls lapsed_polls lost_claims broken);
 }

@@ -8,7 +8,7 @@ package TB::Bridge;
 #     ...
 #     $bridge->stop();          # at the end it is stopped anyway
 #
-# Options: name ("b1"), shards (16), delay (seconds before each answer),
+# Options: name ("b1"), shards (128), delay (seconds before each answer),
 # log (a file that gets one line a popped envelope: the envelope),
 # handler (sub ($call, $bridge): replaces all that follows).
 #
@@ -46,21 +46,26 @@ my %running;
 sub shard {
     my ($device, $shards) = @_;
 
-    return Compress::Raw::Zlib::crc32(lc $device) % ($shards || 16);
+    return Compress::Raw::Zlib::crc32(lc $device) % ($shards || 128);
 }
+
+
+# all keys of a shard begin with it
+
+sub prefix { return sprintf 'tb:{s%03o}:', $_[0] }
 
 
 sub key {
     my ($kind, $device, $shards) = @_;
 
-    return 'tb:{s' . shard($device, $shards) . "}:$kind:$device";
+    return prefix(shard($device, $shards)) . "$kind:$device";
 }
 
 
 sub start {
     my ($class, %opt) = @_;
 
-    my $self = bless { name => 'b1', shards => 16, delay => 0, %opt }, $class;
+    my $self = bless { name => 'b1', shards => 128, delay => 0, %opt }, $class;
 
     pipe my $ready, my $tell or die "pipe: $!\n";
 
@@ -154,7 +159,7 @@ sub child {
 sub loop {
     my ($self, $parent) = @_;
 
-    my @queues = map { "tb:{s$_}:queue:$self->{name}" }
+    my @queues = map { TB::Bridge::prefix($_) . "queue:$self->{name}" }
                      0 .. $self->{shards} - 1;
     my $waiting = 0;
 

@@ -9,9 +9,8 @@ package TB::FastBridge;
 #                                     after Redis went away; $bridge->stop()
 #
 #     my $bridge = TB::FastBridge->new(connect => { ... });
-#     my @calls = $bridge->take(1000, 5);         popped, within 5 seconds
-#     my @mine = $bridge->claim(@calls);          those that may be sent
-#     $bridge->answer(@mine);                     with their params; what
+#     my @calls = $bridge->take(1000, 5);         taken, within 5 seconds
+#     $bridge->answer(@calls);                    with their params; what
 #                                                 tb_rpc_respond returned
 
 use strict;
@@ -30,36 +29,88 @@ my %running;
 sub new {
     my ($class, %opt) = @_;
 
-    my $self = bless { name => 'b1', shards => 16, %opt }, $class;
+    my $self = bless { name => 'b1', shards => 128, %opt }, $class;
 
-    $self->{queues} = [ map { "tb:{s$_}:queue:$self->{name}" }
-                        0 .. $self->{shards} - 1 ];
+    $self->{bells} = [ map { TB::Bridge::prefix($_) . "bell:$self->{name}" }
+                       0 .. $self->{shards} - 1 ];
     $self->reconnect();
 
     return $self;
 }
 
 
+# a claimer of its own for each connection: what was taken by the one before is
+# not asked for again
+
 sub reconnect {
     my ($self) = @_;
 
     $self->{redis} = TB::Resp->connect(%{ $self->{connect} })
         or die "no Redis\n";
+    $self->{bell} = TB::Resp->connect(%{ $self->{connect} })
+        or die "no Redis\n";
+    $self->{claimer} = sprintf '%s:%d:%08x', $self->{name}, $$, rand 2 ** 32;
+    $self->{ticket} = int(time() * 1000) * 1000;
+    $self->{again} = {};
+
+    $self->{bell}->send(map { ['SSUBSCRIBE', $_] } @{ $self->{bells} });
+}
+
+
+# the shards to take from: where a bell rang or something was left, all when
+# nothing was said for so long
+
+sub rung {
+    my ($self, $seconds) = @_;
+
+    my $end = time() + $seconds;
+
+    for (;;) {
+        while ($self->{bell}->readable(0)) {
+            my $push = $self->{bell}->reply();
+
+            die "SSUBSCRIBE: $push\n" if TB::Resp::is_error($push);
+
+            $self->{again}{$1} = 1 if $push->[1] =~ /^(.*:)bell:/;
+        }
+
+        my @shards = sort keys %{ $self->{again} };
+
+        return @shards if @shards;
+        return if time() >= $end;
+
+        $self->{bell}->readable($end - time());
+    }
 }
 
 
 sub pop {
     my ($self, $seconds) = @_;
 
-    my $queues = $self->{queues};
-    my $reply = $self->{redis}->command('BLMPOP', $seconds, scalar @$queues,
-                                        @$queues, 'LEFT', 'COUNT', 256);
+    my @shards = $self->rung($seconds) or return;
+    my @replies = $self->{redis}->pipeline(map {
+        ['FCALL', 'tb_rpc_take', 1, $_ . "queue:$self->{name}",
+         $self->{claimer}, ++$self->{ticket}, 256]
+    } @shards);
+    my @calls;
 
-    push @$queues, shift @$queues;
+    for my $shard (@shards) {
+        my ($left, @envelopes) = @{ $self->taken(shift @replies) };
 
-    die "BLMPOP: $reply\n" if TB::Resp::is_error($reply);
+        delete $self->{again}{$shard} if !$left;
+        push @calls, map { $self->parse($_) } @envelopes;
+    }
 
-    return $reply ? map { $self->parse($_) } @{ $reply->[1] } : ();
+    return @calls;
+}
+
+
+sub taken {
+    my ($self, $reply) = @_;
+
+    die "tb_rpc_take: $reply\n" if TB::Resp::is_error($reply);
+
+    return $reply;
 }
 
 
@@ -90,22 +141,6 @@ sub take {
     push @calls, $self->pop('0.1') while @calls < $n && time() < $end;
 
     return @calls;
-}
-
-
-sub claim {
-    my ($self, @calls) = @_;
-
-    my @claims = $self->{redis}->pipeline(map {
-        ['FCALL', 'tb_rpc_sent', 1, $_->{key}, $_->{requestId}, $_->{attempt},
-         "$self->{name}/$$"]
-    } @calls);
-
-    for (grep { TB::Resp::is_error($_) } @claims) {
-        die "tb_rpc_sent: $_\n";
-    }
-
-    return map { $claims[$_] == 1 ? $calls[$_] : () } 0 .. $#calls;
 }
 
 
@@ -146,8 +181,7 @@ sub start {
             while (getppid() == $parent) {
                 my @calls = $self->pop('0.5') or next;
 
-                @calls = $self->claim(@calls);
-                $self->answer(@calls) if @calls;
+                $self->answer(@calls);
             }
         };
 

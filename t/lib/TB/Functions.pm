@@ -14,6 +14,7 @@ use warnings;
 use JSON::PP ();
 use Time::HiRes qw(sleep time);
 
+use TB::Bridge;
 use TB::Clock;
 use TB::Server qw(start_redis);
 
@@ -70,11 +71,11 @@ sub shard {
 
     $c = ($c >> 8) ^ $crc[($c ^ $_) & 255] for unpack 'C*', $id;
 
-    return ($c ^ 0xFFFFFFFF) % 16;
+    return ($c ^ 0xFFFFFFFF) % 128;
 }
 
 
-sub prefix { return 'tb:{s' . shard($_[1]) . '}:' }
+sub prefix { return TB::Bridge::prefix(shard($_[1])) }
 
 
 sub key {
@@ -94,9 +95,9 @@ sub config {
 
     $self->{stamp}++;
 
-    for my $n (0 .. 15) {
-        my $reply = $self->{nginx}->fcall('config', "tb:{s$n}:config",
-                                          $self->{stamp}, shards => 16, %set);
+    for my $n (0 .. 127) {
+        my $reply = $self->{nginx}->fcall('config', TB::Bridge::prefix($n) . "config",
+                                          $self->{stamp}, shards => 128, %set);
         die "config: $reply" if ref $reply ne 'ARRAY' || $reply->[0] != 1;
     }
 }
@@ -183,14 +184,13 @@ sub tick {
 sub now { return $_[0]{clock} ? $_[0]{now} : int(time * 1000) }
 
 
-# the clock is moved; Redis ends the lock of a tick by its own
+# the clock is moved
 
 sub pass {
     my ($self, $ms) = @_;
 
     $self->{now} += $ms;
     $self->{root}->cmd('SET', $TB::Clock::KEY, $self->{now});
-    $self->{root}->cmd('DEL', map { "tb:{s$_}:ticklock" } 0 .. 15);
 }
 
 

@@ -52,7 +52,7 @@ sub new {
     my $self = bless { port => free_port(), redis => TB::RedisServer->start(),
                        connects => {} }, $class;
 
-    $self->{redis}->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
+    $self->{redis}->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
     $self->{password} = file_in('bridge.password',
                                 "$TB::RedisServer::PASSWORD{bridge}\n");
 
@@ -305,9 +305,8 @@ sub name {
 
     $tenant ||= $TENANT;
 
-    my $shard = TB::Bridge::shard($tenant, 16);
-
-    $self->{redis}->call('HSET', "tb:{s$shard}:names:$tenant", $name, $id);
+    $self->{redis}->call('HSET', TB::Bridge::key('names', $tenant), $name,
+                         $id);
 }
 
 
@@ -316,7 +315,7 @@ sub name {
 sub call {
     my ($self, $device, $method, $params, %opt) = @_;
 
-    my $shard = TB::Bridge::shard($device, 16);
+    my $shard = TB::Bridge::shard($device);
     my $rpc = sprintf '%08x-0000-11ee-%04x-010000000000', ++$serial,
                       0x8000 | $shard;
     my $reply = $self->{redis}->fcall('tb_rpc_create',
@@ -334,7 +333,7 @@ sub call {
 sub answer {
     my ($self, $device, $rpc, $seconds) = @_;
 
-    my $key = sprintf 'tb:{s%d}:answer:%s', TB::Bridge::shard($device, 16),
+    my $key = sprintf 'tb:{s%03o}:answer:%s', TB::Bridge::shard($device),
                       $rpc;
 
     return wait_for { $self->{redis}->call('GET', $key) } $seconds || 10;
@@ -346,8 +345,8 @@ sub answer {
 sub status {
     my ($self, $device, $rpc) = @_;
 
-    my $code = $self->{redis}->call('HGET', sprintf('tb:{s%d}:rpc:%s',
-                   TB::Bridge::shard($device, 16), $rpc), 's');
+    my $code = $self->{redis}->call('HGET', sprintf('tb:{s%03o}:rpc:%s',
+                   TB::Bridge::shard($device), $rpc), 's');
 
     return 'GONE' if !defined $code;
 

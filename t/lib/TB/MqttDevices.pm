@@ -237,8 +237,8 @@ sub settings {
     my ($redis, %set) = @_;
 
     $stamp++;
-    $redis->fcall('tb_rpc_config', "tb:{s$_}:config", $stamp, shards => 16,
-                  %set) for 0 .. 15;
+    $redis->fcall('tb_rpc_config', TB::Bridge::prefix($_) . "config", $stamp, shards => 128,
+                  %set) for 0 .. 127;
 }
 
 
@@ -246,7 +246,7 @@ sub create {
     my ($device, $params) = @_;
 
     my $rpc = sprintf '%08x-0000-11ee-%04x-030000000000', ++$created,
-                      0x8000 | TB::Bridge::shard($device, 16);
+                      0x8000 | TB::Bridge::shard($device);
 
     return ($rpc, ['FCALL', 'tb_rpc_create', 1,
                    TB::Bridge::key('device', $device), $rpc, '', 0, 1,
@@ -264,8 +264,8 @@ sub history {
 
     my %history;
 
-    for my $shard (0 .. 15) {
-        my $events = $redis->call('XRANGE', "tb:{s$shard}:events", '-', '+');
+    for my $shard (0 .. 127) {
+        my $events = $redis->call('XRANGE', TB::Bridge::prefix($shard) . "events", '-', '+');
 
         for (@$events) {
             my %e = @{ $_->[1] };

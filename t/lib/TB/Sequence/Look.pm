@@ -7,7 +7,7 @@ use warnings;
 # must not be
 
 our $SCRIPT = <<'END';
-local p, ttl = 'tb:{s0}:', ARGV[1]
+local p, ttl = 'tb:{s000}:', ARGV[1]
 local out, indexes, records = {}, {}, { [''] = {}, [':status'] = {} }
 local function count(kind, id)
   records[kind][id] = (records[kind][id] or 0) + 1
