@@ -272,6 +272,7 @@ void
 ngx_http_tb_rpc_log_unknown_device(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx)
 {
+    u_char                       *last, tag[NGX_HTTP_TB_RPC_TAG_LEN];
     ngx_log_t                    *log;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
@@ -295,12 +296,14 @@ ngx_http_tb_rpc_log_unknown_device(ngx_http_request_t *r,
     default:
         mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
+        last = ngx_http_tb_rpc_shard_tag(tag, mcf,
+                                         ngx_http_tb_rpc_shard(mcf,
+                                                           &ctx->device_id));
+
         ngx_log_error(NGX_LOG_INFO, log, 0,
                       "tb_rpc: device %V is not known: Redis has no key "
-                      "\"%V{s%ui}:device:%V\", see \"tb-rpc-admin device add\" "
+                      "\"%*sdevice:%V\", see \"tb-rpc-admin device add\" "
                       "and the \"prefix\" of tb_rpc_redis",
-                      &ctx->device_id, &mcf->prefix,
-                      ngx_http_tb_rpc_shard(mcf, &ctx->device_id),
-                      &ctx->device_id);
+                      &ctx->device_id, last - tag, tag, &ctx->device_id);
     }
 }
