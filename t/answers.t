@@ -298,8 +298,9 @@ sub serve_shared {
     my $nginx = serve($runs);
 
     $nginx->get('/api/rpc/persistent/' . uuid_of('nothing'));
-    soon { 16 == grep { (redis()->call('HGET', "tb:{s$_}:config", 'stamp')
-                         || 0) > $old } 0 .. 15 } 'configured';
+    soon { 128 == grep { (redis()->call('HGET', TB::Bridge::prefix($_) . "config",
+                                          'stamp')
+                         || 0) > $old } 0 .. 127 } 'configured';
 
     return $nginx;
 }

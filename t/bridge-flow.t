@@ -52,7 +52,7 @@ sub calls {
 sub queued {
     my ($name) = @_;
 
-    return sum(map { $redis->call('LLEN', "tb:{s$_}:queue:$name") } 0 .. 15);
+    return sum(map { $redis->call("LLEN", TB::Bridge::prefix($_) . "queue:$name") } 0 .. 127);
 }
 
 
@@ -95,7 +95,7 @@ $broker->stop();
 # a call of the last shard is not behind all those of the first
 
 my ($first, $last) = (sort {
-    TB::Bridge::shard($a, 16) <=> TB::Bridge::shard($b, 16)
+    TB::Bridge::shard($a) <=> TB::Bridge::shard($b)
 } map { $mqtt->device(bridge => 'turn') } 1 .. 40)[0, -1];
 
 $broker = TB::FakeBroker->start(ack => 0.01);

@@ -198,7 +198,7 @@ kill 'STOP', $pid;
 $redis->stop();
 $redis->wipe();
 $redis->go();
-$redis->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 $redis->fcall('tb_rpc_device_put', $redis->device_key($device),
               $TB::Mqtt::TENANT, '');
 kill 'CONT', $pid;

@@ -34,7 +34,7 @@ $ENV{NODE_PATH} = join ':', grep { defined && length }
 
 
 sub shard { return TB::Bridge::shard($_[0]) }
-sub key { return TB::Bridge::key(@_, 16) }
+sub key { return TB::Bridge::key(@_) }
 sub queue { return sprintf 'tb:{s%03o}:queue:%s', shard($_[0]), $_[1] || $name }
 sub log_has {
     my ($re) = @_;
