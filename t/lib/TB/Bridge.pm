@@ -1,7 +1,7 @@
 package TB::Bridge;
 
 # A bridge whose devices do as they are told by the method of the call, in a
-# process of its own.  It claims before it "writes", as a real one.
+# process of its own.
 #
 #     my $bridge = TB::Bridge->start(connect => { port => ..., user => ...,
 #                                                 password => ... });
@@ -9,15 +9,14 @@ package TB::Bridge;
 #     $bridge->stop();          # at the end it is stopped anyway
 #
 # Options: name ("b1"), shards (128), delay (seconds before each answer),
-# log (a file that gets one line a popped envelope: the envelope),
+# log (a file that gets one line a call: the envelope),
 # handler (sub ($call, $bridge): replaces all that follows).
 #
-# One-way calls are claimed and acknowledged.  Two-way calls, by method:
+# One-way calls are acknowledged.  Two-way calls, by method:
 #
 #     echo, or any other   answered with params, byte for byte
-#     mute                 claimed and acknowledged, never answered
-#     unclaimed            popped and forgotten
-#     sent                 claimed, neither acknowledged nor answered
+#     mute                 acknowledged, never answered
+#     sent                 taken, neither acknowledged nor answered
 #     fail                 tb_rpc_failed with params.text or "device on fire"
 #     text                 answered "plain text", which is no JSON
 #     empty                answered with nothing
@@ -38,6 +37,9 @@ use POSIX ();
 use Time::HiRes qw(time);
 
 use TB::Resp;
+use TB::Taker;
+
+our @ISA = ('TB::Taker');
 
 my $json = JSON::PP->new->utf8->allow_nonref;
 my %running;
@@ -132,10 +134,7 @@ sub child {
     while (getppid() == $parent) {
         eval {
             $self->{later} = [];
-            $self->{redis} = TB::Resp->connect(%{ $self->{connect} })
-                or die "no Redis\n";
-            $self->{pop} = TB::Resp->connect(%{ $self->{connect} })
-                or die "no Redis\n";
+            $self->listen();
 
             if ($tell) {
                 syswrite $tell, '.';
@@ -159,18 +158,7 @@ sub child {
 sub loop {
     my ($self, $parent) = @_;
 
-    my @queues = map { TB::Bridge::prefix($_) . "queue:$self->{name}" }
-                     0 .. $self->{shards} - 1;
-    my $waiting = 0;
-
     while (getppid() == $parent) {
-        if (!$waiting) {
-            $self->{pop}->send(['BLMPOP', '0.5', scalar @queues, @queues,
-                                'LEFT', 'COUNT', 64]);
-            push @queues, shift @queues;
-            $waiting = 1;
-        }
-
         my $now = time();
         my @due = grep { $_->[0] <= $now } @{ $self->{later} };
 
@@ -183,23 +171,20 @@ sub loop {
                                             @{ $self->{later} };
         $next = 0.2 if !defined $next || $next > 0.2;
 
-        next if !$self->{pop}->readable($next < 0 ? 0 : $next);
+        my @shards = $self->rung($next < 0 ? 0 : $next) or next;
+        my @envelopes = $self->envelopes_of(@shards);
 
-        my $reply = $self->{pop}->reply();
-        $waiting = 0;
-
-        die "BLMPOP: $reply\n" if TB::Resp::is_error($reply);
-        $self->popped(@{ $reply->[1] }) if $reply;
+        $self->taken(@envelopes) if @envelopes;
     }
 }
 
 
-# many calls at once: one write for the claims, one for the answers
+# many calls at once: one write for all that is said about them
 
-sub popped {
+sub taken {
     my ($self, @envelopes) = @_;
 
-    my (@calls, @out);
+    my @out;
 
     if (defined $self->{log}) {
         open my $fh, '>>:raw', $self->{log} or die "$self->{log}: $!\n";
@@ -216,23 +201,9 @@ sub popped {
         if ($self->{handler}) {
             $self->{handler}->($call, $self);
 
-        } elsif ($call->{method} ne 'unclaimed') {
-            push @calls, $call;
+        } else {
+            push @out, $self->answer($call);
         }
-    }
-
-    return if !@calls;
-
-    my @claims = $self->{redis}->pipeline(map {
-        ['FCALL', 'tb_rpc_sent', 1, $_->{key}, $_->{requestId},
-         $_->{attempt}, "$self->{name}/$$"]
-    } @calls);
-
-    for my $call (@calls) {
-        my $claim = shift @claims;
-
-        die "tb_rpc_sent: $claim\n" if TB::Resp::is_error($claim);
-        push @out, $self->answer($call) if $claim == 1;
     }
 
     $self->commands(@out);

@@ -22,6 +22,9 @@ use Time::HiRes qw(time);
 use TB::Bridge;
 use TB::Env qw(scaled);
 use TB::Resp;
+use TB::Taker;
+
+our @ISA = ('TB::Taker');
 
 my %running;
 
@@ -31,86 +34,21 @@ sub new {
 
     my $self = bless { name => 'b1', shards => 128, %opt }, $class;
 
-    $self->{bells} = [ map { TB::Bridge::prefix($_) . "bell:$self->{name}" }
-                       0 .. $self->{shards} - 1 ];
-    $self->reconnect();
+    $self->listen();
 
     return $self;
 }
 
 
-# a claimer of its own for each connection: what was taken by the one before is
-# not asked for again
-
-sub reconnect {
-    my ($self) = @_;
-
-    $self->{redis} = TB::Resp->connect(%{ $self->{connect} })
-        or die "no Redis\n";
-    $self->{bell} = TB::Resp->connect(%{ $self->{connect} })
-        or die "no Redis\n";
-    $self->{claimer} = sprintf '%s:%d:%08x', $self->{name}, $$, rand 2 ** 32;
-    $self->{ticket} = int(time() * 1000) * 1000;
-    $self->{again} = {};
-
-    $self->{bell}->send(map { ['SSUBSCRIBE', $_] } @{ $self->{bells} });
-}
-
-
-# the shards to take from: where a bell rang or something was left, all when
-# nothing was said for so long
-
-sub rung {
-    my ($self, $seconds) = @_;
-
-    my $end = time() + $seconds;
-
-    for (;;) {
-        while ($self->{bell}->readable(0)) {
-            my $push = $self->{bell}->reply();
-
-            die "SSUBSCRIBE: $push\n" if TB::Resp::is_error($push);
-
-            $self->{again}{$1} = 1 if $push->[1] =~ /^(.*:)bell:/;
-        }
-
-        my @shards = sort keys %{ $self->{again} };
-
-        return @shards if @shards;
-        return if time() >= $end;
-
-        $self->{bell}->readable($end - time());
-    }
-}
+sub reconnect { $_[0]->listen() }
 
 
 sub pop {
     my ($self, $seconds) = @_;
 
     my @shards = $self->rung($seconds) or return;
-    my @replies = $self->{redis}->pipeline(map {
-        ['FCALL', 'tb_rpc_take', 1, $_ . "queue:$self->{name}",
-         $self->{claimer}, ++$self->{ticket}, 256]
-    } @shards);
-    my @calls;
 
-    for my $shard (@shards) {
-        my ($left, @envelopes) = @{ $self->taken(shift @replies) };
-
-        delete $self->{again}{$shard} if !$left;
-        push @calls, map { $self->parse($_) } @envelopes;
-    }
-
-    return @calls;
-}
-
-
-sub taken {
-    my ($self, $reply) = @_;
-
-    die "tb_rpc_take: $reply\n" if TB::Resp::is_error($reply);
-
-    return $reply;
+    return map { $self->parse($_) } $self->envelopes_of(@shards);
 }
 
 
