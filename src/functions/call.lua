@@ -23,7 +23,8 @@ local call, pcall_redis = redis.call, redis.pcall
 local match = string.match
 local tonumber, type = tonumber, type
 
-local GRACE, IDS, WINDOW = use('const', 'GRACE', 'IDS', 'WINDOW')
+local GRACE, IDS, WINDOW, CONFIG_TTL =
+    use('const', 'GRACE', 'IDS', 'WINDOW', 'CONFIG_TTL')
 local int, dec = use('text', 'int', 'dec')
 local device, strategy = use('device', 'device', 'strategy')
 
@@ -138,6 +139,23 @@ local function window(x)
 end
 
 
+-- The same question for one call more: what was counted holds for as many as
+-- there was room for, as long as creates and releases say what they push.
+
+local function has_room(x)
+    if x.room > 0 and x.now >= x.room_from and x.now < x.room_from + CONFIG_TTL
+       and not x.device.out
+    then
+        x.room = x.room - 1
+        return true
+    end
+
+    x.room, x.room_from = window(x) - 1, x.now
+
+    return x.room >= 0
+end
+
+
 -- a call has come into another state, or has ended
 
 local function counted(x, from, to)
@@ -164,6 +182,7 @@ local function store(x, c, state)
 
     if state == 'q' or state == 'h' then
         c.queued = x.now
+        x.room = x.room - 1
     end
 
     c.state = state
@@ -235,7 +254,7 @@ end
 
 return {
     parse = parse, open_call = open_call, turn_taken = turn_taken,
-    is_answered = is_answered, window = window, counted = counted,
-    store = store, remove = remove,
+    is_answered = is_answered, window = window, has_room = has_room,
+    counted = counted, store = store, remove = remove,
     rank = rank, due = due, due_within = due_within
 }

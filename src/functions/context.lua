@@ -30,7 +30,9 @@ local function context(prefix, id, now, text, key)
         index = index, status = index .. ':status',
         due = prefix .. 'due', old = prefix .. 'old', rpc = prefix .. 'rpc:',
         config = false, device = UNREAD, fields = {},
-        queue = false, bridge = false, record = false,
+        none = prefix .. 'none', none2 = prefix .. 'none2',
+        queue = false, bridge = false, record = false, wrap = '0', room = 0,
+        room_from = 0,
         free = 0, free_from = 0, free_of = false, last = 0, stored = false
     }
 end
@@ -102,13 +104,16 @@ end
 -- as if they were missing: touching two that never exist is an error then, at
 -- either end.  Every function that writes asks before its first write.
 
-local function moving(prefix)
-    local n = pcall_redis('EXISTS', prefix .. 'none', prefix .. 'none2')
-
-    if type(n) == 'table' then
+local function probe(prefix, none, none2)
+    if type(pcall_redis('EXISTS', none, none2)) == 'table' then
         return error_reply('TRYAGAIN tb_rpc: the shard ' .. prefix
                            .. ' is not all here, try again')
     end
+end
+
+
+local function moving(prefix)
+    return probe(prefix, prefix .. 'none', prefix .. 'none2')
 end
 
 
@@ -118,7 +123,7 @@ local function writing(keys)
     local x, err = device_context(keys)
 
     if x then
-        err = moving(x.p)
+        err = probe(x.p, x.none, x.none2)
     end
 
     if err then

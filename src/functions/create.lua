@@ -13,7 +13,7 @@ local writing, wrong = use('context', 'writing', 'wrong')
 local device, is_online, online, held, strategy, take_turn, set_wait, arm =
     use('device', 'device', 'is_online', 'online', 'held', 'strategy',
         'take_turn', 'set_wait', 'arm')
-local turn_taken, window = use('call', 'turn_taken', 'window')
+local turn_taken, has_room = use('call', 'turn_taken', 'has_room')
 local event = use('record', 'event')
 local polls = use 'poll'
 local release = use('queue', 'release')
@@ -173,7 +173,7 @@ local function create_place(x)
     end
 
     if strategy(x) == 'burst' then
-        return window(x) > 0 and 'queued' or 'turn'
+        return has_room(x) and 'queued' or 'turn'
     end
 
     return d.turn and turn_taken(x) and 'turn' or 'queued'
@@ -235,12 +235,13 @@ local function create(keys, a)
         expiry = min(expiry, x.now + tonumber(a[13]))
     end
 
+    -- eight fields: a ninth one would double the table
+
     local c = {
         kind = persistent and 'P' or 'L', id = a[1], oneway = a[3] == '1',
         expiry = expiry, expiry_text = kept_dec(1, expiry), rid = '',
-        number = 0, wrap = '', state = '', due = '',
-        plain = plain or a[9] == '' and a[10] == '' and a[15] == ''
-                         and a[17] == ''
+        number = 0, plain = plain or a[9] == '' and a[10] == ''
+                                     and a[15] == '' and a[17] == ''
     }
 
     if config(x).events == 1 then

@@ -8,7 +8,7 @@ local GRACE, IDS = use('const', 'GRACE', 'IDS')
 local dec, kept_dec = use('text', 'dec', 'kept_dec')
 local config = use('settings', 'config')
 local queue_key = use('device', 'queue_key')
-local remove, rank, counted = use('call', 'remove', 'rank', 'counted')
+local remove, counted = use('call', 'remove', 'counted')
 local envelope = use('envelope', 'envelope')
 local pushed = use('bell', 'pushed')
 
@@ -60,7 +60,12 @@ end
 -- takes back what create_open() has written
 
 local function undo(x, c, queued)
+    c.state, c.due = queued and 'q' or 'p', x.id .. '/' .. c.rid
     remove(x, c)
+
+    if c.kind == 'P' then
+        call('ZREM', x.due, c.id)
+    end
 
     if queued then
         call('RPOP', queue_key(x))
@@ -87,35 +92,27 @@ end
 
 -- takes a requestId: the call is open then
 
-local function take_id(x, c, a, state)
+local function take_id(x, c, a, queued)
     local rid = next_id(x)
-    local tail = ' ' .. x.time .. ' 0'
-
-    if c.kind == 'L' then
-        tail = tail .. ' ' .. c.expiry_text .. ' ' .. a[2]
-    end
-
-    local head = c.kind .. state .. a[3] .. c.id
-                 .. (state == 'q' and ' 1 ' or ' 0 ')
+    local mid = queued and ' 1 ' or ' 0 '
+    local text
 
     repeat
         c.number = rid
         c.rid = dec(rid)
-        c.wrap = wrap_of(x, rid)
+        x.wrap = wrap_of(x, rid)
         rid = rid % (IDS - 1) + 1
-    until call('HSETNX', x.inflight, c.rid, head .. c.wrap .. tail) == 1
-end
 
+        if c.kind == 'P' then
+            text = (queued and 'Pq' or 'Pp') .. a[3] .. c.id .. mid .. x.wrap
+                   .. ' ' .. x.time .. ' 0'
 
--- where it waits: how many are there now, or an error
+        else
+            text = (queued and 'Lq' or 'Lp') .. a[3] .. c.id .. mid .. x.wrap
+                   .. ' ' .. x.time .. ' 0 ' .. c.expiry_text .. ' ' .. a[2]
+        end
 
-local function enter(x, c, queued)
-    if queued then
-        return pcall_redis('RPUSH', queue_key(x), c.rid .. ' 1 '
-                           .. sub(c.id, 1, 8) .. ' ' .. x.id)
-    end
-
-    return pcall_redis('ZADD', x.pending, rank(c), c.rid)
+    until call('HSETNX', x.inflight, c.rid, text) == 1
 end
 
 
@@ -138,7 +135,7 @@ local function keep(x, c, a)
 
         if type(err) ~= 'table' then
             err = pcall_redis('ZADD', x.due, kept_dec(2, c.expiry + GRACE),
-                              c.due)
+                              x.id .. '/' .. c.rid)
         end
     end
 
@@ -156,15 +153,21 @@ end
 
 local function create_open(x, c, a, word)
     local queued = word == 'queued'
+    local n
 
-    c.state = queued and 'q' or 'p'
-    take_id(x, c, a, c.state)
-    c.due = c.kind == 'P' and c.id or x.id .. '/' .. c.rid
+    take_id(x, c, a, queued)
 
-    local n = enter(x, c, queued)
+    if queued then
+        n = pcall_redis('RPUSH', queue_key(x), c.rid .. ' 1 '
+                        .. sub(c.id, 1, 8) .. ' ' .. x.id)
+
+    else
+        n = pcall_redis('ZADD', x.pending,
+                        dec(tonumber(x.wrap) * IDS + c.number), c.rid)
+    end
 
     if type(n) == 'table' then
-        remove(x, c)
+        call('HDEL', x.inflight, c.rid)
         return n
     end
 
@@ -181,7 +184,10 @@ local function create_open(x, c, a, word)
     end
 
     if queued then
-        counted(x, 'p', 'q')
+        if x.device.out then
+            counted(x, 'p', 'q')
+        end
+
         pushed(x, x.queue, x.bridge, n)
     end
 end

@@ -25,13 +25,13 @@ local overdue = use 'overdue'
 local M = {}
 
 
--- a bridge takes it; the index of statuses first: of what is written here only
--- that key is the device's own
+-- a bridge takes it; first what may be a key of another type, and does no harm
+-- by itself
 
 function M.claim(x, c)
+    due_within(x, c, config(x).ack_timeout)
     set_status(x, c, c.created, SENT)
     store(x, c, 's')
-    due_within(x, c, config(x).ack_timeout)
 end
 
 

@@ -149,6 +149,12 @@ end
 -- strategy, window and queue allow
 
 local function release(x, max)
+    local d = device(x)
+
+    if not d or not d.wait then
+        return 0
+    end
+
     if call('ZCARD', x.pending) == 0 then
         drop_wait(x)
         return 0

@@ -99,14 +99,14 @@ end
 local function set_status(x, c, created, code, response)
     local key = x.rpc .. c.id
 
+    call('ZADD', x.status, dec(code * BAND + tonumber(created)), c.id)
+
     if response and response ~= '' then
         call('HSET', key, 's', code, 'R', response)
 
     else
         call('HSET', key, 's', code)
     end
-
-    call('ZADD', x.status, dec(code * BAND + tonumber(created)), c.id)
 
     event(x, c.id, STATUS[code])
 end

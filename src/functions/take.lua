@@ -4,11 +4,11 @@
 -- a bridge that has got no reply asks for the same once more.  A batch is in
 -- nobody's hands at no time: it is claimed when it leaves the queue.
 
-local call = redis.call
+local call, pcall_redis = redis.call, redis.pcall
 local gmatch, match, find = string.gmatch, string.match, string.find
 local max_of = math.max
 local concat = table.concat
-local pcall = pcall
+local pcall, type = pcall, type
 
 local BRIDGE = use('const', 'BRIDGE')
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
@@ -92,8 +92,6 @@ local function claim(t, event)
         end
     end
 
-    reply[1] = call('LLEN', t.queue) > 0 and 1 or 0
-
     return reply, kept
 end
 
@@ -110,12 +108,22 @@ local function repeated(t, kept)
     t.max, t.state = #list, 's'
     gather(t, list)
 
-    return (claim(t, 'again'))
+    local reply = claim(t, 'again')
+
+    reply[1] = call('LLEN', t.queue) > 0 and 1 or 0
+
+    return reply
 end
 
 
 local function new_batch(t)
-    local list = call('LRANGE', t.queue, 0, max_of(t.max, LOOK) - 1)
+    local look_at = max_of(t.max, LOOK)
+    local list = pcall_redis('LRANGE', t.queue, 0, look_at - 1)
+
+    if list.err then
+        return wrong(t.queue, 'list')
+    end
+
     local n = gather(t, list)
 
     if n > 0 then
@@ -127,6 +135,12 @@ local function new_batch(t)
     if #kept > 1 then
         call('SET', t.slot, concat(kept, '\n'), 'PX',
              dec(max_of(KEPT, config(t).ack_timeout)))
+    end
+
+    -- all that was there has been seen, nearly always
+
+    if n < #list or (#list == look_at and call('LLEN', t.queue) > 0) then
+        reply[1] = 1
     end
 
     return reply
@@ -186,14 +200,20 @@ local function take(keys, a)
         return err
     end
 
-    err = moving(t.p) or wrong(t.queue, 'list', t.slot, 'string', t.p .. 'due',
-                               'zset')
+    err = moving(t.p)
 
     if err then
         return err
     end
 
-    local kept = call('GET', t.slot) or ''
+    local kept = pcall_redis('GET', t.slot)
+
+    if type(kept) == 'table' then
+        return wrong(t.slot, 'string')
+    end
+
+    kept = kept or ''
+
     local last = int(match(kept, '^(%d+)') or nil) or 0
 
     if t.number < last then
