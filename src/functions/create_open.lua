@@ -60,19 +60,21 @@ end
 -- takes back what create_open() has written
 
 local function undo(x, c, queued)
-    c.state, c.due = queued and 'q' or 'p', x.id .. '/' .. c.rid
-    remove(x, c)
-
-    if c.kind == 'P' then
-        call('ZREM', x.due, c.id)
-    end
-
     if queued then
         call('RPOP', queue_key(x))
 
     else
         call('ZREM', x.pending, c.rid)
     end
+
+    if c.kind == 'P' then
+        call('ZREM', x.due, c.id)
+    end
+
+    -- it was not counted as in its queue yet
+
+    c.state, c.due = 'p', x.id .. '/' .. c.rid
+    remove(x, c)
 end
 
 
