@@ -24,8 +24,8 @@ end
 
 
 local function finish(x, c, created, code, response)
-    set_status(x, c, created, code, response)
     keep_record(x, c.id)
+    set_status(x, c, created, code, response)
     close(x, c)
 end
 

@@ -78,7 +78,7 @@ local function event(x, id, name)
         return
     end
 
-    local r = call('HGETALL', x.rpc .. id)
+    local r = pcall_redis('HGETALL', x.rpc .. id)
 
     if #r == 0 then
         return
@@ -116,23 +116,27 @@ end
 -- records only
 
 local function set_queued(x, id)
-    call('HSET', x.rpc .. id, 's', '0')
     call('ZREM', x.status, id)
+
+    -- a broken record is no reason to keep the device's other calls
+
+    pcall_redis('HSET', x.rpc .. id, 's', '0')
 
     event(x, id, STATUS[QUEUED])
 end
 
 
--- it is final: tick removes it when there is nothing better to do
+-- It is final: tick removes it when there is nothing better to do.  What ends
+-- a call writes here first: nobody has looked at the type of "old".
 
 local function keep_record(x, id)
     local ttl = config(x).record_ttl
 
-    call('ZREM', x.due, id)
-
     if ttl ~= 0 then
         call('ZADD', x.old, dec(x.now + ttl), id)
     end
+
+    call('ZREM', x.due, id)
 end
 
 
