@@ -59,15 +59,20 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     is($r->[3], 60000, 'remaining');
     cmp_ok($r->[4], '>=', $before, 'createdTime');
 
-    my ($e) = $f->pop_all($d, 'b1');
+    my $middle = int(time * 1000) - 1;
+    my ($e) = $f->take_all($d, 'b1');
     my $exp = $r->[4] + 60000;
+
+    cmp_ok($e->{takenTime}, '>=', $middle, 'takenTime: not before');
+    cmp_ok($e->{takenTime}, '<=', time * 1000 + 1, 'nor after');
 
     is($e->{raw}, qq({"requestId":$r->[2],"rpcId":"$id","deviceId":"$d",)
        . qq("tenantId":"$T","method":"setGpio",)
        . '"params":{"x":1.10,"big":12345678901234567890},"oneway":false,'
        . qq("persistent":true,"createdTime":$r->[4],"expirationTime":$exp,)
        . '"additionalInfo":{"a":1.10},"traceparent":"00-ab-cd-01",'
-       . qq("attempt":1,"queuedTime":$r->[4]}), 'the envelope, byte for byte');
+       . qq("attempt":1,"queuedTime":$r->[4],"takenTime":$e->{takenTime}}),
+       'the envelope, byte for byte');
 
     is_deeply([@{ $f->create($d, id => $id) }[0 .. 2, 4]], [@$r[0 .. 2, 4]],
               'the same create again: the first answer');
@@ -91,15 +96,24 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     is($f->create($d, persistent => 0, id => $id)->[2], $r->[2],
        'the same lightweight create again');
 
-    my ($e, @more) = $f->pop_all($d, 'b1');
+    my $taken = $f->take($d, 'b1', claimer => 'c1', ticket => 7);
+    my $e = TB::Functions::envelope($taken->[1]);
 
-    is(scalar @more, 0, 'pushed once');
+    is(scalar @$taken, 2, 'pushed once');
+    is($taken->[0], 0, 'and nothing is left');
     ok(!$e->{persistent}, 'persistent is false');
-    is($f->report('sent', $d, $r->[2], 2, 'c'), 0, 'sent: wrong attempt');
-    is($f->report('sent', $d, $r->[2], 1, 'c1'), 1, 'sent: go ahead');
-    is($f->report('sent', $d, $r->[2], 1, 'c1'), 1, 'same claimer again');
-    is($f->report('sent', $d, $r->[2], 1, 'c2'), 0, 'another claimer');
-    is($f->report('sent', $d, $r->[2], 1), 0, 'no claimer');
+    is_deeply($f->take($d, 'b1', claimer => 'c2', ticket => 7), [0],
+              'another claimer has nothing');
+
+    my $again = $f->take($d, 'b1', claimer => 'c1', ticket => 7);
+
+    is($again->[1] =~ s/"takenTime":\d+/x/r, $taken->[1] =~ s/"takenTime":\d+/x/r,
+       'the same ticket: the same batch');
+    is_deeply($f->take($d, 'b1', claimer => 'c1', ticket => 8), [0],
+              'the next one: nothing more');
+    like($f->take($d, 'b1', claimer => 'c1', ticket => 6),
+         qr/^ERR tb_rpc: ticket 6 of claimer "c1" is older than 7/,
+         'one that is older');
     is($f->report('delivered', $d, $r->[2], 1), 1, 'delivered');
     is($f->report('delivered', $d, $r->[2], 1), 0, 'delivered twice');
     is($f->report('respond', $d, $r->[2], "\0\xff{}"), 1, 'respond');
@@ -117,12 +131,15 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     is_deeply($f->{nginx}->fcall('cancel', $f->dkey($d), $id, $r->[2]),
               ['gone'], 'once');
     is($f->left($d), '', 'nothing is left');
-    cmp_ok($f->stats($d, 'ignored_sent'), '>=', 3, 'ignored ones are counted');
+    is($f->stats($d, 'ignored_delivered'), 1, 'ignored ones are counted');
+    is($f->stats($d, 'ignored_respond'), 1, 'each by its name');
+    is_deeply($f->take($d, 'b1', claimer => 'c1', ticket => 7), [0],
+              'its batch is empty by now');
 
     # a large answer is not published
 
     $r = $f->create($d, persistent => 0, id => $id = uuid());
-    $f->report('sent', $d, $r->[2], 1);
+    $f->take_all($d, 'b1');
     $f->report('respond', $d, $r->[2], 'x' x 16384);
     is(($sub->message(2))[1], "${id}G", 'large: only the id');
     is(length $f->{nginx}->cmd('GET', $f->key($d, 'answer', $id)), 16385,
@@ -147,7 +164,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     # one-way: answered when claimed, open until delivered
 
     $r = $f->create($d, persistent => 0, oneway => 1, id => $id = uuid());
-    is($f->report('sent', $d, $r->[2], 1), 1, 'one-way claimed');
+    is(scalar($f->take_all($d, 'b1')), 1, 'one-way taken');
     is(($sub->message(2))[1], "${id}S", 'S');
     is($f->root->cmd('HLEN', $f->key($d, 'inflight', $d)), 1, 'still open');
     is($f->report('delivered', $d, $r->[2]), 1, 'delivered');
@@ -164,10 +181,10 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
         my $r = $f->create($d, persistent => $persistent);
 
         is($f->report($_, $d, $r->[2], 0), 0, "$_: never pushed")
-            for qw(sent delivered timeout failed respond);
+            for qw(delivered timeout failed respond return);
     }
 
-    is($f->root->cmd('LLEN', $f->key($d, 'pending', $d)), 2, 'they wait');
+    is($f->root->cmd('ZCARD', $f->key($d, 'pending', $d)), 2, 'they wait');
 }
 
 # cancel
@@ -190,17 +207,14 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     is($cancel->($d, $b), 'turn', 'cancelled before its turn');
     is($cancel->($d, $a, ''), 'queued', 'unclaimed; found without requestId');
 
-    my ($e) = grep { $_->{requestId} == $c->[2] } $f->pop_all($d, 'b1');
-
-    ok($e, 'the next one was released');
-    is($f->report('sent', $d, $a->[2], 1), 0, 'a cancelled call is refused');
-    is($f->report('sent', $d, $c->[2], 1), 1, 'the next is admitted');
-    is($cancel->($d, $c), 'sent', 'claimed');
+    is_deeply([map { $_->{requestId} } $f->take_all($d, 'b1')], [$c->[2]],
+              'the next one was released, a cancelled one is not taken');
+    is($cancel->($d, $c), 'sent', 'taken');
     is($cancel->($d, $c), 'gone', 'gone');
     is($cancel->($off, $f->create($off, %call)), 'offline', 'offline');
     is($cancel->($off, $f->create($off)), 'gone', 'persistent: not by cancel');
 
-    $f->pop_all($d, 'b1');
+    $f->take_all($d, 'b1');
     is($f->left($d), '', 'nothing is left, stale items neither')
         or diag $f->left($d);
 }
@@ -256,7 +270,8 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
 
     $r = $f->create($d, persistent => 0, timeout => 20);
     sleep 0.03;
-    is($f->report('sent', $d, $r->[2], 1), 0, 'too late to claim');
+    ok(!(grep { $_->{requestId} == $r->[2] } $f->take_all($d, 'b1')),
+       'too late to be taken');
 }
 
 # offline reject, caps
@@ -289,20 +304,19 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
        'offline', 'and is told that there was no connection');
     is(words($f->create($d)), 'pending', 'too many open calls');
 
-    $f->pop_all($d, 'caps');
+    $f->take_all($d, 'caps');
     $r = $f->create($e, persistent => 0);
     is($f->{nginx}->fcall('cancel', $f->dkey($e), $r->[1], $r->[2])->[0],
        'queued', 'read again, it is online');
-    $f->pop_all($d, 'caps');
+    $f->take_all($d, 'caps');
     $f->ticks($d, 1200);
-    is(scalar($f->pop_all($d, 'caps')), 1, 'released when the queue is read');
+    is(scalar($f->take_all($d, 'caps')), 1, 'released when the queue is read');
 
     $d = $f->device(bridge => 'b5');
 
     for (1 .. 5) {
         my $r = $f->create($d);
-        $f->pop_all($d, 'b5');
-        $f->report('sent', $d, $r->[2], 1);
+        $f->take_all($d, 'b5');
         $f->report('respond', $d, $r->[2], '1');
     }
 
@@ -346,7 +360,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
 
     is($f->create($d, uuid => uc $u, hash => 'abc1')->[1], $r->[1],
        'the same call');
-    is(scalar($f->pop_all($d, 'once')), 1, 'is delivered once');
+    is(scalar($f->take_all($d, 'once')), 1, 'is delivered once');
     is(words($f->create($d, uuid => $u, hash => 'abc2')), 'conflict',
        'another one: conflict');
     is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u)),
@@ -410,7 +424,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
                . '"queuedTime":9999999999999,"attempt":7,"y":"%d+$^"}';
     my $r = $f->create($d, params => $evil, method => '"a\"}%1\\\\"',
                        info => '"queuedTime\":99999999999999}"');
-    my ($e) = $f->pop_all($d, 'evil');
+    my ($e) = $f->take_all($d, 'evil');
 
     is($e->{attempt}, 1, 'attempt is ours');
     is($e->{params}{queuedTime}, 9999999999999, 'params are theirs');
@@ -470,14 +484,20 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
                  "{s001}:{s001}:device:$d", "tb:{s001}:device:$d:", "tb:{sx}:device:$d")
     {
         like($f->root->fcall($_, $key, 1, 2, @good), qr/^ERR tb_rpc: 1 key/,
-             "$_: key '$key'") for qw(create cancel sent attach list);
+             "$_: key '$key'") for qw(create cancel delivered return attach list);
     }
 
-    like($f->report('sent', $d), qr/^ERR tb_rpc/, 'sent without arguments');
-    like($f->report('sent', $d, 1), qr/^ERR tb_rpc/, 'sent without attempt');
-    like($f->report('sent', $d, 'x', 1), qr/^ERR tb_rpc: requestId/, 'text');
-    like($f->report('sent', $d, 1, 'x'), qr/^ERR tb_rpc: attempt/, 'attempt');
-    like($f->report('sent', $d, 1, 1, 'c' x 257), qr/claimer/, 'claimer');
+    like($f->report('return', $d), qr/^ERR tb_rpc/, 'return: no arguments');
+    like($f->report('return', $d, 1), qr/^ERR tb_rpc/, 'without attempt');
+    like($f->report('return', $d, 1, 1, 's' x 257), qr/session/, 'session');
+
+    for my $name (qw(return delivered timeout)) {
+        like($f->report($name, $d, 'x', 1), qr/^ERR tb_rpc: requestId/,
+             "$name: text");
+        like($f->report($name, $d, 1, 'x'), qr/^ERR tb_rpc: attempt/,
+             "$name: attempt");
+    }
+
     like($f->report('respond', $d, 1), qr/^ERR tb_rpc/, 'no payload');
     like($f->report('respond', $d, 1, 'xyz', $_), qr/^ERR tb_rpc: size/,
          "size '$_'") for 'x', '2', '-4';
@@ -491,7 +511,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     # keys of another type: nothing is left half done
 
     for my $kind ("queue:b1", "pending:$d", "inflight:$d", "index:$d", 'due',
-                  'device:' . $d)
+                  'device:' . $d, "body:$d")
     {
         my $d2 = $f->device($kind =~ /pending/ ? () : (bridge => 'b1'));
         my $key = $f->key($d2, map { s/\Q$d\E/$d2/r } $kind);
@@ -505,7 +525,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
                 sort grep { !/stats/ } @$keys;
         };
         my $all = $dump->();
-        my $r = $f->create($d2);
+        my $r = $f->create($d2, persistent => $kind =~ /body/ ? 0 : 1);
 
         like("$r", qr/WRONGTYPE|not a/, "$kind is a string");
         ok($dump->() eq $all, 'and nothing was written');
@@ -516,26 +536,25 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
 # a report meets a key of another type: it does all or nothing
 
 {
-    my %args = (sent => [1], delivered => [], timeout => [], failed => ['x'],
-                respond => ['1'], attach => ['b1', 's2', 60000]);
+    my %args = (delivered => [], timeout => [], failed => ['x'],
+                respond => ['1'], return => [1], attach => ['b1', 's2', 60000]);
     my %refused;
 
     $f->config(events => 1);
 
     for my $persistent (0, 1) {
         for my $name (sort keys %args) {
-            for my $kind (qw(queue pending inflight index status due device rpc
-                             answer events config stats))
+            for my $kind (qw(queue pending inflight body index status due old
+                             device rpc answer events config stats))
             {
                 my $d = $f->device(bridge => 'b1');
                 my $r = $f->create($d, persistent => $persistent);
                 my %key = (queue => 'queue:b1', status => "index:$d:status",
                            rpc => "rpc:$r->[1]", answer => "answer:$r->[1]",
-                           map { $_ => $_ } qw(due events config stats));
+                           map { $_ => $_ } qw(due old events config stats));
                 my $key = $f->key($d, $key{$kind} // "$kind:$d");
 
-                $f->pop_all($d, 'b1');
-                $f->report('sent', $d, $r->[2], 1) if $name ne 'sent';
+                $f->take_all($d, 'b1');
                 $f->root->cmd('RENAME', $key, 'tb:aside');
                 $f->root->cmd('SET', $key, 'x');
 
@@ -552,6 +571,9 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
                     ok($dump->() eq $all,
                        "$name ($persistent), $kind is a string: refused");
                     push @{ $refused{$kind} }, $name;
+
+                } elsif ($reply !~ /^[01]$/) {
+                    fail("$name ($persistent), $kind is a string: $reply");
                 }
 
                 $f->root->cmd('DEL', $key);
@@ -562,9 +584,8 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
 
     for my $kind (qw(pending inflight status due device)) {
         my %seen = map { $_ => 1 } @{ $refused{$kind} };
-        my %may = $kind eq 'pending' ? (sent => 1) : ();
 
-        ok(!(grep { !$seen{$_} && !$may{$_} } keys %args),
+        ok(!(grep { !$seen{$_} } keys %args),
            "$kind: by all") or diag("@{ $refused{$kind} }");
     }
 
@@ -579,14 +600,17 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     my $r = $f->create($d);
     my $key = $f->key($d, 'index', $d, 'status');
 
-    $f->pop_all($d, 'b1');
-    $f->root->cmd('SET', $key, 'x');
-    like($f->report('sent', $d, $r->[2], 1), qr/^ERR tb_rpc: key/,
-         'sent: a key of another type');
-    is($f->status($d, $r->[1]), 'QUEUED', 'nothing was written');
-    $f->root->cmd('DEL', $key);
-    is($f->report('sent', $d, $r->[2], 1), 1, 'put right: sent');
+    $f->take_all($d, 'b1');
     is($f->root->cmd('ZSCORE', $key, $r->[1]), $r->[4] + 2 ** 42,
+       'taken: in the index');
+    $f->root->cmd('RENAME', $key, 'tb:aside');
+    $f->root->cmd('SET', $key, 'x');
+    like($f->report('delivered', $d, $r->[2], 1), qr/^ERR tb_rpc: key/,
+         'delivered: a key of another type');
+    is($f->status($d, $r->[1]), 'SENT', 'nothing was written');
+    $f->root->cmd('RENAME', 'tb:aside', $key);
+    is($f->report('delivered', $d, $r->[2], 1), 1, 'put right: delivered');
+    is($f->root->cmd('ZSCORE', $key, $r->[1]), $r->[4] + 2 * 2 ** 42,
        'in the index');
 }
 
@@ -645,7 +669,7 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
 
     $f->root->cmd('CONFIG', 'SET', 'maxmemory', 1);
     like($f->create($d), qr/^OOM/, 'create is refused');
-    is($f->report('sent', $d, $r[0][2], 1), 1, 'sent is not');
+    is(scalar($f->take_all($d, 'b1')), 3, 'take is not');
     is($f->report('delivered', $d, $r[0][2]), 1, 'delivered');
     is($f->report('respond', $d, $r[0][2], '1'), 1, 'respond');
     is($f->report('failed', $d, $r[1][2], 'x'), 1, 'failed');

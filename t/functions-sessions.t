@@ -40,10 +40,10 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
 
         my @seen;
 
-        while (my $e = $f->pop_one($d, $b)) {
+        while (my $e = $f->take_one($d, $b)) {
             push @seen, $e->{params};
-            is($f->report('sent', $d, $e->{requestId}, $e->{attempt}), 1,
-               'claimed');
+            is($f->state_of($d, $e->{requestId}), 's', 'taken');
+            is($e->{attempt}, 1, 'the first attempt');
 
             my $waits = $f->root->cmd('LLEN', $f->key($d, 'queue', $b));
 
@@ -66,20 +66,32 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     }
 }
 
-# no queue jumping; at most 100 at once; tick does the rest
+# no queue jumping; at most 16 with the bridge; acknowledgements do the rest
 
 {
     my $b = bridge();
     my $d = $f->device;
 
-    $f->create($d, params => $_) for 1 .. 250;
-    is($f->report('attach', $d, $b, 's1', 60000), 100, '100 at once');
-    is($f->create($d, params => 251)->[0], 'turn', 'behind the others');
-    is($f->report('attach', $d, $b, 's1', 60000), 100, 'heartbeat: 100 more');
+    $f->create($d, params => $_) for 1 .. 50;
+    is($f->report('attach', $d, $b, 's1', 60000), 16, '16 at once');
+    is($f->create($d, params => 51)->[0], 'turn', 'behind the others');
+    is($f->report('attach', $d, $b, 's1', 60000), 0, 'no more by attach');
     $f->ticks($d, 300);
 
-    is_deeply([map { $_->{params} } $f->pop_all($d, $b)], [1 .. 251],
-              'tick releases the rest, in order');
+    my @seen = $f->take_all($d, $b);
+
+    is(scalar @seen, 16, 'nor by tick');
+    is(scalar($f->take_all($d, $b)), 0, 'nor by taking them');
+
+    for (my $i = 0; $i < @seen; $i++) {
+        $f->report('delivered', $d, $seen[$i]{requestId}, 1);
+        push @seen, $f->take_all($d, $b);
+        is(scalar(grep { $f->state_of($d, $_->{requestId}) eq 's' } @seen),
+           $i < 35 ? 16 : 50 - $i, "16 of them, after $i");
+    }
+
+    is_deeply([map { $_->{params} } @seen], [1 .. 51],
+              'each acknowledgement releases one, in order');
 }
 
 # heartbeats, supersession, detach
@@ -98,26 +110,31 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     my $light = $f->create($d, persistent => 0);
     my $sent = $f->create($d, persistent => 0);
 
-    is($f->report('sent', $d, $r[0][2], 1), 1, 'one is claimed');
-    is($f->report('sent', $d, $r[1][2], 1), 1, 'another');
-    is($f->report('delivered', $d, $r[1][2], 1), 1, 'and acknowledged');
-    is($f->report('sent', $d, $sent->[2], 1), 1, 'and a lightweight one');
+    # sent, acknowledged; taken; in the queue
 
-    is($f->report('attach', $d, $b2, 's2', 60000), 3,
-       'a new session: unclaimed and unacknowledged calls move');
+    is_deeply([rids(@{[$f->take_all($d, $b1)]})],
+              [map { $_->[2] } @r, $light, $sent], 'all are taken');
+    is($f->report('delivered', $d, $r[1][2], 1), 1, 'one is acknowledged');
 
-    my @items = $f->pop_all($d, $b2);
+    my @more = map { $f->create($d, persistent => $_) } 1, 0;
 
-    is_deeply([rids(@items)], [$r[0][2], $r[2][2], $light->[2]], 'in order');
-    is_deeply([map { $_->{attempt} } @items], [2, 2, 2], 'next attempt');
+    is($f->report('attach', $d, $b2, 's2', 60000), 4,
+       'a new session: what was not taken, and persistent calls that were not'
+       . ' acknowledged, move');
+
+    my @items = $f->take_all($d, $b2);
+
+    is_deeply([rids(@items)], [$r[0][2], $r[2][2], map { $_->[2] } @more],
+              'in order');
+    is_deeply([map { $_->{attempt} } @items], [2, 2, 2, 2], 'next attempt');
     is($f->root->cmd('LLEN', $f->key($d, 'queue', $b1)), 0,
        'the old queue is trimmed');
-    is($f->report('sent', $d, $r[2][2], 1), 0, 'the old attempt is refused');
-    is($f->report('delivered', $d, $r[0][2], 1), 0, 'its reports are late');
+    is($f->report($_, $d, $r[2][2], 1), 0, "the old attempt: $_ is late")
+        for qw(delivered timeout return);
     is($f->report('attach', $d, $b1, 's1', 60000), -1, 'superseded');
     is(field($d, 'bridge'), $b2, 'and nothing was changed');
     is($f->report('detach', $d, 's1'), 0, 'detach of a superseded session');
-    is($f->report('sent', $d, $r[2][2], 2), 1, 'the new bridge claims');
+    is($f->state_of($d, $r[2][2]), 's', 'the new bridge has it');
     is($f->report('respond', $d, $r[1][2], '1'), 1,
        'what was delivered before can still be answered');
     is($f->record($d, $r[0][1])->{u}, undef, 'a move is no retry');
@@ -125,13 +142,14 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is($f->report('detach', $d, 's2'), 1, 'detach');
     is(field($d, 'bridge'), undef, 'offline');
     is($f->create($d)->[0], 'offline', 'new calls wait');
-    is($f->report('sent', $d, $r[0][2], 2), 0, 'an old item is refused');
+    is($f->state_of($d, $r[0][2]), 'p', 'and what was not acknowledged');
+    is($f->status($d, $r[0][1]), 'QUEUED', 'QUEUED again');
     is($f->report('delivered', $d, $r[2][2], 2), 1,
        'an acknowledgement on its way still counts');
     is($f->report('detach', $d, 's2'), 0, 'detach twice');
 
     is($f->report('attach', $d, $b1, 's3', 60000), 3, 'back again');
-    is(scalar($f->pop_all($d, $b1)), 3, 'pushed');
+    is(scalar($f->take_all($d, $b1)), 3, 'pushed');
 }
 
 # a call with the same bridge name and a new session
@@ -144,7 +162,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     my $r = $f->create($d);
     is($f->report('attach', $d, $b, 's2', 60000), 1, 'new session, same bridge');
 
-    my @items = $f->pop_all($d, $b);
+    my @items = $f->take_all($d, $b);
     is(scalar @items, 1, 'the stale item is dropped');
     is($items[0]{attempt}, 2, 'the new one is there');
 }
@@ -158,16 +176,16 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
 
     $f->device(id => $d, bridge => $b1);
     is(field($d, 'until'), -1, 'always online');
-    is(scalar($f->pop_all($d, $b1)), 1, 'what waited is released');
+    is(scalar($f->take_all($d, $b1)), 1, 'what waited is released');
     is($f->report('attach', $d, $b2, 's1', 60000), 1,
        'a session wins over the route');
-    is($f->report('sent', $d, $r->[2], 2), 1, 'claimed there');
+    is_deeply([rids($f->take_all($d, $b2))], [$r->[2]], 'taken there');
     $f->report('delivered', $d, $r->[2]);
     $r = $f->create($d);
     is($f->report('detach', $d, 's1'), 1, 'detach');
     is(field($d, 'bridge'), $b1, 'the route is back');
 
-    my ($e) = $f->pop_all($d, $b1);
+    my ($e) = $f->take_all($d, $b1);
     is($e->{requestId}, $r->[2], 'and has the call');
     is($e->{attempt}, 2, 'with the next attempt');
 
@@ -195,7 +213,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
 
     $f->report('attach', $d, $b1, 's1', 60);
     my @r = map { $f->create($d) } 1 .. 2;
-    $f->report('sent', $d, $r[0][2], 1);
+    $f->take_one($d, $b1);
     $f->pass(70);
     is($f->create($d)->[0], 'offline', 'lapsed: offline before any tick');
     $f->ticks($d, 50);
@@ -203,7 +221,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is($f->stats($d, 'lapsed'), 1, 'counted');
     is($f->report('attach', $d, $b2, 's1', 60000), 3,
        'the same session may come back');
-    is_deeply([map { $_->{attempt} } $f->pop_all($d, $b2)], [2, 2, 1],
+    is_deeply([map { $_->{attempt} } $f->take_all($d, $b2)], [2, 2, 1],
               'all three are there, in order');
 }
 
@@ -213,15 +231,15 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     my $b = bridge();
     my $d = $f->device(bridge => $b);
     my $sub = $f->server->client(user => 'tb-nginx');
+    my $o = $f->create($d, persistent => 0, oneway => 1);
     my $p = $f->create($d);
     my $l = $f->create($d, persistent => 0);
-    my $o = $f->create($d, persistent => 0, oneway => 1);
 
     $sub->ssubscribe($f->key($d, 'reply', 'w1'));
     like($f->{admin}->fcall('device_put', $f->dkey($d),
                             $TB::Functions::OTHER, ''), qr/another tenant/,
          'another tenant while there are records');
-    is($f->report('sent', $d, $o->[2], 1), 1, 'one-way claimed');
+    is_deeply([rids($f->take_one($d, $b))], [$o->[2]], 'one-way taken');
     is(($sub->message(1))[1], $o->[1] . 'S', 'S');
     is($f->{admin}->fcall('device_del', $f->dkey($d)), 1, 'deleted');
     is(($sub->message(1))[1], $l->[1] . 'D', 'its caller is told');
@@ -234,7 +252,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is_deeply($f->{nginx}->fcall('get', $f->key($d, 'rpc', $p->[1]), $T,
                                  TB::Functions::uuid()), ['customer'],
               'no customer reads it');
-    is($f->report('sent', $d, $p->[2], 1), 0, 'nothing is delivered');
+    is(scalar($f->take_all($d, $b)), 0, 'nothing is delivered');
     is($f->report('respond', $d, $l->[2], '1'), 0, 'or answered');
     like($f->report('attach', $d, $b, 's', 1000), qr/unknown/, 'attach');
     is($f->report('detach', $d, 's'), 0, 'detach');
@@ -243,7 +261,7 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
          'the records still are of its tenant');
     $f->device(id => $d);
     $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $p->[1]), $T);
-    $f->pop_all($d, $b);
+    $f->take_all($d, $b);
     $f->{admin}->fcall('device_del', $f->dkey($d));
     is($f->left($d), '', 'nothing left') or diag $f->left($d);
     is($f->{admin}->fcall('device_put', $f->dkey($d),
@@ -255,15 +273,13 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
 {
     my $b = bridge();
     my $d = $f->device(bridge => $b, strategy => 'sequential_on_response');
-    my $sent = sub { $f->report('sent', $d, $_[0], $_[1] // 1) };
-    my $next = sub { my ($e) = $f->pop_all($d, $b); $e && $e->{requestId} };
+    my $next = sub { my ($e) = $f->take_all($d, $b); $e && $e->{requestId} };
 
     my $one = $f->create($d, persistent => 0, oneway => 1);
     my @r = map { $f->create($d, persistent => $_ % 2) } 1 .. 6;
 
     is_deeply([map { $_->[0] } $one, @r], ['queued', ('turn') x 6], 'turns');
     $next->();
-    $sent->($one->[2]);
     is($next->(), undef, 'one-way: until it is delivered');
     $f->report('delivered', $d, $one->[2]);
     is($next->(), $r[0][2], 'then the next');
@@ -274,17 +290,14 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r[2][1]), $T);
     is($next->(), $r[3][2], 'after a delete');
     $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r[4][1]), $T);
-    $sent->($r[3][2]);
     $f->report('respond', $d, $r[3][2], '1');
     is($next->(), $r[5][2], 'a deleted call is passed over');
-    $sent->($r[5][2]);
     is($f->report('timeout', $d, $r[5][2], 1), 1, 'lightweight: no ack');
     my $last = $f->create($d);
 
     is($last->[0], 'queued', 'it gave its turn away');
     is($f->report('respond', $d, $r[5][2], '1'), 1, 'and may be answered');
     $next->();
-    $sent->($last->[2]);
     is($f->report('delivered', $d, $last->[2], 1), 1, 'acknowledged');
     is($f->create($d)->[0], 'turn', 'which is not the end of its turn');
     is($next->(), undef, 'so nothing comes');

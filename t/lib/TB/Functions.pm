@@ -34,7 +34,7 @@ sub new {
 
     my $server = start_redis(acl => 1, %opt);
     my $self = bless { server => $server, stamp => 0, clock => $opt{clock},
-                       now => int(time * 1000) }, $class;
+                       now => int(time * 1000), ticket => 0 }, $class;
 
     $server->load_library(user => 'tb-nginx', library => $opt{clock}
                                                   ? TB::Clock::library()
@@ -142,34 +142,98 @@ sub report {
 }
 
 
-# all that waits in the queue, decoded
+# tb_rpc_take as it is: {left, envelope ...} or an error.  Each batch has the
+# next ticket, unless one is given.
 
-sub pop_all {
-    my ($self, $device, $bridge) = @_;
+sub take {
+    my ($self, $device, $bridge, %o) = @_;
+
+    return $self->{bridge}->fcall('take', $self->key($device, 'queue', $bridge),
+                                  $o{claimer} // 'test',
+                                  $o{ticket} // ++$self->{ticket},
+                                  $o{max} // 256);
+}
+
+
+# an envelope, decoded; "raw" is its text
+
+sub envelope {
+    my ($raw) = @_;
+
+    my $e = JSON::PP->new->utf8->decode($raw);
+    $e->{raw} = $raw;
+
+    return $e;
+}
+
+
+# claims all that waits in the queue
+
+sub take_all {
+    my ($self, $device, $bridge, %o) = @_;
 
     my @items;
 
-    while (defined(my $item = $self->{bridge}->cmd('LPOP',
-                       $self->key($device, 'queue', $bridge))))
-    {
-        my $e = JSON::PP->new->utf8->decode($item);
-        $e->{raw} = $item;
-        push @items, $e;
+    for (my $left = 1; $left; ) {
+        my $reply = $self->take($device, $bridge, %o);
+
+        die "take: $reply" if ref $reply ne 'ARRAY';
+
+        ($left, my @more) = @$reply;
+        push @items, map { envelope($_) } @more;
     }
 
     return @items;
 }
 
 
-sub pop_one {
+# claims the first call that waits there, if one does
+
+sub take_one {
     my ($self, $device, $bridge) = @_;
 
-    my $item = $self->{bridge}->cmd('LPOP',
-                                    $self->key($device, 'queue', $bridge));
+    for (my $left = 1; $left; ) {
+        my $reply = $self->take($device, $bridge, max => 1);
 
-    return unless defined $item;
+        die "take: $reply" if ref $reply ne 'ARRAY';
 
-    return JSON::PP->new->utf8->decode($item);
+        ($left, my $raw) = @$reply;
+
+        return envelope($raw) if defined $raw;
+    }
+
+    return;
+}
+
+
+# what an open call is like, or nothing: kind and state as letters, then
+
+sub open_call {
+    my ($self, $device, $rid) = @_;
+
+    my $text = $self->{root}->cmd('HGET', $self->key($device, 'inflight',
+                                                     $device), $rid);
+
+    return if !defined $text;
+
+    my %c;
+
+    @c{qw(kind state oneway id attempt wrap time waited rest)}
+        = $text =~ /^([PL])(.)([01])(\S+) (\d+) (\d+) (\d+) (\d+)(.*)$/
+        or die "no open call: $text";
+
+    return \%c;
+}
+
+
+# its state, one letter, or "gone"
+
+sub state_of {
+    my ($self, $device, $rid) = @_;
+
+    my $c = $self->open_call($device, $rid);
+
+    return $c ? $c->{state} : 'gone';
 }
 
 
@@ -268,8 +332,8 @@ sub left {
             push @left, map { "$name=$_" } grep { /\Q$device\E/ }
                 @{ $r->cmd('LRANGE', $key, 0, -1) };
 
-        } elsif ($name eq 'due') {
-            push @left, map { "due=$_" } grep {
+        } elsif ($name eq 'due' || $name eq 'old') {
+            push @left, map { "$name=$_" } grep {
                 /\Q$device\E/ || (/^[0-9a-f]/ && !m{/}
                                   && !$r->cmd('EXISTS', "${p}rpc:$_"))
             } @{ $r->cmd('ZRANGE', $key, 0, -1) };
