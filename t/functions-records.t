@@ -51,6 +51,19 @@ sub list {
     return [$total, @ids];
 }
 
+# Most calls wait behind the first 16: as if each had been handed out before, so
+# that any can be reported about.
+
+sub handed_before {
+    my ($d) = @_;
+
+    my $key = $f->key($d, 'inflight', $d);
+    my %text = @{ $f->root->cmd('HGETALL', $key) };
+
+    $f->root->pipeline(map { ['HSET', $key, $_, $text{$_} =~ s/ 0 / 1 /r] }
+                       grep { $text{$_} =~ /^Pp\S+ 0 / } keys %text);
+}
+
 # checks that both indexes say what the record says; what is QUEUED is in one
 
 sub consistent {
@@ -68,29 +81,38 @@ sub consistent {
 
 # every legal order of reports, and what is ignored
 
+# "take": the next reference of its queue; "!": it must be ignored, or nothing
+# is there to take
+
 my @paths = (
-    # one-way, reports, statuses after each; '!' : must be ignored
-    [0, 'sent SENT', 'delivered DELIVERED', 'respond SUCCESSFUL', '!respond',
-        '!delivered', '!failed', '!timeout', '!sent'],
-    [0, 'sent SENT', 'respond SUCCESSFUL', '!delivered', '!sent'],
-    [0, 'sent SENT', '!sent', 'delivered DELIVERED', '!delivered', '!timeout',
+    # one-way, reports, statuses after each
+    [0, 'take SENT', 'delivered DELIVERED', 'respond SUCCESSFUL', '!respond',
+        '!delivered', '!failed', '!timeout', '!take'],
+    [0, 'take SENT', 'respond SUCCESSFUL', '!delivered', '!take'],
+    [0, 'take SENT', '!take', 'delivered DELIVERED', '!delivered', '!timeout',
         'failed FAILED', '!respond'],
-    [0, 'sent SENT', 'failed FAILED', '!failed'],
-    [0, 'respond SUCCESSFUL', '!sent'],
-    [0, 'delivered DELIVERED', '!sent', 'respond SUCCESSFUL'],
-    [0, 'failed FAILED', '!sent'],
-    [0, '!timeout', 'sent SENT', 'timeout TIMEOUT', '!sent',
-        'sent2 SENT', '!delivered', 'delivered2 DELIVERED',
+    [0, 'take SENT', 'failed FAILED', '!failed'],
+    [0, 'respond SUCCESSFUL', '!take'],
+    [0, 'delivered DELIVERED', '!take', 'respond SUCCESSFUL'],
+    [0, 'failed FAILED', '!take'],
+    [0, '!timeout', 'take SENT', 'timeout TIMEOUT', '!delivered',
+        'take2 SENT', '!delivered', 'delivered2 DELIVERED',
         'respond SUCCESSFUL'],
-    [0, 'sent SENT', 'timeout TIMEOUT', 'respond SUCCESSFUL', '!sent2'],
-    [0, 'sent SENT', 'timeout TIMEOUT', '!timeout', '!timeout2', 'sent2 SENT',
+    [0, 'take SENT', 'timeout TIMEOUT', 'respond SUCCESSFUL', '!take2'],
+    [0, 'take SENT', 'timeout TIMEOUT', '!timeout', '!timeout2', 'take2 SENT',
         '!timeout', 'timeout2 TIMEOUT', 'delivered3 DELIVERED'],
-    [1, 'sent SENT', 'delivered DELIVERED', '!respond', '!delivered',
-        '!failed', '!timeout'],
-    [1, 'sent SENT', 'respond SUCCESSFUL', '!delivered'],
-    [1, 'sent SENT', 'failed FAILED', '!delivered'],
-    [1, 'sent SENT', 'timeout TIMEOUT', 'sent2 SENT', 'delivered2 DELIVERED'],
-    [1, 'delivered DELIVERED', '!sent'],
+    [0, '!return', 'take SENT', '!return2', 'return QUEUED', '!return',
+        '!take', 'respond SUCCESSFUL'],
+    [0, 'take SENT', 'timeout TIMEOUT', 'take2 SENT', 'return2 QUEUED',
+        'delivered2 DELIVERED', '!return2', 'failed2 FAILED'],
+    [0, 'take SENT', 'delivered DELIVERED', '!return', 'respond SUCCESSFUL'],
+    [1, 'take SENT', 'delivered DELIVERED', '!respond', '!delivered',
+        '!failed', '!timeout', '!return'],
+    [1, 'take SENT', 'respond SUCCESSFUL', '!delivered'],
+    [1, 'take SENT', 'failed FAILED', '!delivered'],
+    [1, 'take SENT', 'timeout TIMEOUT', 'take2 SENT', 'delivered2 DELIVERED'],
+    [1, 'delivered DELIVERED', '!take'],
+    [1, 'take SENT', 'return QUEUED', 'delivered DELIVERED', '!take'],
 );
 
 for my $p (@paths) {
@@ -105,27 +127,43 @@ for my $p (@paths) {
 
     for (@steps) {
         my ($bang, $what, $n, $to) = /^(!?)([a-z]+)(\d?) ?(\w*)$/;
-        my @args = ($r->[2]);
+        my $want = $bang ? 0 : 1;
+        my $got;
 
         $n ||= 1;
-        push @args, $what eq 'respond' ? '"x"' : $what eq 'failed'
-            ? ('{"error":"x"}', $n) : $n;
 
-        my $got = $f->report($what, $d, @args);
-        my $want = $bang ? 0 : 1;
+        if ($what eq 'take') {
+            my ($e) = $f->take_all($d, $b);
+
+            $got = $e && $e->{requestId} == $r->[2] && $e->{attempt} == $n
+                   ? 1 : 0;
+
+        } else {
+            $got = $f->report($what, $d, $r->[2], $what eq 'respond' ? '"x"'
+                              : $what eq 'failed' ? ('{"error":"x"}', $n)
+                              : $n);
+            $ignored++ if $bang;
+        }
 
         $status = $to unless $bang;
         $ok = 0, diag("$_: $got, not $want") if $got ne $want;
         $ok = 0, diag("$_: " . $f->status($d, $r->[1]) . ", not $status")
             if $f->status($d, $r->[1]) ne $status;
         $ok = 0, diag("$_: indexes") unless consistent($d, $r->[1]);
-        $ignored++ if $bang;
     }
 
     ok($ok, $name);
 
+    my $counted = 0;
+    my %counted = @{ $f->root->cmd('HGETALL', $f->key($d, 'stats')) };
+
+    $counted += $counted{$_} for grep { /^ignored_/ } keys %counted;
+    is($counted, $ignored, 'what was ignored is counted');
+    $f->root->cmd('DEL', $f->key($d, 'stats'));
+
     my $open = $f->root->cmd('HLEN', $f->key($d, 'inflight', $d));
     my $final = $status ne 'TIMEOUT' && $status ne 'SENT'
+                && $status ne 'QUEUED'
                 && ($status ne 'DELIVERED' || $oneway);
 
     is($open, $final ? 0 : 1, "open: $status");
@@ -134,13 +172,11 @@ for my $p (@paths) {
 
     is($f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]), $T)->[0],
        'ok', 'deleted');
+    is(scalar($f->take_all($d, $b)), 0, 'not delivered afterwards');
 
-    for my $e ($f->pop_all($d, $b)) {
-        is($f->report('sent', $d, $e->{requestId}, $e->{attempt}), 0,
-           'not delivered afterwards');
-    }
+    # after a return the device is looked at once more
 
-    is($f->left($d), '', 'nothing left') or diag $f->left($d);
+    is($f->left($d) =~ s/^due=@\Q$d\E$//r, '', 'nothing left');
 }
 
 # retries
@@ -150,16 +186,17 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
 
     $f->config(max_retries => 2);
 
-    my $d = $f->device(bridge => 'r' . ++$bridges);
+    my $b = 'r' . ++$bridges;
+    my $d = $f->device(bridge => $b);
     my $r = $f->create($d, retries => $asked);
 
     for my $attempt (1 .. $n) {
-        $f->report('sent', $d, $r->[2], $attempt);
+        $f->take_all($d, $b);
         $f->report('timeout', $d, $r->[2], $attempt);
         is($f->status($d, $r->[1]), 'TIMEOUT', "retry $attempt of $n");
     }
 
-    is($f->report('sent', $d, $r->[2], $n + 1), 1, 'the last one');
+    is(($f->take_all($d, $b))[0]{attempt}, $n + 1, 'the last one');
     $f->report('timeout', $d, $r->[2]);
 
     my $rec = $f->record($d, $r->[1]);
@@ -270,8 +307,13 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     $f->config(max_retries => 1);
 
     my $d = $f->device(bridge => 'n1');
-    my %id = map { $_ => $f->create($d) } grep { $_ ne 'EXPIRED' } keys %code;
+    my @taken = qw(SENT DELIVERED TIMEOUT);
+    my %id = map { $_ => $f->create($d) } @taken, qw(SUCCESSFUL FAILED);
 
+    # in their order; then what waits
+
+    $f->take_one($d, 'n1') for @taken;
+    $id{QUEUED} = $f->create($d);
     $id{EXPIRED} = $f->create($d, expiration => 1000);
 
     my $report = sub {
@@ -281,7 +323,6 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
            "$status: $name");
     };
 
-    $report->('sent', $_, 1) for qw(SENT DELIVERED TIMEOUT);
     $report->('delivered', 'DELIVERED', 1);
     $report->('respond', 'SUCCESSFUL', '1');
     $report->('timeout', 'TIMEOUT', 1);
@@ -307,6 +348,8 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     my %created = map { $_->[1] => $_->[4] } @r;
 
     # every third one is answered, in the reverse order
+
+    handed_before($d);
 
     for my $i (grep { $_ % 3 == 0 } 0 .. 59) {
         $f->report('respond', $d, $r[$i][2], sprintf '"%02d"', 60 - $i);
@@ -427,6 +470,8 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     my %open = map { $_->[1] => $_->[2] } @r;
     my $failed = 0;
 
+    handed_before($d);
+
     my $fail = sub {
         my @replies = $f->{bridge}->pipeline(map {
             ['FCALL', 'tb_rpc_failed', 1, $f->dkey($d), delete $open{$_}, 'x']
@@ -539,7 +584,7 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
     my $r = $f->create($d);
     my @seen;
 
-    $f->report('sent', $d, $r->[2], 1);
+    $f->take_all($d, 'e1');
     $f->report('delivered', $d, $r->[2]);
     $f->report('respond', $d, $r->[2], '7');
     $f->{nginx}->fcall('delete', $f->key($d, 'rpc', $r->[1]), $T);
