@@ -436,21 +436,42 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
 
     my $d = $f->device(bridge => 'l2');
 
-    for my $part (1 .. 51) {
+    for (1 .. 10) {
         $f->{nginx}->pipeline(map {
             ['FCALL', 'tb_rpc_create', 1, $f->dkey($d), TB::Functions::uuid(),
              '', 0, 1, $T, '*', '"m"', '{}', '', '', 100000, '', '', 'wait',
              '', '', '']
-        } 1 .. 98);
+        } 1 .. 100);
     }
 
-    is(list($d, count => 1)->[0], 4998, 'many records');
-    is(list($d, by => 'request', count => 1)->[0], 4998, 'are sorted');
-    $f->create($d) for 1 .. 3;
-    is_deeply(list($d, by => 'request', count => 1), ['toomany', 5001],
-              'above 5,000: refused');
-    is(scalar(@{ list($d, count => 20, offset => 4900, order => 'desc') }),
+    is(list($d, count => 1)->[0], 1000, 'many records');
+
+    for my $by (qw(expirationTime request response)) {
+        is(list($d, by => $by, count => 1)->[0], 1000, "are sorted by $by");
+    }
+
+    $f->create($d);
+
+    for my $by (qw(expirationTime request response)) {
+        is_deeply(list($d, by => $by, count => 1), ['toomany', 1001],
+                  "above 1,000: refused, by $by");
+        is_deeply(list($d, by => $by, count => 1, status => 'QUEUED'),
+                  ['toomany', 1001], 'of one status, too');
+    }
+
+    is(scalar(@{ list($d, count => 20, offset => 900, order => 'desc') }),
        21, 'createdTime is never refused');
+
+    # nor too much text
+
+    $d = $f->device;
+    $f->create($d, params => '"' . 'x' x 65000 . '"') for 1 .. 16;
+    is(list($d, by => 'request', count => 1)->[0], 16, 'a MB of text');
+    $f->create($d, params => '"' . 'x' x 65000 . '"');
+    is_deeply(list($d, by => 'request', count => 1), ['toomany', 17],
+              'above that: refused');
+    is(list($d, by => 'expirationTime', count => 1)->[0], 17,
+       'which is no text');
     $f->config;
 }
 
@@ -514,8 +535,8 @@ for my $case ([0, 0], [1, 1], ['', 2], [7, 2]) {
         my ($total, @ids) = @{ list($d, status => 'QUEUED', by => 'request',
                                     bytes => 1 << 24, count => 4096) };
 
-        is("$total @{[sort @ids]}", @asc . " @{[sort @asc]}",
-           "QUEUED $name, by another property");
+        is("$total @{[sort @ids]}", @asc > 1000 ? 'toomany ' . @asc
+           : @asc . " @{[sort @asc]}", "QUEUED $name, by another property");
         is(list($d, status => 'FAILED')->[0], @r - @asc, "the others, $name");
     };
 

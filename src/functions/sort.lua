@@ -6,7 +6,7 @@ local sort = table.sort
 local tonumber, type = tonumber, type
 
 
-local SORT_BYTES = 16777216     -- of all texts
+local SORT_BYTES = 1048576      -- of all texts: 5 ms
 
 
 local HEX = {}
