@@ -67,8 +67,11 @@ for my $file (@files) {
     my %table = $text{$file} =~ /^local (\w+) = use '(\w+)'$/mg;
 
     for my $name (sort keys %table) {
-        my ($given) = $text{"$table{$name}.lua"} =~ /^return \{(.*?)\}/ms;
-        my %given = map { $_ => 1 } $given =~ /(\w+) =/g;
+        my $other = $text{"$table{$name}.lua"};
+        my ($given) = $other =~ /^return \{(.*?)\}/ms;
+        my %given = map { $_ => 1 } defined $given
+                    ? $given =~ /(\w+) =/g
+                    : $other =~ /^(?:function )?M\.(\w+)/mg;
         my $code = $text{$file} =~ s/--.*//gr;
         my @missing = grep { !$given{$_} } $code =~ /\b$name\.(\w+)/g;
 

@@ -28,12 +28,9 @@ sub poll { my ($d, %o) = @_;
                         $o{session} // ++$session, $o{ttl} // 60000,
                         $o{again} // 0) }
 sub json { return JSON::PP->new->utf8->decode($_[0]) }
-sub length_of { return $f->root->cmd('LLEN', $f->key($_[0], 'pending',
+sub length_of { return $f->root->cmd('ZCARD', $f->key($_[0], 'pending',
                                                      $_[0])) }
-sub state_of { my ($d, $rid) = @_;
-               my $v = $f->root->cmd('HGET', $f->key($d, 'inflight', $d),
-                                     $rid);
-               return defined $v ? substr $v, 1, 1 : 'gone' }
+sub state_of { return $f->state_of(@_) }
 
 
 # a worker's ear on the channel of the device's shard
@@ -172,7 +169,7 @@ for my $persistent (1, 0) {
     is(fcall('return', $d, $p->[1], 7), 0, 'another attempt');
     is(fcall('return', $d, $p->[1], 1), 1, 'given back');
     is(fcall('return', $d, $p->[1], 1), 0, 'once');
-    is_deeply($f->root->cmd('LRANGE', $f->key($d, 'pending', $d), 0, -1),
+    is_deeply($f->root->cmd('ZRANGE', $f->key($d, 'pending', $d), 0, -1),
               [map { $_->[2] } @r], 'at its place');
     is($f->record($d, $r[0][1])->{u}, undef, 'no retry is used');
     is(fcall('delivered', $d, $p->[1], 1), 1,
@@ -221,7 +218,7 @@ for my $persistent (1, 0) {
     my $d = $f->device;
 
     poll($d, worker => 'dead');
-    is($f->create($d)->[0], 'turn', 'nobody listens');
+    is($f->create($d)->[0], 'offline', 'nobody listens');
     is(field($d, 'poll'), undef, 'the poll is closed');
     is(length_of($d), 1, 'the call waits');
     is($f->stats($d, 'lost_polls'), 1, 'counted');
@@ -234,6 +231,37 @@ for my $persistent (1, 0) {
     $f->ticks($d, 50);
     is(length_of($d), 2, 'back in pending');
     is(poll($d)->[2], 2, 'the second attempt');
+}
+
+# such an ear is none: what must not wait is refused
+
+{
+    my $d = $f->device;
+    my %call = (persistent => 0, offline => 'reject');
+
+    poll($d, worker => 'dead');
+
+    my $due = $f->root->cmd('ZRANGE', $f->key($d, 'due'), 0, -1);
+
+    is_deeply($f->create($d, %call), ['rejected'], 'rejected');
+    is(length_of($d), 0, 'it does not wait');
+    is($f->root->cmd('EXISTS', $f->key($d, $_, $d)), 0, "no $_")
+        for qw(inflight body pending);
+    is_deeply($f->root->cmd('ZRANGE', $f->key($d, 'due'), 0, -1), $due,
+              'nor is it due');
+
+    # behind one that may wait
+
+    poll($d, worker => 'dead');
+    is($f->create($d)->[0], 'offline', 'one waits');
+    is($f->create($d, %call)->[0], 'rejected', 'another one does not');
+    is(poll($d)->[0], 'call', 'the first one is brought');
+
+    # a bridge is online all the same
+
+    $f->report('attach', $d, 'bx', 's1', 60000);
+    poll($d, worker => 'dead');
+    is($f->create($d, %call)->[0], 'queued', 'a bridge has it');
 }
 
 # large ones are not published
@@ -302,12 +330,12 @@ for my $persistent (1, 0) {
     my $r = $f->create($d);
     is((heard($ear, $d))[2], $r->[2], 'the poll has it');
     is($f->create($d)->[0], 'queued', 'then the bridge');
-    is(scalar($f->pop_all($d, 'pb')), 1, 'has it');
+    is(scalar($f->take_all($d, 'pb')), 1, 'has taken it');
     is(fcall('return', $d, $r->[2], 1), 1, 'given back');
-    is(($f->pop_all($d, 'pb'))[0]{attempt}, 2, 'goes to the bridge');
+    is(($f->take_all($d, 'pb'))[0]{attempt}, 2, 'goes to the bridge');
     is(poll($d)->[0], 'wait', 'nothing waits');
     is($f->report('detach', $d, 's1'), 1, 'detach');
-    like((heard($ear, $d))[3], qr/^[23]$/, 'what the bridge had not claimed');
+    is((heard($ear, $d))[3], 3, 'what the bridge had taken, and not brought');
     is($f->report('attach', $d, 'pb', 's2', 60000), 1, 'and back');
     poll($d, worker => 'dead');
     is($f->create($d)->[0], 'queued', 'a dead poll: the bridge');
@@ -368,8 +396,8 @@ for my $persistent (1, 0) {
     $f->ticks($d, 50);
     is($f->status($d, $p->[1]), 'EXPIRED', 'EXPIRED');
     is($f->{admin}->fcall('device_del', $f->dkey($d)), 1, 'deleted');
-    is((heard($ear, $d))[0], 'other', 'its caller');
     is((heard($ear, $d))[0], 'E', 'its poll ends');
+    is((heard($ear, $d))[0], 'other', 'its caller is told');
     is_deeply(poll($d), ['unknown'], 'unknown');
     is(fcall('unpoll', $d, 'w1', 1), 0, 'unpoll');
     is(fcall('return', $d, 1, 1), 0, 'return');
@@ -412,7 +440,7 @@ for my $persistent (1, 0) {
 
     $f->root->cmd('HSET', $f->dkey($d), 'poll', 'x', 'handed', 'a 1 99 b');
     is(poll($d)->[0], 'wait', 'is ignored');
-    $f->root->cmd('RPUSH', $f->key($d, 'pending', $d), 5, 'x');
+    $f->root->cmd('ZADD', $f->key($d, 'pending', $d), 1, 5, 2, 'x');
     is(poll($d)->[0], 'wait', 'dropped');
     is(length_of($d), 0, 'and gone');
 }

@@ -1,7 +1,7 @@
--- tb:{s}:bell:<bridge>, the shard channel that wakes a bridge: rung when a queue
--- gets its first reference, and once a second while more come.  What is lost
--- (nobody listens, a right is missing) costs the time until the bridge looks by
--- itself.
+-- tb:{s}:bell:<bridge>, the shard channel that wakes a bridge: rung when a
+-- queue gets its first reference, and once a second while more come.  What is
+-- lost (nobody listens, a right is missing) costs the time until the bridge
+-- looks by itself.
 
 local call, pcall_redis = redis.call, redis.pcall
 local dec = use('text', 'dec')

@@ -1,7 +1,8 @@
 -- tb:{s}:inflight:<deviceId>, requestId -> an open call, one text:
 --
 --     P<state><oneway><rpcId> <attempt> <wrap> <time> <waited>
---     L<state><oneway><rpcId> <attempt> <wrap> <time> <waited> <expiry> <worker>
+--     L<state><oneway><rpcId> <attempt> <wrap> <time> <waited> <expiry>
+--         <worker>
 --
 -- P is a persistent call, L a lightweight one.  Time is the moment the call
 -- came into its state, waited how long before that it was pushed to the queue.
@@ -32,13 +33,16 @@ local device, strategy = use('device', 'device', 'strategy')
 local COUNTED = { q = 1, s = 1 }        -- see window()
 
 
+local OPEN = '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+) (%d+) (%d+)(.*)$'
+
+
 local function parse(x, rid, v)
     if not v then
         return nil
     end
 
     local kind, state, oneway, id, attempt, wrap, time, waited, rest =
-        match(v, '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+        match(v, OPEN)
 
     if not kind or #id ~= 36 or #attempt > 9 or #wrap > 6 or #time > 15
        or #waited > 15

@@ -101,6 +101,26 @@ local function set_route(x, bridge)
 end
 
 
+-- is anything here of another tenant?
+
+local function is_foreign(x, d, tenant)
+    local records = call('ZCARD', x.index)
+
+    if d then
+        return d.tenant ~= tenant
+               and (records > 0 or call('HLEN', x.inflight) > 0)
+    end
+
+    if records == 0 then
+        return false
+    end
+
+    local r = record(x, call('ZRANGE', x.index, 0, 0)[1])
+
+    return not r or r.tenant ~= tenant
+end
+
+
 -- tb_rpc_device_put D <tenantId> <customerId or ""> [<field> <value> ...]
 --
 -- keys      D, the device
@@ -155,18 +175,9 @@ local function device_put(keys, a)
         return err
     end
 
-    if (not d or d.tenant ~= tenant)
-       and (call('ZCARD', x.index) > 0
-            or call('HLEN', x.inflight) > 0)
-       and (d or call('ZCARD', x.index) > 0)
-    then
-        local id = call('ZRANGE', x.index, 0, 0)[1]
-        local owner = d and d.tenant or (record(x, id or '') or {}).tenant
-
-        if owner ~= tenant then
-            return bad('device ' .. x.id .. ' has records or open calls of'
-                       .. ' another tenant')
-        end
+    if is_foreign(x, d, tenant) then
+        return bad('device ' .. x.id .. ' has records or open calls of'
+                   .. ' another tenant')
     end
 
     call('HSET', x.key, 'tenantId', tenant, 'customerId', customer)
