@@ -17,16 +17,16 @@ redis();
 sub config {
     my ($shards) = @_;
 
-    return redis()->command('FCALL', 'tb_rpc_config', 1, 'tb:{s0}:config',
+    return redis()->command('FCALL', 'tb_rpc_config', 1, 'tb:{s000}:config',
                             1000, 'shards', $shards);
 }
 
 
 # the functions
 
-ok(!TB::Resp::is_error(config($_)), "functions: $_ shards") for 1, 16, 1024;
+ok(!TB::Resp::is_error(config($_)), "functions: $_ shards") for 1, 16, 512;
 like(config($_), qr/^ERR tb_rpc: shards .* is not a number in its range/,
-     "functions: not $_") for 1025, 16384, -1, 'x';
+     "functions: not $_") for 513, 1024, 16384, -1, 'x';
 
 # bridge and tools, by option and by what "tb:meta" says
 
@@ -46,20 +46,20 @@ my $port = redis()->{port};
 my @admin = (root() . '/tools/tb-rpc-admin', '--redis',
              "redis://127.0.0.1:$port");
 
-like(says($bridge, '--name', 'b1', '--shards', '1025'),
-     qr/shards must be a number from 1 to 1024/, 'bridge: not 1025');
-like(says(@admin, '--shards', '1025', 'device', 'list'),
-     qr/--shards must be 1 to 1024/, 'tb-rpc-admin: not 1025');
+like(says($bridge, '--name', 'b1', '--shards', '513'),
+     qr/shards must be a number from 1 to 512/, 'bridge: not 513');
+like(says(@admin, '--shards', '513', 'device', 'list'),
+     qr/--shards must be 1 to 512/, 'tb-rpc-admin: not 513');
 
-redis()->call('HSET', 'tb:meta', 'shards', '1025', 'schema', '1');
+redis()->call('HSET', 'tb:meta', 'shards', '513', 'schema', '2');
 
 $ENV{REDISCLI_AUTH} = $TB::RedisServer::PASSWORD{admin};
 
 for (['device', 'add', uuid_of('d'), '--tenant', uuid_of('t')],
      ['import', '/dev/null'])
 {
-    like(says(@admin, @$_), qr/tb:meta has a wrong number of shards: "?1025/,
-         "tb-rpc-admin $_->[0]: not 1025 in tb:meta");
+    like(says(@admin, @$_), qr/tb:meta has a wrong number of shards: "?513/,
+         "tb-rpc-admin $_->[0]: not 513 in tb:meta");
 }
 
 done_testing();
