@@ -145,6 +145,20 @@ local function allowed(x)
 end
 
 
+-- the same, at most max, and as the queue has room: else it is tried again
+
+local function free(x, max)
+    local may = max > 0 and min(max, allowed(x)) or 0
+
+    if may > 0 and room(x) < may then
+        may = room(x)
+        arm(x, x.now + RETRY)
+    end
+
+    return may
+end
+
+
 -- hands to an open poll, and pushes, what waits for the device, as far as
 -- strategy, window and queue allow
 
@@ -161,7 +175,7 @@ local function release(x, max)
     end
 
     local n = polls.offer(x) and 1 or 0
-    local may = min(max - n, allowed(x))
+    local may = free(x, max - n)
 
     -- whoever has the turn, or a place in the window, gives it away
 
@@ -169,12 +183,14 @@ local function release(x, max)
         return n
     end
 
-    if room(x) < may then
-        may = room(x)
-        arm(x, x.now + RETRY)
-    end
+    for _ = 1, max + RELEASE do
 
-    for _ = 1, may + RELEASE do
+        -- the window may have been taken for smaller than it is
+
+        if may == 0 then
+            may = free(x, max - n)
+        end
+
         local rid = may > 0 and call('ZPOPMIN', x.pending)[1]
 
         if not rid then
@@ -196,7 +212,7 @@ local function release(x, max)
     if call('ZCARD', x.pending) == 0 then
         drop_wait(x)
 
-    elseif allowed(x) > 0 and room(x) > 0 then
+    elseif (n >= max or may > 0) and allowed(x) > 0 and room(x) > 0 then
         arm(x, x.now + DRAIN)
     end
 
