@@ -49,6 +49,10 @@ local function leave(x)
 
     move_out(x)
 
+    -- a hold was about this session: its entry in due goes with it
+
+    unhold(x)
+
     call('HDEL', x.key, 'session', 'bridge', 'until')
     call('ZREM', x.due, '@' .. x.id)
     polls.lapse(x)
