@@ -46,6 +46,13 @@ local function pushed(x, key, bridge, length)
 end
 
 
+-- its entry in due is gone
+
+local function forget(key)
+    looked[key] = nil
+end
+
+
 -- the last thing that a function does
 
 local function ring()
@@ -56,4 +63,6 @@ local function ring()
 end
 
 
-return { LOOK = LOOK, bells = bells, pushed = pushed, ring = ring }
+return {
+    LOOK = LOOK, bells = bells, pushed = pushed, forget = forget, ring = ring
+}
