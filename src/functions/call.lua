@@ -31,6 +31,7 @@ local device, strategy = use('device', 'device', 'strategy')
 
 
 local COUNTED = { q = 1, s = 1 }        -- see window()
+local NOBODY = '='                      -- no worker has this name
 
 
 local OPEN = '^([PL])([pqshdx])([01])([%x%-]+) (%d+) (%d+) (%d+) (%d+)(.*)$'
@@ -93,11 +94,13 @@ local function turn_taken(x)
 end
 
 
--- a one-way caller has its answer as soon as a bridge has claimed the call;
--- from a poll it may still come back
+-- A one-way caller has its answer as soon as a bridge has claimed the call;
+-- from a poll it may still come back.  What comes back from a bridge has no
+-- worker any more.
 
 local function is_answered(c)
-    return c.oneway and c.state ~= 'p' and c.state ~= 'q' and c.state ~= 'h'
+    return c.oneway and (c.worker == NOBODY
+           or c.state ~= 'p' and c.state ~= 'q' and c.state ~= 'h')
 end
 
 
@@ -257,8 +260,8 @@ end
 
 
 return {
-    parse = parse, open_call = open_call, turn_taken = turn_taken,
-    is_answered = is_answered, window = window, has_room = has_room,
-    counted = counted, store = store, remove = remove,
+    NOBODY = NOBODY, parse = parse, open_call = open_call,
+    turn_taken = turn_taken, is_answered = is_answered, window = window,
+    has_room = has_room, counted = counted, store = store, remove = remove,
     rank = rank, due = due, due_within = due_within
 }

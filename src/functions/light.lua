@@ -7,8 +7,9 @@ local call = redis.call
 local config = use('settings', 'config')
 local strategy, take_turn, drop_turn =
     use('device', 'strategy', 'take_turn', 'drop_turn')
-local turn_taken, is_answered, store, due, due_within =
-    use('call', 'turn_taken', 'is_answered', 'store', 'due', 'due_within')
+local NOBODY, turn_taken, is_answered, store, due, due_within =
+    use('call', 'NOBODY', 'turn_taken', 'is_answered', 'store', 'due',
+        'due_within')
 local take_back, place, release, wait =
     use('queue', 'take_back', 'place', 'release', 'wait')
 local close, answer = use('ending', 'close', 'answer')
@@ -38,7 +39,7 @@ function M.claim(x, c)
     store(x, c, 's')
     watch(x, c)
 
-    if c.oneway then
+    if c.oneway and c.worker ~= NOBODY then
         answer(x, c, 'S')
     end
 end
@@ -131,9 +132,15 @@ function M.give_up(x, c, r, text)
 end
 
 
--- it waits again, at its place
+-- it waits again, at its place; nobody is answered twice
 
-M.put_back = wait
+function M.put_back(x, c)
+    if is_answered(c) then
+        c.worker = NOBODY
+    end
+
+    wait(x, c)
+end
 
 
 -- its caller does not wait any more
@@ -182,7 +189,10 @@ end
 -- behind a worker that is gone: else it had cancelled the call
 
 function M.expire(x, c)
-    answer(x, c, 'X', place(x, c))
+    if not is_answered(c) then
+        answer(x, c, 'X', place(x, c))
+    end
+
     close(x, c)
 end
 

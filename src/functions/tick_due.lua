@@ -12,11 +12,10 @@ local is_uuid, dec = use('text', 'is_uuid', 'dec')
 local context_of, stat = use('context', 'context_of', 'stat')
 local session_device, is_online, held, arm =
     use('device', 'session_device', 'is_online', 'held', 'arm')
-local open_call, is_answered, due_within =
-    use('call', 'open_call', 'is_answered', 'due_within')
+local open_call, due_within = use('call', 'open_call', 'due_within')
 local record, set_status, keep_record, purge =
     use('record', 'record', 'set_status', 'keep_record', 'purge')
-local LOOK = use('bell', 'LOOK')
+local LOOK, forget = use('bell', 'LOOK', 'forget')
 local polls = use 'poll'
 local trim, release = use('queue', 'trim', 'release')
 local drop_broken = use('ending', 'drop_broken')
@@ -67,6 +66,7 @@ local function queue(t, bridge)
 
     if call('LLEN', key) == 0 then
         call('ZREM', t.key, '#' .. bridge)
+        forget(key)
 
     else
         call('ZADD', t.key, dec(t.now + (good and LOOK or 1)), '#' .. bridge)
@@ -79,7 +79,9 @@ end
 -- event for what is due, or nil: the entry came too early
 
 local function event_of(x, c)
-    if c.kind == 'L' and is_answered(c) then
+    -- open past its expiry, so that the next one waits for its acknowledgement
+
+    if c.kind == 'L' and c.oneway and c.state == 's' then
         return 'overdue'
     end
 
