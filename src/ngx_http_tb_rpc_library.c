@@ -1,8 +1,8 @@
 
 /*
- * The handshake above the connection: the function library is there and not
- * older than ours, the Redis belongs to our number of shards, it is a master
- * that keeps what it is given, and the functions know our settings.
+ * The handshake above the connection: the Redis belongs to our number of
+ * shards, the function library is there and not older than ours, it is a
+ * master that keeps what it is given, and the functions know our settings.
  */
 
 
@@ -26,12 +26,6 @@ static ngx_http_tb_rpc_library_t *ngx_http_tb_rpc_library(
     ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_worker_t *w,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
-static void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w);
-static void ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
-    redisReply *reply);
-static void ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w);
-static void ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_meta_written(void *data,
     ngx_uint_t status, redisReply *reply);
@@ -39,6 +33,12 @@ static void ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
     int64_t shards, int64_t schema);
+static void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
+    redisReply *reply);
 static void ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -61,7 +61,7 @@ ngx_http_tb_rpc_setup(void *data)
 
     lib->loads = 0;
 
-    ngx_http_tb_rpc_setup_version(w);
+    ngx_http_tb_rpc_setup_meta(w);
 }
 
 
@@ -172,132 +172,10 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
 }
 
 
-static void
-ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w)
-{
-    ngx_str_t  argv[3];
-
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_version");
-    ngx_str_set(&argv[2], "0");
-
-    ngx_http_tb_rpc_setup_command(w, argv, 3,
-                                  ngx_http_tb_rpc_setup_version_done);
-}
-
-
-static void
-ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_worker_t *w = data;
-
-    int64_t                     version;
-    ngx_http_tb_rpc_library_t  *lib;
-
-    lib = w->library;
-
-    if (status == NGX_TB_REDIS_REPLY
-        && ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
-    {
-        version = -1;
-
-    } else if (ngx_http_tb_rpc_setup_failed(w, status, reply,
-                                            "FCALL tb_rpc_version")
-               == NGX_OK)
-    {
-        return;
-
-    } else if (ngx_tb_redis_reply_int(reply, &version) != NGX_OK) {
-        version = -1;
-    }
-
-    if (version >= lib->version) {
-        ngx_http_tb_rpc_setup_meta(w);
-        return;
-    }
-
-    /*
-     * an older nginx may load its own just now; it asks again and gives
-     * way to ours
-     */
-
-    if (lib->loads++ < NGX_HTTP_TB_RPC_LOADS) {
-        ngx_http_tb_rpc_setup_load(w);
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                  "tb_rpc: the function library was loaded %d times, but "
-                  "its version is still %L and not %L",
-                  NGX_HTTP_TB_RPC_LOADS, version, lib->version);
-
-    ngx_tb_redis_client_refuse(&w->redis);
-}
-
-
-static void
-ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w)
-{
-    ngx_str_t  argv[4];
-
-    ngx_str_set(&argv[0], "FUNCTION");
-    ngx_str_set(&argv[1], "LOAD");
-    ngx_str_set(&argv[2], "REPLACE");
-    argv[3].data = ngx_http_tb_rpc_lua;
-    argv[3].len = sizeof(ngx_http_tb_rpc_lua);
-
-    ngx_http_tb_rpc_setup_command(w, argv, 4,
-                                  ngx_http_tb_rpc_setup_load_done);
-}
-
-
-static void
-ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_worker_t *w = data;
-
-    u_char                      text[NGX_TB_REDIS_TEXT];
-    ngx_str_t                   error;
-    ngx_http_tb_rpc_library_t  *lib;
-
-    lib = w->library;
-
-    if (status == NGX_TB_REDIS_REPLY && reply->type == REDIS_REPLY_ERROR) {
-
-        if (!lib->told_version) {
-            lib->told_version = 1;
-
-            ngx_tb_redis_reply_text(reply, text, &error);
-
-            ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                          "tb_rpc: the function library is missing or older "
-                          "than %L and can't be loaded: \"%V\"; allow "
-                          "+function|load to this user, or load the "
-                          "build's tb_rpc.lua by tb-rpc-admin",
-                          lib->version, &error);
-        }
-
-        ngx_tb_redis_client_refuse(&w->redis);
-        return;
-    }
-
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FUNCTION LOAD")
-        == NGX_OK)
-    {
-        return;
-    }
-
-    lib->told_version = 0;
-
-    ngx_log_error(NGX_LOG_NOTICE, w->log, 0,
-                  "tb_rpc: function library, version %L, loaded",
-                  lib->version);
-
-    ngx_http_tb_rpc_setup_version(w);
-}
-
+/*
+ * Before the library: one that is older may be in use by an older nginx, whose
+ * calls are in this Redis.
+ */
 
 static void
 ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
@@ -388,7 +266,7 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     {
         lib->told_meta = 0;
         lib->told_write = 0;
-        ngx_http_tb_rpc_setup_info(w);
+        ngx_http_tb_rpc_setup_version(w);
         return;
     }
 
@@ -437,6 +315,133 @@ ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
     }
 
     ngx_tb_redis_client_refuse(&w->redis);
+}
+
+
+static void
+ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_str_t  argv[3];
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_version");
+    ngx_str_set(&argv[2], "0");
+
+    ngx_http_tb_rpc_setup_command(w, argv, 3,
+                                  ngx_http_tb_rpc_setup_version_done);
+}
+
+
+static void
+ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    int64_t                     version;
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+
+    if (status == NGX_TB_REDIS_REPLY
+        && ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
+    {
+        version = -1;
+
+    } else if (ngx_http_tb_rpc_setup_failed(w, status, reply,
+                                            "FCALL tb_rpc_version")
+               == NGX_OK)
+    {
+        return;
+
+    } else if (ngx_tb_redis_reply_int(reply, &version) != NGX_OK) {
+        version = -1;
+    }
+
+    if (version >= lib->version) {
+        ngx_http_tb_rpc_setup_info(w);
+        return;
+    }
+
+    /*
+     * an older nginx may load its own just now; it asks again and gives
+     * way to ours
+     */
+
+    if (lib->loads++ < NGX_HTTP_TB_RPC_LOADS) {
+        ngx_http_tb_rpc_setup_load(w);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                  "tb_rpc: the function library was loaded %d times, but "
+                  "its version is still %L and not %L",
+                  NGX_HTTP_TB_RPC_LOADS, version, lib->version);
+
+    ngx_tb_redis_client_refuse(&w->redis);
+}
+
+
+static void
+ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_str_t  argv[4];
+
+    ngx_str_set(&argv[0], "FUNCTION");
+    ngx_str_set(&argv[1], "LOAD");
+    ngx_str_set(&argv[2], "REPLACE");
+    argv[3].data = ngx_http_tb_rpc_lua;
+    argv[3].len = sizeof(ngx_http_tb_rpc_lua);
+
+    ngx_http_tb_rpc_setup_command(w, argv, 4,
+                                  ngx_http_tb_rpc_setup_load_done);
+}
+
+
+static void
+ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    u_char                      text[NGX_TB_REDIS_TEXT];
+    ngx_str_t                   error;
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+
+    if (status == NGX_TB_REDIS_REPLY && reply->type == REDIS_REPLY_ERROR) {
+
+        if (!lib->told_version) {
+            lib->told_version = 1;
+
+            ngx_tb_redis_reply_text(reply, text, &error);
+
+            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                          "tb_rpc: the function library is missing or older "
+                          "than %L and can't be loaded: \"%V\"; allow "
+                          "+function|load to this user, or load the "
+                          "build's tb_rpc.lua by tb-rpc-admin",
+                          lib->version, &error);
+        }
+
+        ngx_tb_redis_client_refuse(&w->redis);
+        return;
+    }
+
+    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FUNCTION LOAD")
+        == NGX_OK)
+    {
+        return;
+    }
+
+    lib->told_version = 0;
+
+    ngx_log_error(NGX_LOG_NOTICE, w->log, 0,
+                  "tb_rpc: function library, version %L, loaded",
+                  lib->version);
+
+    ngx_http_tb_rpc_setup_version(w);
 }
 
 

@@ -18,11 +18,27 @@
 #define NGX_HTTP_TB_RPC_ABANDONED  10000
 
 
+/* an open call, without its request */
+
+typedef struct {
+    ngx_http_tb_rpc_worker_t    *worker;
+    ngx_uint_t                   shard;
+    int64_t                      request_id;  /* 0: not known */
+    u_char                       rpc_id[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                       device_id[NGX_HTTP_TB_RPC_UUID_LEN];
+} ngx_http_tb_rpc_left_t;
+
+
 static void ngx_http_tb_rpc_held_cleanup(void *data);
-static void ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_held_t *held);
+static ngx_int_t ngx_http_tb_rpc_leave(ngx_http_tb_rpc_held_t *held);
+static void ngx_http_tb_rpc_left_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_left_from(ngx_http_tb_rpc_left_t *left,
+    ngx_http_tb_rpc_held_t *held);
+static void ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_left_t *left);
 static ngx_tb_redis_command_t *ngx_http_tb_rpc_cancel(
-    ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout, ngx_uint_t flags,
-    ngx_tb_redis_reply_pt handler);
+    ngx_http_tb_rpc_left_t *left, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data);
 static void ngx_http_tb_rpc_timer_handler(ngx_event_t *ev);
 static void ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -208,12 +224,18 @@ ngx_http_tb_rpc_held_cleanup(void *data)
 {
     ngx_http_tb_rpc_held_t *held = data;
 
-    unsigned  unsent;
+    unsigned                unsent;
+    ngx_http_tb_rpc_left_t  left;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
                    "tb_rpc: caller of %V left", &held->ctx->rpc_id);
 
     held->cleanup = NULL;
+
+    if (ngx_http_tb_rpc_leave(held) == NGX_OK) {
+        ngx_http_tb_rpc_release(held);
+        return;
+    }
 
     unsent = 0;
 
@@ -225,10 +247,86 @@ ngx_http_tb_rpc_held_cleanup(void *data)
     /* a create that was written, or a cancel that was not */
 
     if (held->listed && unsent == held->withdrawn) {
-        ngx_http_tb_rpc_abandon(held);
+        ngx_http_tb_rpc_left_from(&left, held);
+        ngx_http_tb_rpc_abandon(&left);
     }
 
     ngx_http_tb_rpc_release(held);
+}
+
+
+/*
+ * The call is being created: its requestId is awaited.  To find it without
+ * that all open calls of the device had to be read, just when Redis is slow.
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_leave(ngx_http_tb_rpc_held_t *held)
+{
+    ngx_http_tb_rpc_left_t  *left;
+
+    if (held->command == NULL || held->withdrawn || !held->listed) {
+        return NGX_DECLINED;
+    }
+
+    left = ngx_alloc(sizeof(ngx_http_tb_rpc_left_t), held->worker->log);
+    if (left == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_tb_rpc_left_from(left, held);
+
+    if (ngx_tb_redis_redirect(held->command, ngx_http_tb_rpc_left_done, left)
+        != NGX_OK)
+    {
+        ngx_free(left);
+        return NGX_DECLINED;
+    }
+
+    held->command = NULL;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_left_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_left_t *left = data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, left->worker->log, 0,
+                   "tb_rpc: create of %*s, whose caller left, is done",
+                   (size_t) NGX_HTTP_TB_RPC_UUID_LEN, left->rpc_id);
+
+    if (status == NGX_TB_REDIS_LOST) {
+        ngx_http_tb_rpc_abandon(left);
+
+    } else if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2),
+                                      &left->request_id)
+               == NGX_OK
+               && left->request_id > 0)
+    {
+        ngx_http_tb_rpc_abandon(left);
+    }
+
+    /* else there is no call: refused, expired, never written */
+
+    ngx_free(left);
+}
+
+
+static void
+ngx_http_tb_rpc_left_from(ngx_http_tb_rpc_left_t *left,
+    ngx_http_tb_rpc_held_t *held)
+{
+    left->worker = held->worker;
+    left->shard = held->shard;
+    left->request_id = held->request_id;
+
+    ngx_memcpy(left->rpc_id, held->ctx->rpc_id.data,
+               NGX_HTTP_TB_RPC_UUID_LEN);
+    ngx_memcpy(left->device_id, held->ctx->device_id.data,
+               NGX_HTTP_TB_RPC_UUID_LEN);
 }
 
 
@@ -238,46 +336,47 @@ ngx_http_tb_rpc_held_cleanup(void *data)
  */
 
 static void
-ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_held_t *held)
+ngx_http_tb_rpc_abandon(ngx_http_tb_rpc_left_t *left)
 {
-    (void) ngx_http_tb_rpc_cancel(held, NGX_HTTP_TB_RPC_ABANDONED,
+    (void) ngx_http_tb_rpc_cancel(left, NGX_HTTP_TB_RPC_ABANDONED,
                                   NGX_TB_REDIS_BACKGROUND
                                   |NGX_TB_REDIS_REPEAT
-                                  |NGX_TB_REDIS_UNBOUNDED, NULL);
+                                  |NGX_TB_REDIS_UNBOUNDED, NULL, NULL);
 }
 
 
 static ngx_tb_redis_command_t *
-ngx_http_tb_rpc_cancel(ngx_http_tb_rpc_held_t *held, ngx_msec_t timeout,
-    ngx_uint_t flags, ngx_tb_redis_reply_pt handler)
+ngx_http_tb_rpc_cancel(ngx_http_tb_rpc_left_t *left, ngx_msec_t timeout,
+    ngx_uint_t flags, ngx_tb_redis_reply_pt handler, void *data)
 {
     u_char                    *p, key[128], id[NGX_INT64_LEN];
     ngx_str_t                  argv[6];
     ngx_http_tb_rpc_worker_t  *w;
 
-    w = held->worker;
+    w = left->worker;
 
     /* no allocation: the request's pool may be on its way out */
 
-    p = ngx_http_tb_rpc_shard_tag(key, w->conf, held->shard);
-    p = ngx_slprintf(p, key + sizeof(key), "device:%V",
-                     &held->ctx->device_id);
+    p = ngx_http_tb_rpc_shard_tag(key, w->conf, left->shard);
+    p = ngx_cpymem(p, "device:", sizeof("device:") - 1);
+    p = ngx_cpymem(p, left->device_id, NGX_HTTP_TB_RPC_UUID_LEN);
 
     ngx_str_set(&argv[0], "FCALL");
     ngx_str_set(&argv[1], "tb_rpc_cancel");
     ngx_str_set(&argv[2], "1");
     argv[3].data = key;
     argv[3].len = p - key;
-    argv[4] = held->ctx->rpc_id;
+    argv[4].data = left->rpc_id;
+    argv[4].len = NGX_HTTP_TB_RPC_UUID_LEN;
     argv[5].data = id;
     argv[5].len = 0;
 
-    if (held->request_id) {
-        argv[5].len = ngx_sprintf(id, "%L", held->request_id) - id;
+    if (left->request_id) {
+        argv[5].len = ngx_sprintf(id, "%L", left->request_id) - id;
     }
 
     return ngx_tb_redis_command(&w->redis, argv, 6, timeout, flags, handler,
-                                held);
+                                data);
 }
 
 
@@ -309,14 +408,18 @@ ngx_http_tb_rpc_timer_handler(ngx_event_t *ev)
 ngx_int_t
 ngx_http_tb_rpc_withdraw(ngx_http_tb_rpc_held_t *held)
 {
+    ngx_http_tb_rpc_left_t  left;
+
     held->lost = (held->request_id == 0);
+
+    ngx_http_tb_rpc_left_from(&left, held);
 
     /* the call must not run any more: that is worth a place in a full queue */
 
-    held->command = ngx_http_tb_rpc_cancel(held,
+    held->command = ngx_http_tb_rpc_cancel(&left,
                                   held->worker->conf->redis->command_timeout,
                                            NGX_TB_REDIS_UNBOUNDED,
-                                           ngx_http_tb_rpc_cancel_done);
+                                           ngx_http_tb_rpc_cancel_done, held);
 
     if (held->command == NULL) {
         return ngx_http_tb_rpc_send_result(held->request, held->ctx,
@@ -335,10 +438,11 @@ ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_http_tb_rpc_held_t *held = data;
 
-    u_char               text[NGX_TB_REDIS_TEXT];
-    ngx_int_t            rc;
-    ngx_str_t            error;
-    ngx_http_request_t  *r;
+    u_char                   text[NGX_TB_REDIS_TEXT];
+    ngx_int_t                rc;
+    ngx_str_t                error;
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_left_t   left;
 
     held->command = NULL;
 
@@ -362,7 +466,8 @@ ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status, redisReply *reply)
 
             /* the command is lost, its effect is wanted all the same */
 
-            ngx_http_tb_rpc_abandon(held);
+            ngx_http_tb_rpc_left_from(&left, held);
+            ngx_http_tb_rpc_abandon(&left);
         }
 
         rc = ngx_http_tb_rpc_send_result(r, held->ctx,

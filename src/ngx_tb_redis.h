@@ -153,6 +153,13 @@ ngx_tb_redis_command_t *ngx_tb_redis_command(ngx_tb_redis_client_t *client,
  */
 ngx_int_t ngx_tb_redis_detach(ngx_tb_redis_command_t *cmd);
 
+/*
+ * Somebody else gets its reply.  NGX_DECLINED if it is not under way: then
+ * nothing has changed.
+ */
+ngx_int_t ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
+    ngx_tb_redis_reply_pt handler, void *data);
+
 
 /* reply helpers: lengths before pointers, types before both */
 

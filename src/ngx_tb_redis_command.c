@@ -16,6 +16,7 @@ static ngx_uint_t ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state,
 static void ngx_tb_redis_enqueue(ngx_tb_redis_command_t *cmd);
 static ngx_uint_t ngx_tb_redis_sendable(ngx_tb_redis_state_t *state,
     ngx_uint_t flags);
+static ngx_uint_t ngx_tb_redis_under_way(ngx_tb_redis_command_t *cmd);
 static void ngx_tb_redis_deadline_handler(ngx_event_t *ev);
 static void ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd);
 
@@ -233,33 +234,47 @@ ngx_tb_redis_detach(ngx_tb_redis_command_t *cmd)
 
     rc = cmd->written ? NGX_DECLINED : NGX_OK;
 
-    switch (cmd->list) {
-
-    case NGX_TB_REDIS_IN_NONE:
+    if (cmd->list == NGX_TB_REDIS_IN_NONE) {
         return NGX_DECLINED;
+    }
 
-    case NGX_TB_REDIS_IN_SENDING:
-        if (cmd->pos == cmd->bytes) {
-            break;
-        }
-
-        /* fall through */
-
-    case NGX_TB_REDIS_IN_SENT:
+    if (ngx_tb_redis_under_way(cmd)) {
 
         /* RESP has no cancel: its place in the pipeline stays */
 
         cmd->timer.cancelable = 1;
         return NGX_DECLINED;
-
-    default: /* waiting, ended */
-        break;
     }
 
     ngx_tb_redis_unlink(cmd);
     ngx_tb_redis_free(cmd);
 
     return rc;
+}
+
+
+ngx_int_t
+ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
+    ngx_tb_redis_reply_pt handler, void *data)
+{
+    if (!ngx_tb_redis_under_way(cmd)) {
+        return NGX_DECLINED;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+
+    return NGX_OK;
+}
+
+
+/* some of its bytes are with the server, the reply is not here */
+
+static ngx_uint_t
+ngx_tb_redis_under_way(ngx_tb_redis_command_t *cmd)
+{
+    return cmd->list == NGX_TB_REDIS_IN_SENT
+           || (cmd->list == NGX_TB_REDIS_IN_SENDING && cmd->pos != cmd->bytes);
 }
 
 
@@ -342,9 +357,7 @@ ngx_tb_redis_deadline_handler(ngx_event_t *ev)
 
     ngx_tb_redis_enter(state);
 
-    if (cmd->list == NGX_TB_REDIS_IN_SENT
-        || (cmd->list == NGX_TB_REDIS_IN_SENDING && cmd->pos != cmd->bytes))
-    {
+    if (ngx_tb_redis_under_way(cmd)) {
         ngx_tb_redis_bury(cmd);
 
     } else {

@@ -22,6 +22,10 @@ my ($shard) = $key =~ /^(tb:\{s\d+\}:)/;
 my $proxy = TB::Proxy->start(to => redis()->{port});
 my $bridge = TB::FastBridge->new(connect => { redis()->access('bridge') });
 
+set_macro(nobody => uuid_of('device nobody'));
+redis()->call('CONFIG', 'SET', 'slowlog-log-slower-than', 0,
+              'slowlog-max-len', 10000);
+
 my $h2 = free_port();
 my $nginx = TB::Nginx->start(
     redis_port => $proxy->{port},
@@ -45,6 +49,22 @@ sub open_calls {
 }
 
 
+sub bodies { return $key =~ s/:device:/:body:/r }
+
+
+# arguments of the latest tb_rpc_cancel behind the key: rpcId, requestId
+
+sub cancelled {
+    for my $entry (@{ redis()->call('SLOWLOG', 'GET', 10000) }) {
+        my @words = @{ $entry->[3] };
+
+        return @words[4, 5] if $words[1] && $words[1] eq 'tb_rpc_cancel';
+    }
+
+    return;
+}
+
+
 sub status_lines {
     return split /\n/, $nginx->file_text('short.log');
 }
@@ -60,7 +80,10 @@ sub nothing_left {
     soon { !open_calls() } "$what: no open call";
     redis()->fcall('tb_rpc_tick', "${shard}due", 64);
     is(redis()->call('LLEN', "${shard}queue:b1"), 0, "$what: empty queue");
-    is(redis()->call('ZCARD', "${shard}due"), 0, "$what: nothing is due");
+    is_deeply([ grep { !/^#/ } @{ redis()->call('ZRANGE', "${shard}due", 0,
+                                                -1) } ],
+              [], "$what: nothing is due");
+    is(redis()->call('HLEN', bodies()), 0, "$what: no envelope");
 }
 
 
@@ -81,35 +104,25 @@ for my $how ('close', 'reset') {
     my $lines = status_lines();
     my $client = $nginx->open('d1', 'x', '1');
 
-    soon { open_calls() } "before the claim, $how: open";
     my ($call) = $bridge->take(1);
-    ok($call, "before the claim, $how: popped");
 
+    ok($call, "taken, $how: it is");
     $client->leave($how);
-    nothing_left("before the claim, $how");
-    one_499("before the claim, $how", $lines);
-    is(scalar $bridge->claim($call), 0, "before the claim, $how: refused");
-    is(($bridge->answer($call))[0], 0, "before the claim, $how: no answer");
+    nothing_left("taken, $how");
+    one_499("taken, $how", $lines);
+    is(($bridge->answer($call))[0], 0, "taken, $how: answered in vain");
 }
 
 {
     my $client = $nginx->open('d1', 'x', '1');
 
     soon { redis()->call('LLEN', "${shard}queue:b1") } 'in the queue: it is there';
+    my ($id) = @{ redis()->call('HKEYS', bodies()) };
     $client->leave();
     nothing_left('in the queue');
-}
-
-{
-    my $lines = status_lines();
-    my $client = $nginx->open('d1', 'x', '1');
-    my ($call) = $bridge->claim($bridge->take(1));
-
-    ok($call, 'after the claim: claimed');
-    $client->leave();
-    nothing_left('after the claim');
-    one_499('after the claim', $lines);
-    is(($bridge->answer($call))[0], 0, 'after the claim: answered in vain');
+    is((cancelled())[1], $id, 'in the queue: the cancel names the requestId');
+    is(scalar(my @none = $bridge->take(1, 0.3)), 0,
+       'in the queue: nobody gets it');
 }
 
 {
@@ -122,25 +135,68 @@ for my $how ('close', 'reset') {
     my $pending = redis()->device_key(macro('d2'));
 
     $pending =~ s/:device:/:pending:/;
-    is(redis()->call('LLEN', $pending), 0, 'offline: nothing pending');
+    is(redis()->call('ZCARD', $pending), 0, 'offline: nothing pending');
 }
 
-# create was written, its reply is not there
+# create was written, its reply is not there: it is awaited, so that the cancel
+# names the requestId; without it all open calls of the device had to be read
 
-{
+sub leave_under_way {
+    my ($what, $device) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
     my $lines = status_lines();
     my $before = $proxy->tell('count', 'tb_rpc_create');
     my $cancels = $proxy->tell('count', 'tb_rpc_cancel');
 
     $proxy->tell('mute', 'cmd');
-    my $client = $nginx->open('d1', 'x', '1');
+    my $client = $nginx->open($device || 'd1', 'x', '1');
 
-    soon { $proxy->tell('count', 'tb_rpc_create') > $before } 'under way: create is written';
+    soon { $proxy->tell('count', 'tb_rpc_create') > $before } "$what: create is written";
+    my ($id) = @{ redis()->call('HKEYS', bodies()) };
     $client->leave();
-    soon { $proxy->tell('count', 'tb_rpc_cancel') > $cancels } 'under way: and cancel';
+    one_499($what, $lines);
+    is($proxy->tell('count', 'tb_rpc_cancel'), $cancels, "$what: no cancel yet");
+
+    return ($id, $cancels);
+}
+
+
+{
+    my ($id, $cancels) = leave_under_way('under way');
+
+    ok($id, 'under way: the call is there');
     $proxy->tell('mute', 'none');
     nothing_left('under way');
-    one_499('under way', $lines);
+    is($proxy->tell('count', 'tb_rpc_cancel'), $cancels + 1,
+       'under way: one cancel');
+    is((cancelled())[1], $id, 'under way: it names the requestId');
+}
+
+# the connection is lost instead of the reply: the cancel goes without it
+
+{
+    my ($id) = leave_under_way('lost');
+
+    ok($id, 'lost: the call is there');
+    $proxy->tell('cut', 'all');
+    $proxy->tell('mute', 'none');
+    nothing_left('lost');
+    is((cancelled())[1], '', 'lost: the cancel goes without requestId');
+}
+
+# create is refused: there is nothing to cancel
+
+{
+    my (undef, $cancels) = leave_under_way('refused', 'nobody');
+
+    $proxy->tell('mute', 'none');
+    is($nginx->call('d1', 'x', '1', timeout => 100)->{what},
+       '504 NOT_CLAIMED', 'refused: nginx goes on');
+    is($proxy->tell('count', 'tb_rpc_cancel'), $cancels + 1,
+       'refused: no cancel but that one\'s');
+    nothing_left('refused');
 }
 
 # create waits for a connection
@@ -168,14 +224,13 @@ for my $how ('close', 'reset') {
 }
 
 # its time is over while there is no connection, and then it leaves: the cancel
-# that could not be sent is sent later; what tick would do is kept away
+# that could not be sent is sent later; tick would leave an answer
 
 {
     my $lines = status_lines();
     my $client = $nginx->open('d1', 'x', '1', timeout => 300);
 
     soon { open_calls() } 'cancel not written: open';
-    redis()->call('SET', "${shard}ticklock", 1, 'PX', 60000);
     $proxy->tell('refuse', 'all');
     $proxy->tell('cut', 'all');
     select undef, undef, undef, 0.5;
@@ -184,7 +239,8 @@ for my $how ('close', 'reset') {
     is(open_calls(), 1, 'cancel not written: still open');
     $proxy->tell('refuse', 'none');
     soon { !open_calls() } 'cancel not written: withdrawn once it can be';
-    redis()->call('DEL', "${shard}ticklock");
+    is_deeply(redis()->call('KEYS', "${shard}answer:*"), [],
+              'cancel not written: and not by tick');
     is($nginx->call('d1', 'x', '1', timeout => 100)->{what},
        '504 NOT_CLAIMED', 'cancel not written: connected again');
     nothing_left('cancel not written');
@@ -216,9 +272,9 @@ for my $how ('close', 'reset') {
     my $client = TB::Client->new($nginx->{port}, $text);
 
     soon { redis()->call('LLEN', "${shard}queue:b1") } 'brief: queued';
-    my $item = redis()->call('LINDEX', "${shard}queue:b1", 0);
+    my ($item) = @{ redis()->call('HVALS', bodies()) };
     my ($from, $till) =
-        $item =~ /"createdTime":(\d+),"expirationTime":(\d+),/;
+        $item =~ /"createdTime":(\d+),"expirationTime":(\d+)[,}]/;
 
     is($till - $from, 300, 'brief: the bridge knows how long it is awaited');
     is($client->answer()->{what}, '504 NOT_CLAIMED', 'brief: 504');
@@ -234,11 +290,10 @@ for my $how ('close', 'reset') {
     my $client = TB::Client->new($nginx->{port}, $text);
     my ($call) = $bridge->take(1);
 
-    ok($call, 'kept: popped');
+    ok($call, 'kept: taken');
     $client->leave();
     is($nginx->call('d2', 'x', '1', timeout => 200)->{what},
        '504 NO_ACTIVE_CONNECTION', 'kept: nginx has done something since');
-    is(scalar(my @claimed = $bridge->claim($call)), 1, 'kept: claimed');
     is(($bridge->answer($call))[0], 1, 'kept: answered');
     soon { (status_lines())[-1] =~ /^200/ } 'kept: 200';
     nothing_left('kept');
@@ -262,9 +317,9 @@ SKIP: {
         POSIX::_exit(127);
     }
 
-    my ($call) = $bridge->claim($bridge->take(1));
+    my ($call) = $bridge->take(1);
 
-    ok($call, 'HTTP/2: claimed');
+    ok($call, 'HTTP/2: taken');
     kill 'KILL', $pid;
     waitpid $pid, 0;
     nothing_left('HTTP/2');
