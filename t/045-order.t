@@ -85,7 +85,6 @@ sub nothing_comes {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
     is(attach($d), 0, "$what: a heartbeat releases nothing");
-    redis()->call('DEL', "$d->{shard}ticklock");
     redis()->call('FCALL', 'tb_rpc_tick', 1, "$d->{shard}due", 1000);
     is(queued($d), 0, "$what: nothing comes");
 }
@@ -129,7 +128,7 @@ sub remove {
 }
 
 
-# the next call, which has to be the only one, claimed
+# the next call, which has to be the only one
 
 sub next_call {
     my ($d, $params, $what) = @_;
@@ -141,11 +140,7 @@ sub next_call {
     is(join(' ', map { $_->{params} } @calls), $params,
        "$what: $params comes");
 
-    my ($call) = $d->{bridge}->claim(@calls);
-
-    ok($call, "$what: and is admitted") or BAIL_OUT('a claim was refused');
-
-    return $call;
+    return $calls[0] || BAIL_OUT('nothing came');
 }
 
 
@@ -167,7 +162,6 @@ sub burst {
 
     is(join(' ', map { $_->{params} } @calls), '0 1 2 3 4 5 6 7 8 9',
        "$what: all at once, in order");
-    is(scalar $d->{bridge}->claim(@calls), 10, "$what: all admitted");
     is(join('', $d->{bridge}->answer(reverse @calls)), '1' x 10,
        "$what: answered in any order");
 }
@@ -309,8 +303,6 @@ for my $strategy (qw(sequential_on_ack sequential_on_response)) {
         return 'EXPIRED';
     }, timeout => scaled(2000));
 
-    my @popped;
-
     head_ends($d, "$strategy, deleted in the queue", sub {
         my ($head) = @_;
 
@@ -318,21 +310,13 @@ for my $strategy (qw(sequential_on_ack sequential_on_response)) {
         return 404;
     });
 
-    head_ends($d, "$strategy, deleted between pop and claim", sub {
-        my ($head) = @_;
-
-        @popped = $d->{bridge}->take(1);
-        is(remove($head), 200, 'deleted between pop and claim');
-        is(scalar $d->{bridge}->claim(@popped), 0, 'it is not admitted');
-        return 404;
-    });
-
     head_ends($d, "$strategy, deleted after it was sent", sub {
         my ($head) = @_;
 
-        @popped = next_call($d, '"head"', 'deleted after it was sent');
+        my $call = next_call($d, '"head"', 'deleted after it was sent');
+
         is(remove($head), 200, 'deleted after it was sent');
-        is(acknowledge($d, $popped[0]), 0, 'an acknowledgement is late');
+        is(acknowledge($d, $call), 0, 'an acknowledgement is late');
         return 404;
     });
 
@@ -359,11 +343,11 @@ for my $strategy (@STRATEGIES) {
     my @calls = $d->{bridge}->take(1);
 
     is($calls[0]{params}, 2, "$strategy, offline: the third one is the first");
-    $d->{bridge}->answer($d->{bridge}->claim(@calls));
+    $d->{bridge}->answer(@calls);
 
     if ($strategy ne 'burst') {
         @calls = $d->{bridge}->take(1);
-        $d->{bridge}->answer($d->{bridge}->claim(@calls));
+        $d->{bridge}->answer(@calls);
     }
 
     is($calls[-1]{params}, 3, "$strategy, offline: then the fourth");
@@ -411,7 +395,7 @@ for my $strategy (@STRATEGIES) {
 
         is(join(' ', map { $_->{params} } @calls), '0 1 2 3 4 5',
            "$strategy, mixed: in order");
-        $d->{bridge}->answer($d->{bridge}->claim(@calls));
+        $d->{bridge}->answer(@calls);
 
     } else {
         for my $i (0 .. 5) {
@@ -464,20 +448,29 @@ for my $strategy (qw(sequential_on_ack sequential_on_response)) {
     is(acknowledge($d, $call), 0, "$strategy, leaves: late");
 }
 
-# more than an attach releases, and one that comes meanwhile -----------------
+# more than a device may have unacknowledged, and one that comes meanwhile -----
 
 {
     my $d = new_device();
 
     post($d, $_) for 0 .. 119;
-    is(attach($d), 100, 'many: a hundred at once');
+    is(attach($d), 16, 'many: sixteen at once');
     post($d, 120);
 
-    my @calls = $d->{bridge}->take(121, 20);
+    my @first = $d->{bridge}->take(16, 20);
+
+    is(queued($d), 0, 'many: these are all');
+    nothing_comes($d, 'many: before one is acknowledged');
+
+    for my $call (@first) {
+        is(acknowledge($d, $call), 1, 'many: acknowledged');
+        is(queued($d), 1 + ($call->{params}), 'many: one more comes for it');
+    }
+
+    my @calls = (@first, $d->{bridge}->hold(105, 20));
 
     is(join(' ', map { $_->{params} } @calls), join(' ', 0 .. 120),
-       'many: all come, in order, the new one last');
-    is(scalar $d->{bridge}->claim(@calls), 121, 'many: each once');
+       'many: all come, each once, in order, the new one last');
     is(join('', $d->{bridge}->answer(@calls)), '1' x 121, 'many: answered');
 }
 
@@ -513,31 +506,12 @@ for my $strategy (qw(sequential_on_ack sequential_on_response)) {
     # twice, since one retry is allowed
 
     my $id = head_ends_late($d, $what, sub {
-        claim_head($d, $what) for 1 .. 2;
+        next_call($d, '"head"', $what) for 1 .. 2;
     }, retries => 1);
 
     is(statuses($id), 'FAILED', "$what: FAILED");
     is(error_of($id), 'There was a Timeout and all retry attempts have been'
        . ' exhausted. Retry attempts set: 1', "$what: and why");
-}
-
-
-# Whoever claims later than the acknowledgement timeout is refused, and finds
-# the call in the queue again.
-
-sub claim_head {
-    my ($d, $what) = @_;
-
-    for (1 .. 20) {
-        my @calls = $d->{bridge}->take(1, 20);
-
-        is(join(' ', map { $_->{params} } @calls), '"head"',
-           "$what: the head comes");
-
-        return if $d->{bridge}->claim(@calls);
-    }
-
-    fail("$what: the head is admitted");
 }
 
 

@@ -43,17 +43,27 @@ sub own_answers {
 }
 
 
+sub sum_queued {
+    my $n = 0;
+
+    $n += redis()->call('LLEN', $_)
+        for @{ redis()->call('KEYS', 'tb:{*:queue:b1') };
+
+    return $n;
+}
+
+
 # reload
 
 my @clients = hold($held);
-my @calls = $bridge->claim($bridge->take($held, 20));
+my @calls = $bridge->hold($held, 20);
 
-is(scalar @calls, $held, "$held calls are held and claimed");
+is(scalar @calls, $held, "$held calls are held and acknowledged");
 
 my ($old) = $nginx->reload();
 
 my $new = $nginx->open('d1', 'x', '{"n":"new"}', timeout => 30000);
-my @new = $bridge->claim($bridge->take(1));
+my @new = $bridge->take(1);
 
 is(scalar @new, 1, 'a call to the new worker');
 ok(kill(0, $old), 'while the old one holds calls');
@@ -65,21 +75,26 @@ is_deeply([ grep { $_ ne 1 } $bridge->answer(@calls) ], [],
           'the device answers all others');
 own_answers("all $held are answered by the old worker", @clients);
 ok($nginx->gone($old), 'the old worker has gone');
-is(redis()->call('DBSIZE') - redis()->call('EXISTS', 'tb:meta')
-   - @{ redis()->call('KEYS', 'tb:*:config') } - 10, 0,
-   'nothing is left in Redis but devices and settings');
+is_deeply([ grep { !/:(?:device|config|taken|ticker)\b/ }
+            @{ redis()->call('KEYS', 'tb:{*') } ],
+          [ redis()->call('KEYS', 'tb:{*:due') ]->[0],
+          'nothing is left in Redis but devices, settings, who ticks, the'
+          . ' last batch');
+is_deeply([ grep { !/^#/ } map { @{ redis()->call('ZRANGE', $_, 0, -1) } }
+            @{ redis()->call('KEYS', 'tb:{*:due') } ], [],
+          'and the queues that are looked at');
 is(scalar @{ redis()->call('KEYS', '*:answer:*') }, 0, 'no answer is kept');
 $nginx->clean();
 unlike($nginx->error_log(), qr/open socket/, 'no "open socket left"');
 
 # what is under way ends in time too: timeouts and leaving callers
 
-@clients = map { $nginx->open('d1', 'x', $_, timeout => 1500) } 1 .. 20;
-is(scalar $bridge->take(20), 20, 'calls that nobody will claim');
+@clients = map { $nginx->open('d1', 'x', $_, timeout => 1500) } 1 .. 16;
+soon { sum_queued() == 16 } 'calls that nobody will take';
 ($old) = $nginx->reload();
 $_->leave() for splice @clients, 0, 10;
 is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
-          { '504 NOT_CLAIMED' => 10 },
+          { '504 NOT_CLAIMED' => 6 },
           'the old worker tells those that stayed');
 ok($nginx->gone($old), 'and goes');
 is(scalar @{ redis()->call('KEYS', '*:inflight:*') }, 0,
@@ -88,9 +103,9 @@ is(scalar @{ redis()->call('KEYS', '*:inflight:*') }, 0,
 # an old worker that has lost Redis looks for it again
 
 @clients = hold(20);
-@calls = $bridge->claim($bridge->take(20));
+@calls = $bridge->take(20);
 ($old) = $nginx->reload();
-redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER', 'nginx');
 redis()->call('CLIENT', 'KILL', 'USER', 'nginx');
 $bridge->answer(@calls);
 own_answers('an old worker whose connections were killed', @clients);
@@ -103,7 +118,7 @@ $nginx->reload();
 ok($nginx->wait_log(qr/\[warn\].*worker_shutdown_timeout/),
    'too short a worker_shutdown_timeout is warned of');
 @clients = hold(20);
-is(scalar(my @claimed = $bridge->claim($bridge->take(20))), 20,
+is(scalar(my @claimed = $bridge->take(20)), 20,
    'worker_shutdown_timeout: 20 calls are held');
 ($old) = $nginx->reload();
 my @cut = TB::Client::answers(10, @clients);
@@ -120,7 +135,7 @@ $bridge->answer(@claimed);
 $nginx->configure(main => '');
 $nginx->reload();
 @clients = hold(50);
-@calls = $bridge->claim($bridge->take(50));
+@calls = $bridge->take(50);
 is(scalar @calls, 50, 'QUIT: 50 calls are held');
 kill 'QUIT', $nginx->{pid};
 ok($nginx->wait_log(qr/gracefully shutting down/), 'QUIT: going');
@@ -134,7 +149,7 @@ unlike($nginx->error_log(), qr/open socket/, 'QUIT: no "open socket left"');
 
 $nginx = TB::Nginx->start();
 @clients = hold(50);
-@calls = $bridge->claim($bridge->take(50));
+@calls = $bridge->take(50);
 is(scalar @calls, 50, 'TERM: 50 calls are held');
 ok($nginx->stop('TERM', 10), 'TERM: nginx goes at once');
 is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)),

@@ -88,8 +88,7 @@ like($answer->{body}, qr/, rpcId [0-9a-f-]{36}"/, 'and its id');
 redis()->resume();
 soon { $nginx->call('d3', 'echo', '[2]', timeout => 500)->{status}
               == 200 } 'it goes on: calls work again', 10;
-is(redis()->call('HLEN', 'tb:{s' . TB::Bridge::shard(macro('d3'))
-                         . '}:inflight:' . macro('d3')), 0,
+is(redis()->call('HLEN', TB::Bridge::key('inflight', macro('d3'))), 0,
    'and nothing is left of the two');
 
 # stopped for a shorter while than command_timeout
@@ -104,7 +103,7 @@ is($client->answer()->{body}, '[3]', 'a short stop costs nothing');
 
 @clients = map { $nginx->open('d1', 'x', "[$_]") } 1 .. 20;
 
-my @calls = $bridge->claim($bridge->take(20));
+my @calls = $bridge->hold(20);
 
 is(scalar @calls, 20, '20 calls are held');
 
@@ -124,8 +123,10 @@ soon { !@{ redis()->call('KEYS', '*:answer:*') } } 'and their keys are removed';
 # only the subscription
 
 @clients = map { $nginx->open('d1', 'x', "[$_]") } 1 .. 20;
-@calls = $bridge->claim($bridge->take(20));
-redis()->client()->pipeline(['MULTI'], ['CLIENT', 'KILL', 'TYPE', 'pubsub'],
+@calls = $bridge->hold(20);
+redis()->client()->pipeline(['MULTI'],
+                            ['CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER',
+                             'nginx'],
                             (map { ['FCALL', 'tb_rpc_respond', 1, $_->{key},
                                     $_->{requestId}, $_->{params}] } @calls),
                             ['EXEC']);
@@ -160,7 +161,7 @@ for my $n (1 .. 2) {
        "wrong shards, $n");
 }
 
-is($nginx->count_log(qr/\[crit\].*shards 16.*shards 8/), 1, 'one [crit] line');
+is($nginx->count_log(qr/\[crit\].*shards 128.*shards 8/), 1, 'one [crit] line');
 $nginx->clean(qr/\[crit\].*"tb:meta" says/);
 $nginx->stop();
 

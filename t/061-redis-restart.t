@@ -59,7 +59,7 @@ $pid = $nginx->worker();
 # with its data
 
 my @clients = map { $nginx->open('d' . ($_ % 5 + 1), 'x', "[$_]") } 1 .. 50;
-my @calls = $bridge->claim($bridge->take(50));
+my @calls = $bridge->take(50);
 
 is(scalar @calls, 50, 'restart: 50 calls are held');
 redis()->stop();
@@ -72,27 +72,27 @@ is(join(' ', map { $_->{body} } TB::Client::answers(10, @clients)),
    join(' ', map { "[$_]" } 1 .. 50), 'restart: all are answered');
 again('restart: calls work');
 
-# calls that were queued, not popped
+# calls that were queued, not taken
 
 @clients = map { $nginx->open('d' . ($_ % 5 + 1), 'x', "[$_]") } 1 .. 20;
 soon { my $n = 0;
-       $n += redis()->call('LLEN', $_) for @{ $bridge->{queues} };
+       $n += redis()->call('LLEN', $_) for @{ redis()->call('KEYS', 'tb:{*:queue:b1') };
        $n == 20 } 'restart: 20 calls are queued';
 redis()->stop();
 redis()->go();
 $bridge->reconnect();
-$bridge->answer($bridge->claim($bridge->take(20)));
+$bridge->answer($bridge->take(20));
 is(join(' ', map { $_->{body} } TB::Client::answers(10, @clients)),
    join(' ', map { "[$_]" } 1 .. 20), 'restart: a bridge finds them');
 
 # without
 
 @clients = map { $nginx->open('d1', 'x', "[$_]", timeout => 3000) } 1 .. 5;
-is(scalar $bridge->claim($bridge->take(5)), 5, 'empty: 5 calls are held');
+is(scalar $bridge->take(5), 5, 'empty: 5 calls are held');
 redis()->stop();
 redis()->wipe();
 redis()->go();
-soon { redis()->call('EXISTS', 'tb:meta') } 'empty: nginx is back';
+soon { redis()->call('EXISTS', 'tb:{s127}:config') } 'empty: nginx is back';
 provision();
 works('empty: calls work, the library is loaded');
 is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
@@ -112,7 +112,7 @@ is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
           { 200 => 100 }, 'functions flushed: the next hundred at once');
 
 @clients = map { $nginx->open('d1', 'x', "[$_]") } 1 .. 10;
-@calls = $bridge->claim($bridge->take(10));
+@calls = $bridge->take(10);
 redis()->call('FUNCTION', 'FLUSH');
 works('functions flushed while calls are held');
 $bridge->answer(@calls);
@@ -124,9 +124,9 @@ is($nginx->count_log(qr/\[error\].*Function not found/), 0,
 # all data is flushed
 
 @clients = map { $nginx->open('d1', 'x', "[$_]", timeout => 1000) } 1 .. 5;
-is(scalar $bridge->claim($bridge->take(5)), 5, 'FLUSHALL: 5 calls are held');
+is(scalar $bridge->take(5), 5, 'FLUSHALL: 5 calls are held');
 redis()->call('FLUSHALL');
-redis()->call('HSET', 'tb:meta', 'shards', '16', 'schema', '1');
+redis()->call('HSET', 'tb:meta', 'shards', '128', 'schema', '2');
 is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
           { '504 UNKNOWN' => 5 }, 'FLUSHALL: the held ones end in time');
 is($nginx->call('e1', 'echo', '1')->{status}, 401,
@@ -137,7 +137,7 @@ works('FLUSHALL: provisioned again');
 # a replica
 
 @clients = map { $nginx->open('d1', 'x', "[$_]", timeout => 2000) } 1 .. 5;
-is(scalar $bridge->claim($bridge->take(5)), 5, 'replica: 5 calls are held');
+is(scalar $bridge->take(5), 5, 'replica: 5 calls are held');
 redis()->call('REPLICAOF', '127.0.0.1', '1');
 
 my $answer = $nginx->call('e1', 'echo', '1');
@@ -154,7 +154,7 @@ again('replica: a master again');
 # full: nothing new, but what is there goes on
 
 @clients = map { $nginx->open('d1', 'x', "[$_]") } 1 .. 5;
-@calls = $bridge->claim($bridge->take(5));
+@calls = $bridge->take(5);
 redis()->call('CONFIG', 'SET', 'maxmemory', '1');
 $answer = $nginx->call('e1', 'echo', '1');
 is($answer->{what}, '503 REDIS_UNAVAILABLE', 'full: 503');
@@ -188,7 +188,7 @@ $nginx->call('e1', 'echo', '1') for 1 .. 2;
 is($nginx->count_log(qr/\[error\].*"tb:meta" is missing and can't be written/),
    1, 'full and empty: one clear line');
 redis()->call('CONFIG', 'SET', 'maxmemory', '0');
-soon { redis()->call('EXISTS', 'tb:meta') } 'full and empty: nginx is back';
+soon { redis()->call('EXISTS', 'tb:{s127}:config') } 'full and empty: nginx is back';
 provision();
 works('full and empty: calls work');
 

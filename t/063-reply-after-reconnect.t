@@ -54,7 +54,7 @@ works('first');
 # answered while the subscription is down
 
 my @clients = map { $nginx->open('d' . ($_ % 4 + 1), 'x', "[$_]") } 1 .. 50;
-my @calls = $bridge->claim($bridge->take(50));
+my @calls = $bridge->take(50);
 
 is(scalar @calls, 50, 'no subscription: 50 calls are held');
 $proxy->tell('refuse', 'sub');
@@ -75,7 +75,7 @@ no_answer_keys('no subscription');
 my $large = '"' . 'x' x 40000 . '"';
 
 @clients = map { $nginx->open('d1', 'x', $large) } 1 .. 3;
-@calls = $bridge->claim($bridge->take(3));
+@calls = $bridge->take(3);
 $proxy->tell('refuse', 'sub');
 $proxy->tell('cut', 'sub');
 $bridge->answer(@calls);
@@ -123,8 +123,8 @@ works('no subscription: it is back');
 # its time is over while the subscription is down: cancel brings the answer
 
 $client = $nginx->open('d1', 'x', '["late"]', timeout => 1000);
-@calls = $bridge->claim($bridge->take(1));
-is(scalar @calls, 1, 'cancel: claimed');
+@calls = $bridge->take(1);
+is(scalar @calls, 1, 'cancel: taken');
 $proxy->tell('refuse', 'sub');
 $proxy->tell('cut', 'sub');
 $bridge->answer(@calls);
@@ -149,10 +149,11 @@ is($proxy->tell('count', 'tb_rpc_create'), $creates + 2,
 is(join(' ', grep { !$before{$_} } records()), $id,
    'lost reply, persistent: exists once, by the id that was told');
 
-my @popped = $bridge->take(2, 1);
+my @taken = $bridge->take(2, 1);
 
-is(scalar @popped, 1, 'lost reply, persistent: is delivered once');
-is($popped[0]{rpcId}, $id, 'lost reply, persistent: as the same');
+is(scalar @taken, 1, 'lost reply, persistent: is delivered once');
+is($taken[0]{rpcId}, $id, 'lost reply, persistent: as the same');
+$bridge->answer(@taken);
 
 # with a requestUUID, and the caller tries once more himself
 
@@ -166,7 +167,7 @@ my @ids = map { $nginx->call('d2', 'x', '["twice"]', persistent => 1,
 is($ids[1], $ids[0], 'lost reply, requestUUID: the same id again');
 is(scalar(grep { !$before{$_} } records()), 1,
    'lost reply, requestUUID: exists once');
-$bridge->take(1);
+$bridge->answer($bridge->take(1));
 
 # lost twice: nobody knows; what the answer names can be looked up
 
@@ -182,7 +183,7 @@ works('lost twice: connected again');
 is($nginx->get("/api/rpc/persistent/$id")->{status}, 200,
    'lost twice: GET finds it by the id in the answer');
 is(scalar(grep { !$before{$_} } records()), 1, 'lost twice: exists once');
-$bridge->take(1);
+$bridge->answer($bridge->take(1));
 
 # not written at all: 503 would be wrong only after it was
 
@@ -192,7 +193,7 @@ $answer = $nginx->call('d2', 'x', '["again"]', persistent => 1);
 is($answer->{status}, 200, 'not delivered to Redis: repeated');
 is(scalar(grep { !$before{$_} } records()), 1,
    'not delivered to Redis: exists once');
-$bridge->take(1);
+$bridge->answer($bridge->take(1));
 
 # a DELETE whose reply is lost is not repeated: 404 would be wrong
 

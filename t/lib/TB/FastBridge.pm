@@ -10,6 +10,8 @@ package TB::FastBridge;
 #
 #     my $bridge = TB::FastBridge->new(connect => { ... });
 #     my @calls = $bridge->take(1000, 5);         taken, within 5 seconds
+#     my @calls = $bridge->hold(1000, 5);         and acknowledged: of a device
+#                                                 no more than 16 go without
 #     $bridge->answer(@calls);                    with their params; what
 #                                                 tb_rpc_respond returned
 
@@ -77,6 +79,26 @@ sub take {
     my @calls;
 
     push @calls, $self->pop('0.1') while @calls < $n && time() < $end;
+
+    return @calls;
+}
+
+
+sub hold {
+    my ($self, $n, $seconds) = @_;
+
+    my $end = time() + scaled($seconds || 5);
+    my @calls;
+
+    while (@calls < $n && time() < $end) {
+        my @more = $self->pop('0.1');
+
+        push @calls, @more;
+        $self->{redis}->pipeline(map {
+            ['FCALL', 'tb_rpc_delivered', 1, $_->{key}, $_->{requestId},
+             $_->{attempt}]
+        } @more) if @more;
+    }
 
     return @calls;
 }

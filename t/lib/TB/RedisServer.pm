@@ -9,7 +9,7 @@ package TB::RedisServer;
 #     $redis->call('HGETALL', $key)           # as administrator; dies on error
 #     $redis->command(...)                    # an error reply is returned
 #     $redis->fcall('tb_rpc_attach', $key, 'b1', 's1', 60000)
-#     $redis->counter('lost_claims'); $redis->mishaps()
+#     $redis->counter('retries'); $redis->mishaps()
 #
 #     $redis->stop();  $redis->go();          # data is kept (append-only file)
 #     $redis->stop();  $redis->wipe();  $redis->go();     # comes back empty
@@ -283,7 +283,7 @@ sub mishaps {
 
     return join ', ', map { my $n = $self->counter($_); $n ? "$_ $n" : () }
                       grep { !$allowed{$_} }
-                      qw(unconfirmed lost_polls lost_claims lapsed lapsed_polls
+                      qw(unconfirmed lost_polls lapsed lapsed_polls
                          superseded broken retries);
 }
 
