@@ -2,21 +2,27 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * tb-rpc-mqtt-bridge: pops calls from Redis, publishes them to MQTT devices
+ * tb-rpc-mqtt-bridge: takes calls from Redis, publishes them to MQTT devices
  * and reports back.
  *
  * One thread, one poll() loop (main.c) over three sockets.  Who owns what:
  *
- *   pop.c       the Redis connection that blocks in BLMPOP; owns nothing else
+ *   bell.c      the Redis connection that listens to the bells of the queues;
+ *               owns nothing else
  *   command.c   the Redis connection for everything else; owns tb_cmd_t, each
  *               of which lives until its reply has come, over reconnects
- *   calls.c     owns tb_call_t, from the pop to the end of the last report
+ *   take.c      owns the takes: which shard has its turn, and how many calls
+ *               it is asked for
+ *   calls.c     owns tb_call_t, from the take to the end of the last report
+ *   ask.c       what must be known before a call is published
  *   mqtt.c      owns the libmosquitto client, which is thrown away at every
  *               disconnect; maps packet ids to calls, owns none of them
+ *   mqtt_io.c   when its socket is read and written
  *   answer.c    turns messages of devices into tb_rpc_respond commands
  *   waiting.c   calls without a request id in their answer's topic; owns
  *               tb_wait_t, bounded by TB_MAX_WAITING
  *   presence.c  owns tb_device_t: who is online, and under which session
+ *   beat.c      keeps the sessions alive, many at a time
  *   gateway.c   devices behind ThingsBoard gateways: their messages
  *   names.c     owns the cache of device names, and --devices
  *
@@ -57,27 +63,43 @@
 
 #define TB_UUID_LEN          36
 #define TB_MAX_SESSION       64
-#define TB_MAX_SHARDS        1024
+#define TB_MAX_SHARDS        512
+#define TB_SCHEMA            2
 #define TB_MAX_TOPIC         4096
 #define TB_MAX_ENVELOPE      (4 * 1024 * 1024)
 #define TB_MAX_PIECES        32
+
+#define TB_CALL_BUCKETS      4096
 
 /* commands written to Redis and not yet answered */
 #define TB_MAX_PIPELINE      256
 /* presence commands among them */
 #define TB_MAX_PRESENCE      128
-#define TB_POP_COUNT         64
-/* BLMPOP returns at least so often, seconds */
-#define TB_POP_TIMEOUT       1
+/* batches of heartbeats on their way, and devices in each */
+#define TB_MAX_BEATS         4
+#define TB_BEAT_DEVICES      256
+/* takes on their way, and calls in each */
+#define TB_MAX_TAKES         8
+#define TB_MAX_TAKE          256
+/* a shard whose bell does not ring is taken from so often */
+#define TB_TAKE_EVERY        5000
+#define TB_BELL_PING         10000
 #define TB_COMMAND_TIMEOUT   5000
 #define TB_CONNECT_TIMEOUT   5000
 /* a broker that acknowledges nothing for so long is left */
 #define TB_PUBACK_TIMEOUT    30000
+/* one that does not acknowledge subscriptions is used nevertheless */
+#define TB_SUBACK_TIMEOUT    5000
+/* of Redis, when its settings do not say */
+#define TB_ACK_TIMEOUT       10000
 /* a call that went down with so many connections is left to its ack_timeout */
 #define TB_MAX_PUBLISHES     3
 #define TB_MAX_ANSWER_BYTES  (16 * 1024 * 1024)
 #define TB_MAX_WAITING       100000
 #define TB_MAX_NAME          255
+
+/* the tag of a shard: keys are <prefix>{s<three octal digits>}:... */
+#define TB_SHARD             "{s%03o}:"
 
 #define TB_LOG_ERROR         0
 #define TB_LOG_WARN          1
@@ -253,15 +275,16 @@ struct tb_cmd_s {
     void                *data;
     char                *buf;
     size_t               len;
+    int64_t              at;               /* written, or to be repeated */
     int                  patient;          /* OOM and NOPERM are waited out */
 };
 
 
-/* a popped call */
+/* a call that was taken */
 
 typedef enum {
-    TB_CALL_POPPED = 0,                    /* waits for its claim */
-    TB_CALL_CLAIMING,
+    TB_CALL_TAKEN = 0,                     /* waits to be published */
+    TB_CALL_ASKING,                        /* Redis is asked about it */
     TB_CALL_PUBLISHED,                     /* waits for its PUBACK */
     TB_CALL_REPORTING
 } tb_call_state_e;
@@ -270,10 +293,18 @@ typedef enum {
 struct tb_call_s {
     tb_call_t           *prev;
     tb_call_t           *next;
+    tb_call_t           *chain;            /* by rpcId */
     tb_call_state_e      state;
+    int64_t              taken_at;         /* not later than the take */
+    int64_t              dies_at;
     int64_t              published_at;
+    unsigned             epoch;            /* published without asking in it */
+    int                  asks;             /* replies to come */
     int                  publishes;
     int                  mid;
+    unsigned             named:1;          /* its name was asked for */
+    unsigned             ended:1;          /* Redis says so */
+    unsigned             back:1;           /* it is to be returned */
 
     char                *envelope;
     size_t               len;
@@ -282,19 +313,41 @@ struct tb_call_s {
     char                *method_name;      /* decoded */
     char                *name;             /* of the device, when needed */
     int                  oneway;
-    int64_t              created_time;     /* ms, 0 when unknown */
+    int                  persistent;
     int64_t              expiration_time;
+    int64_t              taken_time;       /* both by the clock of Redis */
     uint32_t             request_id;
     uint32_t             attempt;
+    char                 rpc_id[TB_UUID_LEN + 1];
     char                 device_id[TB_UUID_LEN + 1];
     char                 tenant_id[TB_UUID_LEN + 1];
 };
 
 
+/* a shard: its queue, and the devices in it that have a session */
+
+typedef struct tb_shard_s  tb_shard_t;
+
+struct tb_shard_s {
+    tb_shard_t          *next;             /* of those that rang */
+    int64_t              take_at;
+    int                  asked;            /* by a take on its way; 0: none */
+    unsigned             rung:1;
+    unsigned             again:1;          /* rang while it was asked */
+    unsigned             told:1;           /* a refusal was logged */
+
+    tb_device_t         *beat_head;        /* the longest ago first */
+    tb_device_t         *beat_tail;
+    int                  nbeats;
+    int64_t              beat_at;
+};
+
+
 typedef struct {
-    uint64_t             popped;
+    uint64_t             taken;
     uint64_t             malformed;
-    uint64_t             dropped;          /* refused by tb_rpc_sent */
+    uint64_t             repeated;         /* is in hand already */
+    uint64_t             returned;
     uint64_t             published;
     uint64_t             delivered;
     uint64_t             failed;
@@ -319,31 +372,49 @@ struct tb_bridge_s {
     tb_counters_t        count;
     char                 claimer[96];
     int                  shards;
+    tb_shard_t           shard[TB_MAX_SHARDS];
     int                  stopping;
     int64_t              stop_at;
 
-    /* pop.c */
-    tb_redis_t           pop;
-    int                  popping;          /* a BLMPOP is on its way */
-    int                  rotate;
+    /* bell.c */
+    tb_redis_t           bell;
+    int                  bell_shards;      /* subscribed to */
+    int                  bell_missing;     /* and not confirmed yet */
+    int64_t              bell_ping_at;
+
+    /* take.c */
+    uint64_t             ticket;
+    tb_shard_t          *rung_head;
+    tb_shard_t          *rung_tail;
+    int                  nrung;
+    int                  ntakes;           /* on their way */
+    int                  asked;            /* calls that they may bring */
+    int64_t              take_at;
 
     /* command.c */
     tb_redis_t           cmd;
     tb_cmd_t            *cmd_head;
     tb_cmd_t           **cmd_tail;
     tb_cmd_t            *cmd_unsent;
+    tb_cmd_t            *cmd_later;        /* to be repeated */
     unsigned             cmd_written;
+    int64_t              cmd_answered;     /* what is handled was written */
 
-    /* calls.c: in the order of their pops */
+    /* calls.c: in the order of their takes */
     tb_call_t           *call_head;
     tb_call_t           *call_tail;
+    tb_call_t          **calls;            /* by rpcId */
     int                  ncalls;
-    int                  nopen;            /* claiming or published */
+    int                  nopen;            /* not reported yet */
+    int                  nsent;            /* asking or published */
     int                  window;
+    int                  redis_ack_timeout;
+    int                  settings_asked;
 
     /* mqtt.c */
     struct mosquitto    *mosq;
     int                  mqtt_up;
+    int                  mqtt_subs;        /* not acknowledged yet */
     int                  mqtt_lost;
     int                  mqtt_failed;      /* a failure was logged */
     int                  mqtt_backoff;
@@ -389,8 +460,12 @@ struct tb_bridge_s {
     unsigned             epoch;            /* MQTT connections so far */
     tb_device_t         *dirty_head;
     tb_device_t         *dirty_tail;
-    tb_device_t         *beat_head;
-    tb_device_t         *beat_tail;
+    tb_device_t         *late_head;
+    tb_device_t         *late_tail;
+
+    /* beat.c */
+    int                  nbeats;           /* batches on their way */
+    int64_t              beat_at;
 };
 
 
@@ -476,26 +551,53 @@ void tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
 void tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
     int patient, const char *function, const char *device, int argc,
     const tb_str_t *args);
-void tb_device_key(tb_bridge_t *b, const char *device, char *out,
-    size_t size);
+/* the same for any key, with any number of arguments */
+void tb_fcall_key(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+    int patient, const char *function, const char *key, int argc,
+    const tb_str_t *args);
+int tb_device_shard(tb_bridge_t *b, const char *device);
+/* <prefix>{s<n>}:<kind>:<device> */
+void tb_device_key(tb_bridge_t *b, const char *kind, const char *device,
+    char *out, size_t size);
 void tb_command_run(tb_bridge_t *b, short revents);
 void tb_command_flush(tb_bridge_t *b);
+int64_t tb_command_timer(tb_bridge_t *b);
 void tb_command_free(tb_bridge_t *b);
 
-/* pop.c */
+/* bell.c */
 
-void tb_pop_run(tb_bridge_t *b, short revents);
+void tb_bell_run(tb_bridge_t *b, short revents);
+int64_t tb_bell_timer(tb_bridge_t *b);
+
+/* take.c */
+
+void tb_take_start(tb_bridge_t *b);
+/* the queue of that shard may have something */
+void tb_take_ring(tb_bridge_t *b, int n);
+void tb_take_run(tb_bridge_t *b);
 
 /* calls.c */
 
+/* an envelope that a take has brought */
 void tb_call_add(tb_bridge_t *b, const char *data, size_t len);
-/* claims what may be claimed, and reports what was not acknowledged */
+/* publishes what may be published, and reports what was not acknowledged */
 void tb_calls_run(tb_bridge_t *b);
 void tb_call_acked(tb_bridge_t *b, tb_call_t *call);
 /* the broker says that it will not, or could not, pass it on */
 void tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason);
+/* it is not published (again), and not reported: Redis knows what to do */
+void tb_call_given_up(tb_bridge_t *b, tb_call_t *call, const char *why);
 void tb_calls_disconnected(tb_bridge_t *b);
 void tb_calls_free(tb_bridge_t *b);
+
+/* ask.c */
+
+/* 1 when Redis is asked first; then it is ASKING until all is known */
+int tb_call_ask(tb_bridge_t *b, tb_call_t *call);
+/* NULL, or why it must not be published any more */
+const char *tb_call_stale(tb_bridge_t *b, tb_call_t *call, int64_t now);
+/* for tb_call_stale(): how long Redis waits for an acknowledgement */
+void tb_calls_ask_settings(tb_bridge_t *b);
 
 /* publish.c: topic, payload and properties of a call */
 
@@ -506,8 +608,9 @@ const char *tb_publish_call(tb_bridge_t *b, tb_call_t *call);
 
 /* mqtt.c */
 
-int tb_mqtt_poll(tb_bridge_t *b, short *events);
-void tb_mqtt_run(tb_bridge_t *b, short revents);
+void tb_mqtt_open(tb_bridge_t *b);
+/* the broker has said who is there, as far as it does so at once */
+int tb_mqtt_ready(tb_bridge_t *b);
 int tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
     tb_str_t *payload, const mosquitto_property *properties);
 /* its PUBACK is no longer waited for */
@@ -517,6 +620,11 @@ void tb_mqtt_drop(tb_bridge_t *b, const char *why);
 void tb_mqtt_close(tb_bridge_t *b);
 /* for good: the broker is told */
 void tb_mqtt_stop(tb_bridge_t *b);
+
+/* mqtt_io.c */
+
+int tb_mqtt_poll(tb_bridge_t *b, short *events);
+void tb_mqtt_run(tb_bridge_t *b, short revents);
 int64_t tb_mqtt_timer(tb_bridge_t *b);
 
 /* message.c */
@@ -577,6 +685,8 @@ int tb_presence_gateway(tb_bridge_t *b, const char *id,
 /* calls handler for each device behind that gateway, "" is any */
 void tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
     void (*handler)(tb_bridge_t *b, const char *id));
+/* 1, or 0 and the session that it had here, NULL if that is not known */
+int tb_presence_here(tb_bridge_t *b, const char *id, const char **session);
 void tb_presence_run(tb_bridge_t *b);
 /* Redis may have forgotten: say again who is here */
 void tb_presence_redis_up(tb_bridge_t *b);

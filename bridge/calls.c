@@ -2,15 +2,20 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * A call from its pop to the reply to its last report:
+ * A call from its take to the reply to its last report:
  *
- *   POPPED -> CLAIMING (tb_rpc_sent) -> PUBLISHED -> REPORTING -> freed
+ *   TAKEN -> (ASKING -> TAKEN) -> PUBLISHED -> REPORTING -> freed
  *
- * A call is only written to MQTT after its claim was admitted.  When the
- * broker goes away, published calls without PUBACK become POPPED again: they
- * are claimed once more by the same claimer, which is refused when the call
- * has meanwhile been answered, cancelled, retried or has expired.  So nothing
- * old is ever re-sent blindly.
+ * What was taken is ours until it is reported, or until Redis has waited for
+ * that long enough and has queued it again.  When the broker goes away, calls
+ * without PUBACK become TAKEN again.  Before such a call is published once
+ * more Redis is asked whether it is still open: it may have been answered or
+ * cancelled.  It is not published when it has expired, nor, if it is
+ * persistent, after the acknowledgement timeout of Redis: its next attempt is
+ * in the queue then.  So nothing old is ever re-sent blindly.
+ *
+ * A call whose device is not here is returned, and so is all that we have of
+ * that device behind it: nothing overtakes.
  *
  * A PUBACK that does not come within --ack-timeout is reported as a timeout;
  * whether the call is sent again is for Redis to decide.
@@ -26,9 +31,24 @@
 #include "bridge.h"
 
 
+static tb_call_t **
+tb_call_bucket(tb_bridge_t *b, const char *rpc_id)
+{
+    return &b->calls[tb_crc32(rpc_id, TB_UUID_LEN) % TB_CALL_BUCKETS];
+}
+
+
 static void
 tb_call_end(tb_bridge_t *b, tb_call_t *call)
 {
+    tb_call_t  **p;
+
+    for (p = tb_call_bucket(b, call->rpc_id); *p != call; p = &(*p)->chain) {
+        /* void */
+    }
+
+    *p = call->chain;
+
     if (call->prev) {
         call->prev->next = call->next;
     } else {
@@ -47,9 +67,48 @@ tb_call_end(tb_bridge_t *b, tb_call_t *call)
 
 
 void
+tb_call_given_up(tb_bridge_t *b, tb_call_t *call, const char *why)
+{
+    tb_log(TB_LOG_INFO, "request %u of device %s: %s",
+           (unsigned) call->request_id, call->device_id, why);
+
+    b->count.given_up++;
+    b->nopen--;
+    tb_call_end(b, call);
+}
+
+
+/* an envelope that came twice is 1; an attempt that Redis has given up ends */
+
+static int
+tb_call_known(tb_bridge_t *b, tb_call_t *call)
+{
+    tb_call_t  *c, *next;
+
+    for (c = *tb_call_bucket(b, call->rpc_id); c != NULL; c = next) {
+        next = c->chain;
+
+        if (strcmp(c->rpc_id, call->rpc_id) != 0) {
+            continue;
+        }
+
+        if (c->attempt == call->attempt) {
+            return 1;
+        }
+
+        if (c->state == TB_CALL_TAKEN) {
+            tb_call_given_up(b, c, "Redis has queued it again meanwhile");
+        }
+    }
+
+    return 0;
+}
+
+
+void
 tb_call_add(tb_bridge_t *b, const char *data, size_t len)
 {
-    tb_call_t   *call;
+    tb_call_t   *call, **bucket;
     const char  *error;
 
     call = tb_envelope_parse(data, len, &error);
@@ -61,6 +120,23 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
         return;
     }
 
+    if (tb_call_known(b, call)) {
+        b->count.repeated++;
+        tb_call_free(call);
+        return;
+    }
+
+    /* the take was made after it was written: what is left is not less */
+
+    call->taken_at = b->cmd_answered;
+    call->dies_at = call->taken_at + call->expiration_time
+                    - call->taken_time;
+    call->epoch = b->epoch;
+
+    bucket = tb_call_bucket(b, call->rpc_id);
+    call->chain = *bucket;
+    *bucket = call;
+
     call->prev = b->call_tail;
 
     if (b->call_tail) {
@@ -71,10 +147,11 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
 
     b->call_tail = call;
     b->ncalls++;
+    b->nopen++;
 }
 
 
-/* the last report of a call, delivered or failed, was taken */
+/* the last report of a call, was taken */
 
 static void
 tb_call_reported(tb_bridge_t *b, void *data, redisReply *reply)
@@ -91,6 +168,17 @@ tb_call_reported(tb_bridge_t *b, void *data, redisReply *reply)
 }
 
 
+/* it was published, or could not be */
+
+static void
+tb_call_sent(tb_bridge_t *b, tb_call_t *call)
+{
+    b->nopen--;
+    b->nsent--;
+    call->state = TB_CALL_REPORTING;
+}
+
+
 static void
 tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
 {
@@ -101,8 +189,7 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
            (unsigned) call->request_id, call->device_id, why);
 
     b->count.failed++;
-    b->nopen--;
-    call->state = TB_CALL_REPORTING;
+    tb_call_sent(b, call);
     tb_wait_remove(b, call->device_id, call->request_id);
 
     args[0].data = id;
@@ -125,8 +212,7 @@ tb_call_report(tb_bridge_t *b, tb_call_t *call, const char *function)
     char      id[16], attempt[16];
     tb_str_t  args[2];
 
-    b->nopen--;
-    call->state = TB_CALL_REPORTING;
+    tb_call_sent(b, call);
 
     args[0].data = id;
     args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
@@ -152,10 +238,63 @@ tb_call_acked(tb_bridge_t *b, tb_call_t *call)
 }
 
 
+static void
+tb_call_return(tb_bridge_t *b, tb_call_t *call, const char *session)
+{
+    int       n;
+    char      id[16], attempt[16];
+    tb_str_t  args[3];
+
+    tb_log(TB_LOG_INFO, "request %u of device %s is returned",
+           (unsigned) call->request_id, call->device_id);
+
+    b->count.returned++;
+    b->nopen--;
+    call->state = TB_CALL_REPORTING;
+    tb_wait_remove(b, call->device_id, call->request_id);
+
+    n = 2;
+    args[0].data = id;
+    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[1].data = attempt;
+    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+
+    if (session) {
+        n = 3;
+        args[2].data = session;
+        args[2].len = strlen(session);
+    }
+
+    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_return", call->device_id,
+             n, args);
+}
+
+
+/* what is behind it, of the same device */
+
+static void
+tb_call_return_later(tb_bridge_t *b, tb_call_t *call, const char *session)
+{
+    tb_call_t  *c;
+
+    for (c = call->next; c != NULL; c = c->next) {
+        if (strcmp(c->device_id, call->device_id) != 0) {
+            continue;
+        }
+
+        if (c->state == TB_CALL_TAKEN) {
+            tb_call_return(b, c, session);
+
+        } else if (c->state == TB_CALL_ASKING) {
+            c->back = 1;
+        }
+    }
+}
+
+
 /*
- * Nobody subscribes: the device is away and will have said so soon.  A
- * timeout that is reported would be a retry at once; the acknowledgement
- * timeout in Redis does the same after a while.
+ * Nobody subscribes: the device is away and will have said so soon, or is one
+ * that never says so.  Redis leaves it alone for a while.
  */
 
 void
@@ -167,12 +306,12 @@ tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason)
     }
 
     tb_log(TB_LOG_INFO, "request %u of device %s: no client has subscribed"
-           " to its topic, left to its acknowledgement timeout",
-           (unsigned) call->request_id, call->device_id);
+           " to its topic", (unsigned) call->request_id, call->device_id);
 
     b->count.unheard++;
-    b->nopen--;
-    tb_call_end(b, call);
+    b->nsent--;
+    tb_call_return(b, call, NULL);
+    tb_call_return_later(b, call, NULL);
 }
 
 
@@ -194,6 +333,7 @@ tb_call_publish(tb_bridge_t *b, tb_call_t *call)
 {
     const char  *error;
 
+    b->nsent++;
     call->state = TB_CALL_PUBLISHED;
     call->published_at = tb_now();
     call->publishes++;
@@ -209,85 +349,49 @@ tb_call_publish(tb_bridge_t *b, tb_call_t *call)
 }
 
 
-static void
-tb_call_claimed(tb_bridge_t *b, void *data, redisReply *reply)
+/* first: nothing before it waits for a reply; 0 if it does so now */
+
+static int
+tb_call_step(tb_bridge_t *b, tb_call_t *call, int64_t now, int first,
+    int window)
 {
-    tb_call_t  *call = data;
+    const char  *why, *session;
 
-    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 1) {
-        if (!b->mqtt_up) {
-            call->state = TB_CALL_POPPED;
-            b->nopen--;
-            return;
-        }
+    why = tb_call_stale(b, call, now);
 
-        tb_call_publish(b, call);
-        return;
+    if (why) {
+        tb_call_given_up(b, call, why);
+        return 1;
     }
 
-    b->nopen--;
-    b->count.dropped++;
-
-    if (reply->type == REDIS_REPLY_ERROR) {
-        tb_log(TB_LOG_ERROR, "claim of request %u of device %s refused: %s",
-               (unsigned) call->request_id, call->device_id,
-               tb_safe(reply->str, reply->len));
-    } else {
-        tb_log(TB_LOG_DEBUG, "request %u of device %s is no longer wanted",
-               (unsigned) call->request_id, call->device_id);
+    if (!tb_mqtt_ready(b)) {
+        return 1;
     }
 
-    tb_call_end(b, call);
-}
+    session = NULL;
 
-
-static void
-tb_call_named(tb_bridge_t *b, void *data, redisReply *reply)
-{
-    tb_call_t  *call = data;
-
-    if (reply->type == REDIS_REPLY_STRING
-        && strlen(reply->str) == (size_t) reply->len)
+    if (call->back
+        || (!b->opt.fixed
+            && !tb_presence_here(b, call->device_id, &session)))
     {
-        free(call->name);
-        call->name = tb_strndup(reply->str, reply->len);
-    }
-}
-
-
-static void
-tb_call_claim(tb_bridge_t *b, tb_call_t *call)
-{
-    char         id[16], attempt[16], key[512];
-    tb_str_t     args[3];
-    const char  *argv[3], *name;
-
-    call->state = TB_CALL_CLAIMING;
-    b->nopen++;
-
-    name = tb_name_of(b, call->device_id);
-
-    if (name != NULL) {
-        free(call->name);
-        call->name = tb_strndup(name, strlen(name));
-
-    } else if (tb_publish_named(b)) {
-        tb_device_key(b, call->device_id, key, sizeof(key));
-        argv[0] = "HGET";
-        argv[1] = key;
-        argv[2] = "name";
-        tb_command(b, tb_call_named, call, 1, 3, argv, NULL);
+        tb_call_return(b, call, session);
+        tb_call_return_later(b, call, session);
+        return 1;
     }
 
-    args[0].data = id;
-    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
-    args[1].data = attempt;
-    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
-    args[2].data = b->claimer;
-    args[2].len = strlen(b->claimer);
+    if (b->nsent >= window) {
+        return 1;
+    }
 
-    tb_fcall(b, tb_call_claimed, call, 1, "tb_rpc_sent", call->device_id, 3,
-             args);
+    if (tb_call_ask(b, call)) {
+        return 0;
+    }
+
+    if (first) {
+        tb_call_publish(b, call);
+    }
+
+    return 1;
 }
 
 
@@ -305,15 +409,12 @@ tb_call_last(tb_call_t *call)
 void
 tb_calls_run(tb_bridge_t *b)
 {
-    int         window;
+    int         first, window;
     int64_t     now;
     tb_call_t  *call, *next;
 
-    if (!b->mqtt_up) {
-        return;
-    }
-
     now = tb_now();
+    first = 1;
     window = b->window;
 
     for (call = b->call_head; call != NULL; call = next) {
@@ -321,21 +422,25 @@ tb_calls_run(tb_bridge_t *b)
 
         if (tb_call_last(call)) {
             /* none after it, until it has an end */
-            window = b->nopen == 0 ? 1 : 0;
+            window = b->nsent == 0 ? 1 : 0;
         }
 
-        if (call->state == TB_CALL_POPPED && b->nopen < window) {
-            tb_call_claim(b, call);
+        if (call->state == TB_CALL_TAKEN) {
+            first &= tb_call_step(b, call, now, first, window);
 
-        } else if (call->state == TB_CALL_PUBLISHED
+        } else if (call->state == TB_CALL_ASKING) {
+            first = 0;
+
+        } else if (call->state == TB_CALL_PUBLISHED && b->mqtt_up
                    && now - call->published_at >= b->opt.ack_timeout)
         {
             tb_call_overdue(b, call);
         }
     }
 
-    if (b->overdue > b->opt.concurrency
-        || (b->overdue && now - b->mqtt_heard_at > TB_PUBACK_TIMEOUT))
+    if (b->mqtt_up
+        && (b->overdue > b->opt.concurrency
+            || (b->overdue && now - b->mqtt_heard_at > TB_PUBACK_TIMEOUT)))
     {
         tb_mqtt_drop(b, "messages are not acknowledged");
     }
@@ -354,18 +459,17 @@ tb_calls_disconnected(tb_bridge_t *b)
             continue;
         }
 
-        b->nopen--;
-        call->state = TB_CALL_POPPED;
+        b->nsent--;
+        call->state = TB_CALL_TAKEN;
 
         if (call->publishes >= TB_MAX_PUBLISHES) {
-            b->count.given_up++;
-            tb_log(TB_LOG_WARN, "request %u of device %s: the connection"
-                   " broke %d times before its PUBACK, left to its"
-                   " acknowledgement timeout", (unsigned) call->request_id,
-                   call->device_id, call->publishes);
-            tb_call_end(b, call);
+            tb_call_given_up(b, call, "the connection broke too often before"
+                             " its PUBACK, left to its acknowledgement"
+                             " timeout");
         }
     }
+
+    tb_calls_ask_settings(b);
 }
 
 

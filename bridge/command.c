@@ -5,11 +5,24 @@
  * The command connection: pipelined, answered in order.  A command stays in
  * the list until its reply was handled; after a reconnect everything that has
  * no reply is sent again, in the same order.  All functions used here may be
- * repeated: the second report returns 0, the same claimer is admitted again.
+ * repeated: the second report returns 0, the same ticket takes the same calls.
  */
 
 
 #include "bridge.h"
+
+
+static void
+tb_command_append(tb_bridge_t *b, tb_cmd_t *cmd)
+{
+    cmd->next = NULL;
+    *b->cmd_tail = cmd;
+    b->cmd_tail = &cmd->next;
+
+    if (b->cmd_unsent == NULL) {
+        b->cmd_unsent = cmd;
+    }
+}
 
 
 void
@@ -32,22 +45,23 @@ tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
     cmd->data = data;
     cmd->patient = patient;
 
-    *b->cmd_tail = cmd;
-    b->cmd_tail = &cmd->next;
+    tb_command_append(b, cmd);
+}
 
-    if (b->cmd_unsent == NULL) {
-        b->cmd_unsent = cmd;
-    }
+
+int
+tb_device_shard(tb_bridge_t *b, const char *device)
+{
+    return (int) (tb_crc32(device, TB_UUID_LEN) % (uint32_t) b->shards);
 }
 
 
 void
-tb_device_key(tb_bridge_t *b, const char *device, char *out, size_t size)
+tb_device_key(tb_bridge_t *b, const char *kind, const char *device, char *out,
+    size_t size)
 {
-    snprintf(out, size, "%s{s%u}:device:%s", b->opt.prefix,
-             (unsigned) (tb_crc32(device, TB_UUID_LEN)
-                         % (uint32_t) b->shards),
-             device);
+    snprintf(out, size, "%s" TB_SHARD "%s:%s", b->opt.prefix,
+             (unsigned) tb_device_shard(b, device), kind, device);
 }
 
 
@@ -55,12 +69,21 @@ void
 tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data, int patient,
     const char *function, const char *device, int argc, const tb_str_t *args)
 {
-    int          i;
-    char         key[512];
-    size_t       lens[8];
-    const char  *argv[8];
+    char  key[512];
 
-    tb_device_key(b, device, key, sizeof(key));
+    tb_device_key(b, "device", device, key, sizeof(key));
+    tb_fcall_key(b, handler, data, patient, function, key, argc, args);
+}
+
+
+void
+tb_fcall_key(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+    int patient, const char *function, const char *key, int argc,
+    const tb_str_t *args)
+{
+    int          i;
+    size_t       lens[4 + 1 + 2 * TB_BEAT_DEVICES];
+    const char  *argv[4 + 1 + 2 * TB_BEAT_DEVICES];
 
     argv[0] = "FCALL";
     argv[1] = function;
@@ -89,7 +112,7 @@ tb_command_transient(redisReply *reply, int patient)
 
     static const char  *always[] = {
         "LOADING", "BUSY", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS",
-        "CLUSTERDOWN", "TRYAGAIN", "NOAUTH", "UNKILLABLE"
+        "CLUSTERDOWN", "NOAUTH", "UNKILLABLE"
     };
 
     if (strcasestr(reply->str, "function not found") != NULL
@@ -116,6 +139,78 @@ tb_command_transient(redisReply *reply, int patient)
 }
 
 
+/* the first one has its reply */
+
+static tb_cmd_t *
+tb_command_shift(tb_bridge_t *b)
+{
+    tb_cmd_t  *cmd;
+
+    cmd = b->cmd_head;
+
+    b->cmd_head = cmd->next;
+    if (b->cmd_head == NULL) {
+        b->cmd_tail = &b->cmd_head;
+    }
+
+    b->cmd_written--;
+    b->cmd.deadline = b->cmd_written ? tb_now() + TB_COMMAND_TIMEOUT : 0;
+
+    return cmd;
+}
+
+
+/* its shard is on its way to another master: the same again, soon */
+
+static void
+tb_command_repeat(tb_bridge_t *b, tb_cmd_t *cmd)
+{
+    cmd->at = tb_now() + 20 + random() % 80;
+    cmd->next = b->cmd_later;
+    b->cmd_later = cmd;
+}
+
+
+static void
+tb_command_repeated(tb_bridge_t *b)
+{
+    int64_t    now;
+    tb_cmd_t  *cmd, **p;
+
+    now = tb_now();
+
+    for (p = &b->cmd_later; *p != NULL; /* void */ ) {
+        cmd = *p;
+
+        if (cmd->at > now) {
+            p = &cmd->next;
+            continue;
+        }
+
+        *p = cmd->next;
+        tb_command_append(b, cmd);
+    }
+}
+
+
+int64_t
+tb_command_timer(tb_bridge_t *b)
+{
+    int64_t    t;
+    tb_cmd_t  *cmd;
+
+    t = tb_redis_timer(&b->cmd);
+
+    for (cmd = b->cmd_later; cmd != NULL; cmd = cmd->next) {
+        if (cmd->at < t) {
+            t = cmd->at;
+        }
+    }
+
+    return t;
+}
+
+
 static void
 tb_command_replies(tb_bridge_t *b)
 {
@@ -139,6 +234,12 @@ tb_command_replies(tb_bridge_t *b)
         if (reply->type == REDIS_REPLY_ERROR) {
             b->count.redis_errors++;
 
+            if (strncmp(reply->str, "TRYAGAIN", 8) == 0) {
+                tb_command_repeat(b, tb_command_shift(b));
+                freeReplyObject(reply);
+                continue;
+            }
+
             if (tb_command_transient(reply, cmd->patient)) {
                 tb_redis_fail(&b->cmd, "%s%s", tb_redis_hint(reply),
                               tb_safe(reply->str, reply->len));
@@ -150,13 +251,8 @@ tb_command_replies(tb_bridge_t *b)
             tb_redis_good(&b->cmd);
         }
 
-        b->cmd_head = cmd->next;
-        if (b->cmd_head == NULL) {
-            b->cmd_tail = &b->cmd_head;
-        }
-
-        b->cmd_written--;
-        b->cmd.deadline = b->cmd_written ? tb_now() + TB_COMMAND_TIMEOUT : 0;
+        tb_command_shift(b);
+        b->cmd_answered = cmd->at;
 
         cmd->handler(b, cmd->data, reply);
 
@@ -186,6 +282,7 @@ tb_command_run(tb_bridge_t *b, short revents)
     }
 
     tb_command_replies(b);
+    tb_command_repeated(b);
 }
 
 
@@ -208,8 +305,10 @@ tb_command_flush(tb_bridge_t *b)
             return;
         }
 
+        cmd->at = tb_now();
+
         if (b->cmd_written++ == 0) {
-            b->cmd.deadline = tb_now() + TB_COMMAND_TIMEOUT;
+            b->cmd.deadline = cmd->at + TB_COMMAND_TIMEOUT;
         }
 
         b->cmd_unsent = cmd->next;
@@ -221,6 +320,8 @@ void
 tb_command_free(tb_bridge_t *b)
 {
     tb_cmd_t  *cmd;
+
+    *b->cmd_tail = b->cmd_later;
 
     while (b->cmd_head != NULL) {
         cmd = b->cmd_head;

@@ -2,8 +2,8 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The list item a bridge pops: one JSON object.  method and params reach the
- * device as the bytes that were sent.  A call owns the envelope its texts
+ * What a take brings for each call: one JSON object.  method and params reach
+ * the device as the bytes that were sent.  A call owns the envelope its texts
  * point into.
  */
 
@@ -16,7 +16,10 @@
 #define TB_HAS_METHOD      0x04
 #define TB_HAS_PARAMS      0x08
 #define TB_HAS_ATTEMPT     0x10
-#define TB_HAS_ALL         0x1f
+#define TB_HAS_RPC_ID      0x20
+#define TB_HAS_EXPIRATION  0x40
+#define TB_HAS_TAKEN       0x80
+#define TB_HAS_ALL         0xff
 
 
 static int
@@ -64,6 +67,11 @@ tb_member(void *data, const char *key, json_t *json, tb_str_t *raw)
                ? TB_HAS_DEVICE_ID : TB_ERROR;
     }
 
+    if (strcmp(key, "rpcId") == 0) {
+        return tb_member_uuid(json, call->rpc_id) == TB_OK
+               ? TB_HAS_RPC_ID : TB_ERROR;
+    }
+
     if (strcmp(key, "tenantId") == 0) {
         return tb_member_uuid(json, call->tenant_id);
     }
@@ -78,14 +86,19 @@ tb_member(void *data, const char *key, json_t *json, tb_str_t *raw)
         return 0;
     }
 
-    if (strcmp(key, "createdTime") == 0) {
-        call->created_time = tb_member_time(json);
+    if (strcmp(key, "persistent") == 0) {
+        call->persistent = json_is_true(json);
         return 0;
     }
 
     if (strcmp(key, "expirationTime") == 0) {
         call->expiration_time = tb_member_time(json);
-        return 0;
+        return call->expiration_time ? TB_HAS_EXPIRATION : TB_ERROR;
+    }
+
+    if (strcmp(key, "takenTime") == 0) {
+        call->taken_time = tb_member_time(json);
+        return call->taken_time ? TB_HAS_TAKEN : TB_ERROR;
     }
 
     if (strcmp(key, "method") == 0) {

@@ -118,7 +118,7 @@ tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
     char         key[256], value[TB_MAX_TOPIC];
     const char  *argv[4];
 
-    snprintf(key, sizeof(key), "%s{s0}:gateway:%s", b->opt.prefix,
+    snprintf(key, sizeof(key), "%s" TB_SHARD "gateway:%s", b->opt.prefix, 0u,
              b->opt.name);
 
     argv[0] = name ? "HSET" : "HDEL";
@@ -192,7 +192,7 @@ tb_gateway_start(tb_bridge_t *b)
         return;
     }
 
-    snprintf(key, sizeof(key), "%s{s0}:gateway:%s", b->opt.prefix,
+    snprintf(key, sizeof(key), "%s" TB_SHARD "gateway:%s", b->opt.prefix, 0u,
              b->opt.name);
 
     argv[0] = "HGETALL";

@@ -2,8 +2,8 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The loop.  Each turn: Redis replies, pops, MQTT, claims, presence; then
- * everything gathered leaves in one write per connection.
+ * The loop.  Each turn: Redis replies, bells, MQTT, calls, takes, presence;
+ * then everything gathered leaves in one write per connection.
  */
 
 
@@ -75,9 +75,6 @@ tb_start(tb_bridge_t *b)
 
     srandom(id[0] ^ id[1]);
 
-    snprintf(b->claimer, sizeof(b->claimer), "%.64s:%08x%08x", b->opt.name,
-             id[0], id[1]);
-
     if (b->opt.client_id == NULL) {
         b->opt.client_id = tb_alloc(strlen(b->opt.name) + 32);
         sprintf(b->opt.client_id, "tb-rpc-%s-%08x", b->opt.name, id[0]);
@@ -88,12 +85,15 @@ tb_start(tb_bridge_t *b)
     b->cmd.address = b->opt.redis_address;
     b->cmd.with_meta = 1;
     b->cmd_tail = &b->cmd_head;
-    b->pop.label = "queues";
-    b->pop.address = b->opt.redis_address;
+    b->bell.label = "bells";
+    b->bell.address = b->opt.redis_address;
+    b->redis_ack_timeout = TB_ACK_TIMEOUT;
+    b->calls = tb_alloc(TB_CALL_BUCKETS * sizeof(tb_call_t *));
     b->by_mid = tb_alloc(65536 * sizeof(tb_call_t *));
     b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
 
     mosquitto_lib_init();
+    tb_take_start(b);
 
     if (tb_names_load(b) != TB_OK) {
         exit(1);
@@ -114,11 +114,11 @@ tb_wait(tb_bridge_t *b)
     int      i;
     int64_t  t, timers[5];
 
-    timers[0] = tb_redis_timer(&b->cmd);
-    timers[1] = tb_redis_timer(&b->pop);
+    timers[0] = tb_command_timer(b);
+    timers[1] = tb_bell_timer(b);
     timers[2] = tb_mqtt_timer(b);
     timers[3] = tb_presence_timer(b);
-    timers[4] = b->stopping ? b->stop_at : INT64_MAX;
+    timers[4] = b->stopping ? b->stop_at : b->take_at;
 
     t = tb_now() + 1000;
 
@@ -146,7 +146,7 @@ tb_poll(tb_bridge_t *b, short *revents, sigset_t *mask)
     tb_command_flush(b);
 
     fds[0].fd = tb_redis_poll(&b->cmd, &fds[0].events);
-    fds[1].fd = tb_redis_poll(&b->pop, &fds[1].events);
+    fds[1].fd = tb_redis_poll(&b->bell, &fds[1].events);
     fds[2].fd = tb_mqtt_poll(b, &fds[2].events);
 
     wait = b->mqtt_lost && b->mosq ? 0 : tb_wait(b);
@@ -185,7 +185,7 @@ tb_finished(tb_bridge_t *b)
         return 0;
     }
 
-    if (!b->popping && b->ncalls == 0 && b->cmd_head == NULL) {
+    if (b->ncalls == 0 && b->cmd_head == NULL && b->cmd_later == NULL) {
         return 1;
     }
 
@@ -205,7 +205,7 @@ static void
 tb_stop(tb_bridge_t *b)
 {
     tb_mqtt_stop(b);
-    tb_redis_close(&b->pop);
+    tb_redis_close(&b->bell);
     tb_redis_close(&b->cmd);
     tb_command_free(b);
     tb_calls_free(b);
@@ -216,6 +216,7 @@ tb_stop(tb_bridge_t *b)
     mosquitto_lib_cleanup();
     free(b->by_mid);
     free(b->devices);
+    free(b->calls);
     tb_options_free(&b->opt);
 }
 
@@ -236,9 +237,10 @@ main(int argc, char **argv)
 
     for ( ;; ) {
         tb_command_run(&b, revents[0]);
-        tb_pop_run(&b, revents[1]);
+        tb_bell_run(&b, revents[1]);
         tb_mqtt_run(&b, revents[2]);
         tb_calls_run(&b);
+        tb_take_run(&b);
         tb_presence_run(&b);
 
         tb_waits_run(&b);

@@ -22,13 +22,14 @@ static const struct {
     size_t       offset;
     const char  *help;
 } tb_counter_table[] = {
-    TB_COUNTER(popped, "Calls taken from the queues"),
-    TB_COUNTER(malformed, "Queue items that were no calls"),
-    TB_COUNTER(dropped, "Calls that were no longer wanted when claimed"),
+    TB_COUNTER(taken, "Calls taken from the queues"),
+    TB_COUNTER(malformed, "Envelopes that were no calls"),
+    TB_COUNTER(repeated, "Envelopes of calls that were in hand already"),
+    TB_COUNTER(returned, "Calls returned, their devices not being here"),
     TB_COUNTER(published, "Messages published to devices"),
     TB_COUNTER(delivered, "Calls acknowledged by the broker"),
     TB_COUNTER(failed, "Calls that can never be delivered"),
-    TB_COUNTER(given_up, "Calls in hand at too many broken connections"),
+    TB_COUNTER(given_up, "Calls in hand at a broken connection, and not sent again"),
     TB_COUNTER(timeouts, "Calls without a PUBACK in time"),
     TB_COUNTER(unheard, "Calls that no client was subscribed to"),
     TB_COUNTER(answers, "Answers passed on"),

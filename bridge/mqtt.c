@@ -6,27 +6,14 @@
  * made anew for every connection, so that the library never re-sends on its
  * own; what was not acknowledged is decided on in calls.c.  Callbacks run
  * inside mosquitto_loop_*(), in the one thread.
- *
- * The library acknowledges a message to the broker before it is even given to
- * us.  So nothing is written while there are messages that Redis has not
- * taken: should we be killed, the broker still has them for the next one of
- * our --client-id.
  */
 
 
 #include "bridge.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 
 #define TB_MQTT_MAX_BACKOFF  5000
 #define TB_MIDS              65536
-/* ms that are gathered before what was read must be in Redis first */
-#define TB_MQTT_GATHER       5
-/* nothing is held back for longer: then it is in our memory only */
-#define TB_MQTT_MAX_HOLD     5000
 /* seconds that the broker keeps the session of a --client-id */
 #define TB_MQTT_SESSION      86400
 
@@ -72,6 +59,8 @@ tb_mqtt_subscribe(tb_bridge_t *b)
         {
             return TB_ERROR;
         }
+
+        b->mqtt_subs += topics[i] != NULL;
     }
 
     return TB_OK;
@@ -103,6 +92,7 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
            b->opt.tls ? " with TLS" : "");
 
     b->mqtt_up = 1;
+    b->mqtt_subs = 0;
     b->mqtt_failed = 0;
     b->mqtt_since = tb_now();
     b->mqtt_heard_at = b->mqtt_since;
@@ -121,7 +111,10 @@ static void
 tb_mqtt_subscribed(struct mosquitto *mosq, void *data, int mid, int n,
     const int *granted)
 {
-    int  i;
+    int           i;
+    tb_bridge_t  *b = data;
+
+    b->mqtt_subs--;
 
     for (i = 0; i < n; i++) {
         if (granted[i] > 2) {
@@ -295,7 +288,7 @@ tb_mqtt_connect(tb_bridge_t *b)
 }
 
 
-static void
+void
 tb_mqtt_open(tb_bridge_t *b)
 {
     int            rc;
@@ -355,6 +348,21 @@ tb_mqtt_open(tb_bridge_t *b)
         tb_mqtt_drop(b, rc == MOSQ_ERR_ERRNO ? strerror(errno)
                                              : mosquitto_strerror(rc));
     }
+}
+
+
+/*
+ * Retained presence comes before the acknowledgement of its subscription, or
+ * soon after: a call that is looked at earlier is of a device that seems to
+ * be away.
+ */
+
+int
+tb_mqtt_ready(tb_bridge_t *b)
+{
+    return b->mqtt_up
+           && (b->opt.fixed || b->mqtt_subs <= 0
+               || tb_now() - b->mqtt_since >= TB_SUBACK_TIMEOUT);
 }
 
 
@@ -443,167 +451,4 @@ tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call)
         *slot = &tb_mqtt_overdue;
         b->overdue++;
     }
-}
-
-
-/* PINGs and calls are behind what is held back */
-
-static int64_t
-tb_mqtt_hold(tb_bridge_t *b)
-{
-    int64_t  hold;
-
-    hold = b->opt.keepalive * 1000 / 4;
-
-    if (hold > b->opt.ack_timeout / 2) {
-        hold = b->opt.ack_timeout / 2;
-    }
-
-    return hold < TB_MQTT_MAX_HOLD ? hold : TB_MQTT_MAX_HOLD;
-}
-
-
-/* ms since it is held back, -1 when it is not */
-
-static int64_t
-tb_mqtt_held(tb_bridge_t *b)
-{
-    int64_t  held;
-
-    if (!b->mqtt_up || b->unsaved == 0 || b->opt.qos == 0) {
-        b->mqtt_held_at = 0;
-        return -1;
-    }
-
-    if (b->mqtt_held_at == 0) {
-        b->mqtt_held_at = tb_now();
-    }
-
-    held = tb_now() - b->mqtt_held_at;
-
-    return held < tb_mqtt_hold(b) ? held : -1;
-}
-
-
-int
-tb_mqtt_poll(tb_bridge_t *b, short *events)
-{
-    int      fd;
-    int64_t  held;
-
-    if (b->mosq == NULL) {
-        return -1;
-    }
-
-    fd = mosquitto_socket(b->mosq);
-
-    held = tb_mqtt_held(b);
-
-    *events = tb_answers_full(b) || held >= TB_MQTT_GATHER ? 0 : POLLIN;
-
-    if (held < 0 && mosquitto_want_write(b->mosq)) {
-        *events |= POLLOUT;
-    }
-
-    return fd;
-}
-
-
-/*
- * A broker without TCP_NODELAY holds an answer back until its PUBACK before
- * that was received, which would be 40 ms later: nothing is sent in reply to
- * a PUBACK.  The kernel forgets the option, so it is set after each read.
- */
-
-static void
-tb_mqtt_quickack(tb_bridge_t *b)
-{
-#ifdef TCP_QUICKACK
-
-    int  fd, one;
-
-    fd = mosquitto_socket(b->mosq);
-    one = 1;
-
-    if (fd != -1) {
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
-    }
-
-#endif
-}
-
-
-void
-tb_mqtt_run(tb_bridge_t *b, short revents)
-{
-    int      rc;
-    int64_t  now;
-
-    now = tb_now();
-
-    if (b->mosq == NULL) {
-        /* without the number of shards no message can be made use of */
-
-        if (now >= b->mqtt_retry_at && b->shards) {
-            tb_mqtt_open(b);
-        }
-
-        return;
-    }
-
-    rc = MOSQ_ERR_SUCCESS;
-
-    if (b->mqtt_up && (revents & (POLLERR|POLLHUP)) && !tb_answers_full(b)) {
-        /* what a broker has sent before its end is read, to the end */
-        revents = POLLIN;
-    }
-
-    if (!b->mqtt_lost && (revents & POLLIN)) {
-        rc = mosquitto_loop_read(b->mosq, 1);
-
-        if (rc == MOSQ_ERR_SUCCESS) {
-            tb_mqtt_quickack(b);
-        }
-
-    } else if (!b->mqtt_lost && (revents & (POLLERR|POLLHUP))) {
-        rc = MOSQ_ERR_CONN_LOST;
-    }
-
-    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && (revents & POLLOUT)
-        && tb_mqtt_held(b) < 0)
-    {
-        rc = mosquitto_loop_write(b->mosq, 1);
-    }
-
-    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && now >= b->mqtt_misc_at) {
-        b->mqtt_misc_at = now + 1000;
-        rc = mosquitto_loop_misc(b->mosq);
-
-        if (b->mqtt_up && now - b->mqtt_since > 10000) {
-            b->mqtt_backoff = 0;
-        }
-    }
-
-    if (!b->mqtt_up && now - b->mqtt_since > TB_CONNECT_TIMEOUT) {
-        tb_mqtt_drop(b, "no answer in time");
-
-    } else if (rc != MOSQ_ERR_SUCCESS || b->mqtt_lost) {
-        tb_mqtt_drop(b, rc == MOSQ_ERR_ERRNO ? strerror(errno)
-                        : rc ? mosquitto_strerror(rc) : "lost");
-    }
-}
-
-
-int64_t
-tb_mqtt_timer(tb_bridge_t *b)
-{
-    int64_t  held;
-
-    if (b->mosq == NULL) {
-        return b->shards ? b->mqtt_retry_at : INT64_MAX;
-    }
-
-    held = b->mqtt_held_at ? b->mqtt_held_at + tb_mqtt_hold(b) : INT64_MAX;
-
-    return held > tb_now() && held < b->mqtt_misc_at ? held : b->mqtt_misc_at;
 }

@@ -374,9 +374,7 @@ tb_name_ask(tb_bridge_t *b, tb_name_t *n)
     char         key[256];
     const char  *argv[3];
 
-    snprintf(key, sizeof(key), "%s{s%u}:names:%s", b->opt.prefix,
-             (unsigned) (tb_crc32(n->tenant, TB_UUID_LEN)
-                         % (uint32_t) b->shards), n->tenant);
+    tb_device_key(b, "names", n->tenant, key, sizeof(key));
 
     argv[0] = "HGET";
     argv[1] = key;

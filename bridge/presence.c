@@ -11,56 +11,56 @@
  * Redis has for our name is adopted, and a random one made if there is none:
  * so processes agree without talking, and a device that went to another
  * bridge and comes back is a new session.
- *
- * Every device is in one of two lists, or busy (a command is on its way), or
- * at rest: dirty (something is to be done now) and beat (by time).
  */
 
 
-#include "bridge.h"
+#include "presence.h"
 
 
 #define TB_BUCKETS       65536
-#define TB_LIST_NONE     0
-#define TB_LIST_DIRTY    1
-#define TB_LIST_BEAT     2
-
-
-struct tb_device_s {
-    tb_device_t  *chain;
-    tb_device_t  *prev;
-    tb_device_t  *next;
-    int64_t       due;
-    unsigned      epoch;
-    unsigned      list:2;
-    unsigned      online:1;
-    unsigned      live:1;              /* said so just now, not remembered */
-    unsigned      busy:1;
-    unsigned      again:1;             /* changed while busy */
-    unsigned      stopped:1;           /* superseded */
-    unsigned      told:1;              /* a refusal was logged */
-    char          id[TB_UUID_LEN + 1];
-    char          given[TB_MAX_SESSION + 1];
-    char          session[TB_MAX_SESSION + 1];
-    char         *gateway;             /* NULL: it is not behind one */
-    char         *name;                /* there */
-};
 
 
 static void tb_device_step(tb_bridge_t *b, tb_device_t *dev);
 
 
 static void
+tb_list_of(tb_bridge_t *b, tb_device_t *dev, tb_device_t ***head,
+    tb_device_t ***tail)
+{
+    tb_shard_t  *s;
+
+    switch (dev->list) {
+
+    case TB_LIST_DIRTY:
+        *head = &b->dirty_head;
+        *tail = &b->dirty_tail;
+        return;
+
+    case TB_LIST_LATE:
+        *head = &b->late_head;
+        *tail = &b->late_tail;
+        return;
+
+    default:
+        s = &b->shard[dev->shard];
+        *head = &s->beat_head;
+        *tail = &s->beat_tail;
+    }
+}
+
+
+void
 tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 {
     tb_device_t  **head, **tail;
 
     if (dev->list != TB_LIST_NONE) {
-        head = dev->list == TB_LIST_DIRTY ? &b->dirty_head : &b->beat_head;
-        tail = dev->list == TB_LIST_DIRTY ? &b->dirty_tail : &b->beat_tail;
+        tb_list_of(b, dev, &head, &tail);
 
         *(dev->prev ? &dev->prev->next : head) = dev->next;
         *(dev->next ? &dev->next->prev : tail) = dev->prev;
+
+        b->shard[dev->shard].nbeats -= dev->list == TB_LIST_BEAT;
     }
 
     dev->list = list;
@@ -69,8 +69,12 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
         return;
     }
 
-    head = list == TB_LIST_DIRTY ? &b->dirty_head : &b->beat_head;
-    tail = list == TB_LIST_DIRTY ? &b->dirty_tail : &b->beat_tail;
+    if (list == TB_LIST_BEAT) {
+        dev->shard = tb_device_shard(b, dev->id);
+        b->shard[dev->shard].nbeats++;
+    }
+
+    tb_list_of(b, dev, &head, &tail);
 
     dev->prev = *tail;
     dev->next = NULL;
@@ -79,11 +83,11 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 }
 
 
-static void
-tb_device_beat(tb_bridge_t *b, tb_device_t *dev)
+void
+tb_device_late(tb_bridge_t *b, tb_device_t *dev)
 {
     dev->due = tb_now() + b->opt.session_ttl / 3;
-    tb_list(b, dev, TB_LIST_BEAT);
+    tb_list(b, dev, TB_LIST_LATE);
 }
 
 
@@ -146,13 +150,18 @@ tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
 }
 
 
-/* a reply came: 1 if things have changed meanwhile and are done again */
+void
+tb_device_gone(tb_bridge_t *b, tb_device_t *dev)
+{
+    tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it", dev->id);
+    tb_device_forget(b, dev);
+}
 
-static int
+
+int
 tb_device_idle(tb_bridge_t *b, tb_device_t *dev)
 {
     dev->busy = 0;
-    b->presence_busy--;
 
     if (dev->again) {
         dev->again = 0;
@@ -164,37 +173,22 @@ tb_device_idle(tb_bridge_t *b, tb_device_t *dev)
 }
 
 
-static void
-tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
+/* its session is that of now, as far as we know */
+
+static int
+tb_device_sure(tb_device_t *dev)
 {
-    tb_device_t  *dev = data;
+    return dev->session[0] != '\0' && !dev->moved;
+}
 
-    /* an unknown device may be made known later: tried at every beat */
 
-    if (reply->type == REDIS_REPLY_ERROR) {
-        tb_log(dev->told ? TB_LOG_DEBUG : TB_LOG_WARN,
-               "device %s cannot be attached, trying again: %s", dev->id,
-               tb_safe(reply->str, reply->len));
-
-        if (!dev->told && strstr(reply->str, "is unknown") != NULL) {
-            b->count.presence_unknown++;
-        }
-    }
-
-    dev->told = reply->type == REDIS_REPLY_ERROR;
-
-    if (reply->type != REDIS_REPLY_INTEGER || reply->integer != -1) {
-        if (!tb_device_idle(b, dev)) {
-            tb_device_beat(b, dev);
-        }
-
-        return;
-    }
-
+void
+tb_device_superseded(tb_bridge_t *b, tb_device_t *dev)
+{
     tb_log(TB_LOG_INFO, "device %s: session \"%s\" is superseded", dev->id,
            dev->session);
 
-    dev->session[0] = '\0';
+    dev->moved = 1;
 
     if (!dev->again) {
         dev->stopped = dev->given[0] != '\0';
@@ -210,9 +204,47 @@ tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
 
 
 static void
+tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_device_t  *dev = data;
+
+    b->presence_busy--;
+
+    /* an unknown device may be made known later: tried at every beat */
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(dev->told ? TB_LOG_DEBUG : TB_LOG_WARN,
+               "device %s cannot be attached, trying again: %s", dev->id,
+               tb_safe(reply->str, reply->len));
+
+        if (!dev->told && strstr(reply->str, "is unknown") != NULL) {
+            b->count.presence_unknown++;
+        }
+    }
+
+    dev->told = reply->type == REDIS_REPLY_ERROR;
+
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == -1) {
+        tb_device_superseded(b, dev);
+
+    } else if (tb_device_idle(b, dev)) {
+        return;
+
+    } else if (reply->type == REDIS_REPLY_INTEGER) {
+        tb_list(b, dev, TB_LIST_BEAT);
+
+    } else {
+        tb_device_late(b, dev);
+    }
+}
+
+
+static void
 tb_device_detached(tb_bridge_t *b, void *data, redisReply *reply)
 {
     tb_device_t  *dev = data;
+
+    b->presence_busy--;
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "device %s cannot be detached: %s", dev->id,
@@ -237,6 +269,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     redisReply   *bridge, *session;
     tb_device_t  *dev = data;
 
+    b->presence_busy--;
     known = 0;
     ours = 0;
 
@@ -251,6 +284,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
             && (size_t) session->len <= TB_MAX_SESSION)
         {
             strcpy(dev->session, session->str);
+            dev->moved = 0;
         }
     }
 
@@ -259,7 +293,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     }
 
     if (!dev->online) {
-        if (dev->session[0]) {
+        if (tb_device_sure(dev)) {
             tb_device_step(b, dev);
         } else {
             tb_device_forget(b, dev);
@@ -270,19 +304,20 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
 
     if (reply->type == REDIS_REPLY_ERROR || (known && !ours && !dev->live)) {
         /* another bridge has it, and what we know may be old: ask again */
-        tb_device_beat(b, dev);
+        tb_device_late(b, dev);
         return;
     }
 
     dev->live = 0;
 
-    if (dev->session[0] == '\0') {
+    if (!tb_device_sure(dev)) {
         if (tb_random(id, sizeof(id)) != TB_OK) {
-            tb_device_beat(b, dev);
+            tb_device_late(b, dev);
             return;
         }
 
         sprintf(dev->session, "mqtt-%08x%08x", id[0], id[1]);
+        dev->moved = 0;
     }
 
     tb_device_step(b, dev);
@@ -295,7 +330,7 @@ tb_device_lookup(tb_bridge_t *b, tb_device_t *dev)
     char         key[512];
     const char  *argv[4];
 
-    tb_device_key(b, dev->id, key, sizeof(key));
+    tb_device_key(b, "device", dev->id, key, sizeof(key));
 
     argv[0] = "HMGET";
     argv[1] = key;
@@ -318,9 +353,10 @@ tb_device_step(tb_bridge_t *b, tb_device_t *dev)
 
     if (dev->given[0]) {
         strcpy(dev->session, dev->given);
+        dev->moved = 0;
     }
 
-    if (dev->session[0] == '\0') {
+    if (!tb_device_sure(dev)) {
         tb_device_lookup(b, dev);
         return;
     }
@@ -382,6 +418,7 @@ tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
     if (strcmp(dev->given, session) != 0) {
         strcpy(dev->given, session);
         dev->session[0] = '\0';
+        dev->moved = 0;
         dev->stopped = 0;
         changed = 1;
     }
@@ -390,7 +427,7 @@ tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
         dev->live = 1;
 
         /* it waits while another bridge has it */
-        changed = changed || dev->session[0] == '\0';
+        changed = changed || !tb_device_sure(dev);
     }
 
     dev->online = 1;
@@ -524,6 +561,33 @@ tb_presence_message(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values)
 }
 
 
+int
+tb_presence_here(tb_bridge_t *b, const char *id, const char **session)
+{
+    tb_device_t  *dev;
+
+    *session = NULL;
+    dev = tb_device_find(b, id);
+
+    if (dev == NULL || !tb_device_fresh(b, dev)) {
+        return 0;
+    }
+
+    if (dev->online && !dev->stopped && !dev->moved) {
+        return 1;
+    }
+
+    if (dev->given[0]) {
+        *session = dev->given;
+
+    } else if (dev->session[0]) {
+        *session = dev->session;
+    }
+
+    return 0;
+}
+
+
 void
 tb_presence_run(tb_bridge_t *b)
 {
@@ -534,20 +598,22 @@ tb_presence_run(tb_bridge_t *b)
 
     /* without a broker nobody is known to be present: sessions may lapse */
 
-    while (b->mqtt_up && b->beat_head && b->beat_head->due <= now) {
-        dev = b->beat_head;
+    while (b->mqtt_up && b->late_head && b->late_head->due <= now) {
+        dev = b->late_head;
 
-        if (dev->epoch == b->epoch || dev->gateway) {
+        if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
         } else if (now - b->mqtt_since < b->opt.presence_grace) {
-            tb_device_beat(b, dev);
+            tb_device_late(b, dev);
 
         } else {
-            tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it",
-                   dev->id);
-            tb_device_forget(b, dev);
+            tb_device_gone(b, dev);
         }
+    }
+
+    if (b->mqtt_up) {
+        tb_beats_run(b);
     }
 
     while (b->dirty_head && b->shards
@@ -561,8 +627,16 @@ tb_presence_run(tb_bridge_t *b)
 void
 tb_presence_redis_up(tb_bridge_t *b)
 {
-    while (b->beat_head) {
-        tb_list(b, b->beat_head, TB_LIST_DIRTY);
+    int  i;
+
+    while (b->late_head) {
+        tb_list(b, b->late_head, TB_LIST_DIRTY);
+    }
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        while (b->shard[i].beat_head) {
+            tb_list(b, b->shard[i].beat_head, TB_LIST_DIRTY);
+        }
     }
 }
 
@@ -588,5 +662,15 @@ tb_presence_free(tb_bridge_t *b)
 int64_t
 tb_presence_timer(tb_bridge_t *b)
 {
-    return b->mqtt_up && b->beat_head ? b->beat_head->due : INT64_MAX;
+    int64_t  t;
+
+    if (!b->mqtt_up) {
+        return INT64_MAX;
+    }
+
+    t = b->late_head ? b->late_head->due : INT64_MAX;
+
+    /* with many on their way it is a reply that is waited for */
+
+    return t < b->beat_at || b->nbeats == TB_MAX_BEATS ? t : b->beat_at;
 }

@@ -260,7 +260,7 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
         return "the call cannot be sent as an MQTT message";
     }
 
-    /* any other failure ends in a reconnect, and the call is POPPED then */
+    /* any other failure ends in a reconnect, and the call is TAKEN then */
 
     return NULL;
 }

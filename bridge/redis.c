@@ -21,7 +21,7 @@
 #define TB_STEP_META     4
 
 #define TB_REDIS_MAX_BACKOFF  2000
-/* has functions and BLMPOP */
+/* has functions and shard channels */
 #define TB_REDIS_VERSION      7
 
 #define TB_TOO_OLD  "Redis 7.0 or newer is needed"
@@ -145,7 +145,7 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
     char           db[16], key[256], name[256];
     socklen_t      len;
     tb_options_t  *opt;
-    const char    *auth[3], *args[3];
+    const char    *auth[3], *args[4];
 
     opt = &b->opt;
     len = sizeof(int);
@@ -194,10 +194,11 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
 
     if (r->with_meta) {
         snprintf(key, sizeof(key), "%smeta", opt->prefix);
-        args[0] = "HGET";
+        args[0] = "HMGET";
         args[1] = key;
         args[2] = "shards";
-        tb_redis_step(r, TB_STEP_META, 3, args);
+        args[3] = "schema";
+        tb_redis_step(r, TB_STEP_META, 4, args);
     }
 
     r->state = TB_REDIS_HANDSHAKE;
@@ -211,7 +212,7 @@ static int
 tb_redis_refused(tb_redis_t *r, int step, redisReply *reply)
 {
     static const char  *names[] = { "AUTH", "HELLO", "SELECT",
-                                    "CLIENT SETNAME", "HGET" };
+                                    "CLIENT SETNAME", "HMGET" };
 
     if (step == TB_STEP_SETNAME) {
         return TB_OK;
@@ -272,12 +273,32 @@ tb_redis_hello(tb_redis_t *r, redisReply *reply)
 }
 
 
+/* what tb:meta says: shards, schema */
+
 static int
 tb_redis_meta(tb_bridge_t *b, tb_redis_t *r, redisReply *reply)
 {
-    uint32_t  shards;
+    uint32_t      shards;
+    redisReply   *schema;
 
-    if (reply->type == REDIS_REPLY_NIL) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+        tb_redis_fail(r, "%smeta: a reply of another kind", b->opt.prefix);
+        return TB_ERROR;
+    }
+
+    schema = reply->element[1];
+    reply = reply->element[0];
+
+    if (schema->type == REDIS_REPLY_STRING && atoi(schema->str) != TB_SCHEMA)
+    {
+        tb_redis_fail(r, "%smeta says schema %s: this Redis has calls of"
+                      " another version, which this one cannot read; use"
+                      " another --prefix or an empty Redis", b->opt.prefix,
+                      tb_safe(schema->str, schema->len));
+        return TB_ERROR;
+    }
+
+    if (reply->type == REDIS_REPLY_NIL || schema->type == REDIS_REPLY_NIL) {
         if (b->opt.shards == 0) {
             tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
                           " or tb-rpc-admin; or use --shards", b->opt.prefix);

@@ -78,7 +78,6 @@ tb_wait_drop(tb_bridge_t *b, tb_wait_t *w)
 void
 tb_wait_add(tb_bridge_t *b, tb_call_t *call)
 {
-    int64_t     lifetime;
     tb_wait_t  *w, **p;
 
     if (call->oneway || (b->opt.response.vars & TB_VAR(REQUEST_ID))
@@ -99,8 +98,7 @@ tb_wait_add(tb_bridge_t *b, tb_call_t *call)
     strcpy(w->device_id, call->device_id);
     w->request_id = call->request_id;
 
-    lifetime = call->expiration_time - call->created_time;
-    w->until = tb_now() + (lifetime > 0 ? lifetime : 60000);
+    w->until = call->dies_at;
 
     p = tb_wait_bucket(b, call->device_id);
 

@@ -38,14 +38,15 @@ my $inner = '+time +type +exists +del +unlink +expire +pexpire +pexpireat +pttl'
             . ' +hset +hsetnx +hget +hmget +hgetall +hdel +hexists +hlen'
             . ' +hincrby +hscan +hkeys'
             . ' +zadd +zrem +zscore +zcard +zcount +zrange +zrevrange'
-            . ' +zrangebyscore +rpush +lpop +lrem +lindex +llen +lrange'
+            . ' +zrangebyscore +zpopmin +rpush +lpop +lrem +ltrim +lindex +llen'
+            . ' +lrange'
             . ' +spublish +xadd +fcall +fcall_ro +ping +auth +hello'
             . ' +select +client|setname';
 
 my %default = (
     nginx => "~tb:* &tb:* -\@all $inner +info +function|load"
              . ' +ssubscribe +sunsubscribe',
-    bridge => "~tb:* &tb:* -\@all $inner +blmpop +lmpop",
+    bridge => "~tb:* &tb:* -\@all $inner +ssubscribe +sunsubscribe",
     operator => "~tb:* &tb:* -\@all $inner +function|load +function|list"
                 . ' +info +keys +scan',
 );

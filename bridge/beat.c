@@ -1,0 +1,188 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Heartbeats: one command for up to TB_BEAT_DEVICES devices of a shard.  Each
+ * shard has its own moments, so that all devices have their heartbeat within
+ * a third of the session's time to live, and never all at once.
+ */
+
+
+#include "presence.h"
+
+
+typedef struct {
+    int           n;
+    tb_device_t  *devices[TB_BEAT_DEVICES];
+} tb_beat_t;
+
+
+/* what the reply says about the next one: 1 goes on, 0 and -1 do not */
+
+static long long
+tb_beat_state(redisReply *reply, size_t *i, const char *id)
+{
+    redisReply  **e;
+
+    if (reply->type != REDIS_REPLY_ARRAY || *i + 1 >= reply->elements) {
+        return 1;
+    }
+
+    e = &reply->element[*i];
+
+    if (e[0]->type != REDIS_REPLY_STRING || strcmp(e[0]->str, id) != 0
+        || e[1]->type != REDIS_REPLY_INTEGER)
+    {
+        return 1;
+    }
+
+    *i += 2;
+
+    return e[1]->integer;
+}
+
+
+static void
+tb_beat_reply(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    int           k;
+    size_t        i;
+    long long     state;
+    tb_beat_t    *beat = data;
+    tb_device_t  *dev;
+
+    b->nbeats--;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        tb_log(TB_LOG_ERROR, "heartbeats of %d devices refused, trying again:"
+               " %s", beat->n, tb_safe(reply->str, reply->len));
+    }
+
+    for (k = 0, i = 0; k < beat->n; k++) {
+        dev = beat->devices[k];
+        state = tb_beat_state(reply, &i, dev->id);
+
+        if (state == -1) {
+            tb_device_superseded(b, dev);
+
+        } else if (tb_device_idle(b, dev)) {
+            continue;
+
+        } else if (reply->type == REDIS_REPLY_ERROR) {
+            tb_device_late(b, dev);
+
+        } else {
+            /* it was let go, or lost: attached again */
+            tb_list(b, dev, state == 0 ? TB_LIST_DIRTY : TB_LIST_BEAT);
+        }
+    }
+
+    free(beat);
+}
+
+
+static void
+tb_beat_send(tb_bridge_t *b, int n, tb_beat_t *beat)
+{
+    int        i;
+    char       key[512], ttl[16];
+    tb_str_t   args[1 + 2 * TB_BEAT_DEVICES], *arg;
+
+    snprintf(key, sizeof(key), "%s" TB_SHARD "due", b->opt.prefix,
+             (unsigned) n);
+
+    args[0].data = ttl;
+    args[0].len = sprintf(ttl, "%d", b->opt.session_ttl);
+    arg = &args[1];
+
+    for (i = 0; i < beat->n; i++) {
+        arg->data = beat->devices[i]->id;
+        arg->len = TB_UUID_LEN;
+        arg++;
+        arg->data = beat->devices[i]->session;
+        arg->len = strlen(arg->data);
+        arg++;
+    }
+
+    b->nbeats++;
+    tb_fcall_key(b, tb_beat_reply, beat, 1, "tb_rpc_heartbeat", key,
+                 1 + 2 * beat->n, args);
+}
+
+
+/* the next ones of a shard; those that the broker did not name wait, or go */
+
+static void
+tb_beat_shard(tb_bridge_t *b, int i, int n)
+{
+    int64_t       now;
+    tb_beat_t    *beat;
+    tb_device_t  *dev;
+
+    now = tb_now();
+    beat = tb_alloc(sizeof(tb_beat_t));
+
+    while (n--) {
+        dev = b->shard[i].beat_head;
+
+        if (tb_device_fresh(b, dev)) {
+            tb_list(b, dev, TB_LIST_NONE);
+            dev->busy = 1;
+            beat->devices[beat->n++] = dev;
+
+        } else if (now - b->mqtt_since < b->opt.presence_grace) {
+            tb_list(b, dev, TB_LIST_BEAT);
+
+        } else {
+            tb_device_gone(b, dev);
+        }
+    }
+
+    if (beat->n == 0) {
+        free(beat);
+        return;
+    }
+
+    tb_beat_send(b, i, beat);
+}
+
+
+void
+tb_beats_run(tb_bridge_t *b)
+{
+    int          i, parts, period;
+    int64_t      now;
+    tb_shard_t  *s;
+
+    now = tb_now();
+
+    if (now < b->beat_at || b->shards == 0 || b->nbeats == TB_MAX_BEATS) {
+        return;
+    }
+
+    period = b->opt.session_ttl / 3;
+    b->beat_at = now + period;
+
+    for (i = 0; i < b->shards; i++) {
+        s = &b->shard[i];
+
+        /* its first, or the broker was away: not with all others */
+
+        if (s->beat_at + period < now) {
+            s->beat_at = now + random() % period;
+        }
+
+        if (s->beat_at <= now && s->nbeats && b->nbeats < TB_MAX_BEATS) {
+            parts = (s->nbeats + TB_BEAT_DEVICES - 1) / TB_BEAT_DEVICES;
+            s->beat_at = now + period / parts;
+            tb_beat_shard(b, i, (s->nbeats + parts - 1) / parts);
+
+        } else if (s->beat_at <= now && s->nbeats == 0) {
+            s->beat_at = now + period;
+        }
+
+        if (s->beat_at < b->beat_at) {
+            b->beat_at = s->beat_at;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The devices that are present, between presence.c and beat.c.
+ */
+
+
+#ifndef _TB_PRESENCE_H_INCLUDED_
+#define _TB_PRESENCE_H_INCLUDED_
+
+
+#include "bridge.h"
+
+
+/*
+ * Every device is in one of three lists, or busy (a command is on its way), or
+ * at rest: dirty (something is to be done now), late (by time: it is tried
+ * again), beat (of its shard: it has a session that goes on).
+ */
+
+#define TB_LIST_NONE     0
+#define TB_LIST_DIRTY    1
+#define TB_LIST_LATE     2
+#define TB_LIST_BEAT     3
+
+
+struct tb_device_s {
+    tb_device_t  *chain;
+    tb_device_t  *prev;
+    tb_device_t  *next;
+    int64_t       due;                 /* of a late one */
+    int           shard;               /* in whose list it is */
+    unsigned      epoch;
+    unsigned      list:2;
+    unsigned      online:1;
+    unsigned      live:1;              /* said so just now, not remembered */
+    unsigned      busy:1;
+    unsigned      again:1;             /* changed while busy */
+    unsigned      stopped:1;           /* superseded */
+    unsigned      moved:1;             /* its session here is not current */
+    unsigned      told:1;              /* a refusal was logged */
+    char          id[TB_UUID_LEN + 1];
+    char          given[TB_MAX_SESSION + 1];
+    char          session[TB_MAX_SESSION + 1];
+    char         *gateway;             /* NULL: it is not behind one */
+    char         *name;                /* there */
+};
+
+
+/* presence.c */
+
+/* the broker has spoken of it since the last connect, or need not */
+#define tb_device_fresh(b, dev)                                               \
+    ((dev)->epoch == (b)->epoch || (dev)->gateway != NULL)
+
+void tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list);
+/* what it has to do is tried again at its next heartbeat */
+void tb_device_late(tb_bridge_t *b, tb_device_t *dev);
+/* the broker did not speak of it after the last connect */
+void tb_device_gone(tb_bridge_t *b, tb_device_t *dev);
+/* a reply came: 1 if things have changed meanwhile and are done again */
+int tb_device_idle(tb_bridge_t *b, tb_device_t *dev);
+/* Redis has another session of it */
+void tb_device_superseded(tb_bridge_t *b, tb_device_t *dev);
+
+/* beat.c */
+
+void tb_beats_run(tb_bridge_t *b);
+
+
+#endif /* _TB_PRESENCE_H_INCLUDED_ */
