@@ -21,7 +21,8 @@
  *   answer.c    turns messages of devices into tb_rpc_respond commands
  *   waiting.c   calls without a request id in their answer's topic; owns
  *               tb_wait_t, bounded by TB_MAX_WAITING
- *   presence.c  owns tb_device_t: who is online, and under which session
+ *   device.c    owns tb_device_t
+ *   presence.c  who is online, and under which session
  *   beat.c      keeps the sessions alive, many at a time
  *   gateway.c   devices behind ThingsBoard gateways: their messages
  *   names.c     owns the cache of device names, and --devices
@@ -682,16 +683,19 @@ void tb_presence_set(tb_bridge_t *b, const char *id, int online,
 /* of a device behind a gateway: 1, its gateway, and its name there */
 int tb_presence_gateway(tb_bridge_t *b, const char *id,
     const char **gateway, const char **name);
-/* calls handler for each device behind that gateway, "" is any */
-void tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
-    void (*handler)(tb_bridge_t *b, const char *id));
 /* 1, or 0 and the session that it had here, NULL if that is not known */
 int tb_presence_here(tb_bridge_t *b, const char *id, const char **session);
 void tb_presence_run(tb_bridge_t *b);
 /* Redis may have forgotten: say again who is here */
 void tb_presence_redis_up(tb_bridge_t *b);
-void tb_presence_free(tb_bridge_t *b);
 int64_t tb_presence_timer(tb_bridge_t *b);
+
+/* device.c */
+
+/* calls handler for each device behind that gateway, "" is any */
+void tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
+    void (*handler)(tb_bridge_t *b, const char *id));
+void tb_presence_free(tb_bridge_t *b);
 
 /* gateway.c */
 

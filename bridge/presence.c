@@ -17,145 +17,11 @@
 #include "presence.h"
 
 
-#define TB_BUCKETS       65536
+/* ms after which a call is returned with a session once more */
+#define TB_RETURN_AGAIN  1000
 
 
 static void tb_device_step(tb_bridge_t *b, tb_device_t *dev);
-
-
-static void
-tb_list_of(tb_bridge_t *b, tb_device_t *dev, tb_device_t ***head,
-    tb_device_t ***tail)
-{
-    tb_shard_t  *s;
-
-    switch (dev->list) {
-
-    case TB_LIST_DIRTY:
-        *head = &b->dirty_head;
-        *tail = &b->dirty_tail;
-        return;
-
-    case TB_LIST_LATE:
-        *head = &b->late_head;
-        *tail = &b->late_tail;
-        return;
-
-    default:
-        s = &b->shard[dev->shard];
-        *head = &s->beat_head;
-        *tail = &s->beat_tail;
-    }
-}
-
-
-void
-tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
-{
-    tb_device_t  **head, **tail;
-
-    if (dev->list != TB_LIST_NONE) {
-        tb_list_of(b, dev, &head, &tail);
-
-        *(dev->prev ? &dev->prev->next : head) = dev->next;
-        *(dev->next ? &dev->next->prev : tail) = dev->prev;
-
-        b->shard[dev->shard].nbeats -= dev->list == TB_LIST_BEAT;
-    }
-
-    dev->list = list;
-
-    if (list == TB_LIST_NONE) {
-        return;
-    }
-
-    if (list == TB_LIST_BEAT) {
-        dev->shard = tb_device_shard(b, dev->id);
-        b->shard[dev->shard].nbeats++;
-    }
-
-    tb_list_of(b, dev, &head, &tail);
-
-    dev->prev = *tail;
-    dev->next = NULL;
-    *(*tail ? &(*tail)->next : head) = dev;
-    *tail = dev;
-}
-
-
-void
-tb_device_late(tb_bridge_t *b, tb_device_t *dev)
-{
-    dev->due = tb_now() + b->opt.session_ttl / 3;
-    tb_list(b, dev, TB_LIST_LATE);
-}
-
-
-static tb_device_t *
-tb_device_find(tb_bridge_t *b, const char *id)
-{
-    tb_device_t  *dev;
-
-    dev = b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
-
-    while (dev != NULL && strcmp(dev->id, id) != 0) {
-        dev = dev->chain;
-    }
-
-    return dev;
-}
-
-
-static tb_device_t *
-tb_device_get(tb_bridge_t *b, const char *id)
-{
-    tb_device_t  *dev, **bucket;
-
-    dev = tb_device_find(b, id);
-
-    if (dev != NULL || b->ndevices == b->opt.max_devices) {
-        return dev;
-    }
-
-    bucket = &b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
-
-    dev = tb_alloc(sizeof(tb_device_t));
-    strcpy(dev->id, id);
-    dev->chain = *bucket;
-    *bucket = dev;
-    b->ndevices++;
-
-    return dev;
-}
-
-
-static void
-tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
-{
-    tb_device_t  **p;
-
-    tb_list(b, dev, TB_LIST_NONE);
-
-    p = &b->devices[tb_crc32(dev->id, TB_UUID_LEN) % TB_BUCKETS];
-
-    while (*p != dev) {
-        p = &(*p)->chain;
-    }
-
-    *p = dev->chain;
-    b->ndevices--;
-    free(dev->gateway);
-    free(dev->name);
-    free(dev);
-}
-
-
-void
-tb_device_gone(tb_bridge_t *b, tb_device_t *dev)
-{
-    tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it", dev->id);
-    tb_device_forget(b, dev);
-}
 
 
 int
@@ -511,27 +377,6 @@ tb_presence_gateway(tb_bridge_t *b, const char *id, const char **gateway,
 }
 
 
-void
-tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
-    void (*handler)(tb_bridge_t *b, const char *id))
-{
-    size_t        i;
-    tb_device_t  *dev;
-
-    for (i = 0; i < TB_BUCKETS; i++) {
-        for (dev = b->devices[i]; dev != NULL; dev = dev->chain) {
-            if (dev->gateway && dev->online
-                && strlen(dev->gateway) == gateway->len
-                && strncmp(dev->gateway, gateway->data ? gateway->data : "",
-                           gateway->len) == 0)
-            {
-                handler(b, dev->id);
-            }
-        }
-    }
-}
-
-
 static void
 tb_presence_found(tb_bridge_t *b, tb_message_t *msg, const char *id)
 {
@@ -576,6 +421,14 @@ tb_presence_here(tb_bridge_t *b, const char *id, const char **session)
     if (dev->online && !dev->stopped && !dev->moved) {
         return 1;
     }
+
+    /* it comes back to us at once: what we know is old, it is left alone */
+
+    if (tb_now() - dev->returned_at < TB_RETURN_AGAIN) {
+        return 0;
+    }
+
+    dev->returned_at = tb_now();
 
     if (dev->given[0]) {
         *session = dev->given;
@@ -636,24 +489,6 @@ tb_presence_redis_up(tb_bridge_t *b)
     for (i = 0; i < TB_MAX_SHARDS; i++) {
         while (b->shard[i].beat_head) {
             tb_list(b, b->shard[i].beat_head, TB_LIST_DIRTY);
-        }
-    }
-}
-
-
-void
-tb_presence_free(tb_bridge_t *b)
-{
-    size_t        i;
-    tb_device_t  *dev;
-
-    for (i = 0; i < TB_BUCKETS; i++) {
-        while (b->devices[i] != NULL) {
-            dev = b->devices[i];
-            b->devices[i] = dev->chain;
-            free(dev->gateway);
-            free(dev->name);
-            free(dev);
         }
     }
 }

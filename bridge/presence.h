@@ -30,6 +30,7 @@ struct tb_device_s {
     tb_device_t  *prev;
     tb_device_t  *next;
     int64_t       due;                 /* of a late one */
+    int64_t       returned_at;         /* a call of it, with its session */
     int           shard;               /* in whose list it is */
     unsigned      epoch;
     unsigned      list:2;
@@ -48,17 +49,24 @@ struct tb_device_s {
 };
 
 
-/* presence.c */
+/* device.c */
 
 /* the broker has spoken of it since the last connect, or need not */
 #define tb_device_fresh(b, dev)                                               \
     ((dev)->epoch == (b)->epoch || (dev)->gateway != NULL)
 
+tb_device_t *tb_device_find(tb_bridge_t *b, const char *id);
+/* makes one if there is none; NULL when there are too many */
+tb_device_t *tb_device_get(tb_bridge_t *b, const char *id);
+void tb_device_forget(tb_bridge_t *b, tb_device_t *dev);
 void tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list);
 /* what it has to do is tried again at its next heartbeat */
 void tb_device_late(tb_bridge_t *b, tb_device_t *dev);
 /* the broker did not speak of it after the last connect */
 void tb_device_gone(tb_bridge_t *b, tb_device_t *dev);
+
+/* presence.c */
+
 /* a reply came: 1 if things have changed meanwhile and are done again */
 int tb_device_idle(tb_bridge_t *b, tb_device_t *dev);
 /* Redis has another session of it */

@@ -120,7 +120,7 @@ ok($seen, '--stats-interval');
 ok(wait_for { counter('c1', $pid, 'open') == 0 }, 'nothing is left in hand');
 
 my $prom = do { local (@ARGV, $/) = $metrics; <> };
-like($prom, qr/^tb_rpc_bridge_popped_total\{bridge="c1"\} \d+$/m,
+like($prom, qr/^tb_rpc_bridge_taken_total\{bridge="c1"\} \d+$/m,
      '--metrics-file');
 like($prom, qr/^# TYPE tb_rpc_bridge_devices gauge$/m, 'with types');
 is(scalar(() = $prom =~ /^# HELP /mg), scalar(() = $prom =~ /^tb_rpc/mg),
@@ -173,32 +173,64 @@ sub busy {
     return ($stat[11] + $stat[12]) / 100;
 }
 
+my $end = '"rpcId":"c0000000-0000-11ee-8000-00000000000%d",'
+          . '"expirationTime":1700000060000,"attempt":1,'
+          . '"queuedTime":1700000000000,"takenTime":1700000000001}';
 my $envelope = '{"requestId":5,"deviceId":"' . $d1 . '","method":"m",'
-               . '"params":1,"attempt":1,"oneway":true}';
-my $popped;
+               . '"params":1,"oneway":true,' . sprintf $end, 1;
+
+# what is no envelope, and two that are good
+
+my @envelopes = ('', '{', '[]', 'null', "\0\xff", '{}', '{"requestId":1}',
+    '[' x 100000,
+    (map { (my $text = $envelope) =~ s/$_->[0]/$_->[1]/; $text }
+        ['"requestId":5', '"requestId":0'],
+        ['"requestId":5', '"requestId":1.5'],
+        ['"requestId":5,', ''], ['"deviceId":"[^"]*"', '"deviceId":"x"'],
+        ['"method":"m"', '"method":7'], ['"params":1,', ''],
+        ['"rpcId":"[^"]*"', '"rpcId":"x"'], ['"rpcId":"[^"]*",', ''],
+        ['"attempt":1,', ''], ['"attempt":1', '"attempt":-1'],
+        [',"takenTime":\\d+', ''], ['"takenTime":\\d+', '"takenTime":"x"'],
+        ['"expirationTime":\\d+,', ''],
+        ['"expirationTime":\\d+', '"expirationTime":1e30'],
+        ['}$', ''], ['}$', '} x']));
+my $bad = @envelopes;
+
+# a sum of these times is beyond 63 bits
+push @envelopes, map {
+    (my $text = sprintf '{"requestId":5,"deviceId":"' . $d1 . '",'
+        . '"method":"m","params":1,"oneway":true,%s', sprintf $end, $_)
+        =~ s/("expirationTime":)\d+/$1 . '999999999999999'/e;
+    $text;
+} 2, 3;
+
+my $taken;
 my $old = TB::FakeRedis->start(mode => '6', on => sub {
     my ($mode, $conn, $command, @argv) = @_;
 
     return undef if !defined $command;
-    return TB::FakeRedis::bulk('16') if $command eq 'HGET';
+    return "*2\r\n" . TB::FakeRedis::bulk('128') . TB::FakeRedis::bulk('2')
+        if $command eq 'HMGET';
 
     if ($mode eq '6' && $command eq 'HELLO') {
         return join '', "*6\r\n", map { TB::FakeRedis::bulk($_) }
                         qw(server redis version 6.0.16 mode standalone);
     }
 
-    if ($mode eq '5' && $command =~ /^(?:HELLO|FCALL|BLMPOP)$/) {
-        return "-ERR unknown command `$command`, with args beginning with:"
-               . "\r\n" if $command ne 'BLMPOP' || $popped++;
-    }
+    return "-ERR unknown command `$command`, with args beginning with:\r\n"
+        if $mode eq '5' && $command =~ /^(?:HELLO|FCALL|SSUBSCRIBE)$/;
 
-    if ($command eq 'BLMPOP') {
-        return '' if $mode eq '7';
-        return "*2\r\n" . TB::FakeRedis::bulk($argv[2]) . "*1\r\n"
-               . TB::FakeRedis::bulk($envelope);
+    if ($command eq 'FCALL' && $argv[0] eq 'tb_rpc_take') {
+        my @give = $mode eq 'bad' ? @envelopes : $envelope;
+
+        @give = () if $taken && $taken eq $mode;
+        $taken = $mode;
+        return '*' . (1 + @give) . "\r\n:0\r\n"
+               . join '', map { TB::FakeRedis::bulk($_) } @give;
     }
 
     return ":1\r\n" if $command eq 'FCALL';
+    return undef if $command eq 'SSUBSCRIBE';
 
     return "+OK\r\n";
 });
@@ -222,22 +254,27 @@ $seen = wait_for { text_of('c3.log') =~ /mqtt: connected/ };
 ok($seen, 'a newer one has come');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
-# older than HELLO: functions and BLMPOP are missing when they are needed
+# older than HELLO: functions and shard channels are missing when needed
 
 $old->tell('mode', '5');
 $pid = spawn('c4.log', $bin, @fake, '--name', 'c4');
 $seen = wait_for {
     2 <= grep { /Redis 7\.0 or newer is needed: .*unknown command/ }
          errors('c4.log');
-};
+} 20;
 ok($seen, 'Redis 5: said by what it lacks');
 $old->tell('seen', 'FCALL');
 wait_for { $old->tell('seen', 'FCALL') >= 3 };
 is(scalar errors('c4.log'), 2, 'once for each connection');
-$old->tell('mode', '7');
-$seen = wait_for { counter('c4', $pid, 'published') >= 1 };
-ok($seen, 'what was popped goes on when a newer one has come');
-is(counter('c4', $pid, 'dropped'), 0, 'nothing was dropped');
+$old->tell('mode', '8');
+$seen = wait_for { counter('c4', $pid, 'published') >= 1 } 20;
+ok($seen, 'it goes on when a newer one has come');
+
+$old->tell('mode', 'bad');
+$seen = wait_for { counter('c4', $pid, 'malformed') == $bad } 20;
+ok($seen, "$bad malformed envelopes are dropped");
+$seen = wait_for { counter('c4', $pid, 'published') >= 3 };
+ok($seen, 'and those behind them are not');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 $old->stop();
 
@@ -292,10 +329,10 @@ for (['no password', 'it wants a password, see --redis-password-file and'
     my ($what, $why, @more) = @$_;
 
     $pid = spawn("$what.log", $bin, @real, @more);
-    $seen = wait_for { text_of("$what.log") =~ /trying again.*\n.*again/ };
+    $seen = wait_for { text_of("$what.log") =~ /trying again/ };
     like((errors("$what.log"))[0], qr/\Q$why/, "$what: the reason, and what to do");
     sleep(0.5);
-    is(scalar errors("$what.log"), 2, 'once for each connection');
+    is(scalar errors("$what.log"), 1, 'said once');
     unlike(text_of("$what.log"), qr/: connected/, 'it is not connected');
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
@@ -306,11 +343,27 @@ for my $shards (8, 32) {
                  $shards);
     $seen = wait_for {
         text_of("shards.$shards.log")
-            =~ /tb:meta says 16 shards, --shards $shards/
+            =~ /tb:meta says 128 shards, --shards $shards/
     };
-    ok($seen, "--shards $shards, where there are 16");
+    ok($seen, "--shards $shards, where there are 128");
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
+
+# calls of another version are left alone
+
+$redis->call('HSET', 'tb:meta', 'schema', 1);
+$pid = spawn('schema.log', $bin, $mqtt->options('schema'));
+$seen = wait_for { text_of('schema.log') =~ /trying again/ };
+sleep(0.5);
+like((errors('schema.log'))[0],
+     qr/tb:meta says schema 1: .* use another --prefix or an empty Redis/,
+     'schema 1 is refused');
+is(scalar errors('schema.log'), 1, 'in one line');
+unlike(text_of('schema.log'), qr/: connected/, 'and nothing is done');
+$redis->call('HSET', 'tb:meta', 'schema', 2);
+$seen = wait_for { text_of('schema.log') =~ /bells\): connected/ };
+ok($seen, 'schema 2 is taken');
+is(reap($pid, 'TERM'), 0, 'exit 0');
 
 
 # --- systemd ----------------------------------------------------------------

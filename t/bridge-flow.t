@@ -11,7 +11,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use List::Util qw(max sum);
+use List::Util qw(max);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -49,10 +49,15 @@ sub calls {
 }
 
 
-sub queued {
-    my ($name) = @_;
+# calls of the device that nobody has taken
 
-    return sum(map { $redis->call("LLEN", TB::Bridge::prefix($_) . "queue:$name") } 0 .. 127);
+sub queued {
+    my ($name, $device) = @_;
+
+    my $prefix = TB::Bridge::prefix(TB::Bridge::shard($device));
+
+    return $redis->call('LLEN', $prefix . "queue:$name")
+           + $redis->call('ZCARD', $prefix . "pending:$device");
 }
 
 
@@ -76,14 +81,18 @@ is(reap($pid, 'TERM'), 0, 'exit 0');
 
 # --- no more than --concurrency ----------------------------------------------
 
-$broker->tell('ack', '');
+$broker->tell('ack', 0.01);
 my $d2 = $mqtt->device(bridge => 'room');
-calls($d2, 20);
 $pid = start('room', '--concurrency', 3, '--drain', 300);
-wait_for { counter('room', $pid, 'popped') >= 3 };
+calls($d2, 5);
+wait_for { counter('room', $pid, 'delivered') == 5 };
+$broker->tell('ack', '');
+calls($d2, 20);
+wait_for { counter('room', $pid, 'taken') >= 8 };
 sleep(0.3);
-is(counter('room', $pid, 'popped'), 3, '--concurrency: no more are popped');
-is(queued('room'), 17, 'the others are in the queue');
+is(counter('room', $pid, 'taken'), 8, '--concurrency: no more are taken');
+is(counter('room', $pid, 'open'), 3, 'than can be written');
+is(queued('room', $d2), 17, 'the others wait in Redis');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 like(text_of('room.log'), qr/stopped with 3 calls open/,
      'and it says what it leaves');
@@ -121,11 +130,11 @@ $pid = start('stop', '--concurrency', 2, '--drain', 20000);
 wait_for { counter('stop', $pid, 'published') >= 3 };
 is(reap($pid, 'TERM', 5), 0, 'SIGTERM: exit 0');
 
-my $left = queued('stop');
+my $left = queued('stop', $d3);
 my $published = grep { /\Q$d3/ } $broker->topics();
 
-cmp_ok($left, '>', 30, "nothing is popped any more ($left are left)");
-is($published + $left, 60, 'what was popped was published');
+cmp_ok($left, '>', 30, "nothing is taken any more ($left are left)");
+is($published + $left, 60, 'what was taken was published');
 is(scalar(grep { $mqtt->status($d3, $_->[0]) eq 'DELIVERED' } @calls),
    $published, 'and reported');
 $broker->stop();

@@ -268,7 +268,17 @@ ok($mqtt->attached($d6, 'five'), 'a device that does not listen');
 ($rpc) = $mqtt->call($d6, '"m"', '5', persistent => 1, oneway => 1);
 $seen = wait_for { counter('five', $pid, 'unheard') == 1 };
 ok($seen, 'the broker says that nobody has subscribed');
-is($mqtt->status($d6, $rpc), 'SENT', 'it is not delivered');
+$seen = wait_for { $mqtt->status($d6, $rpc) eq 'QUEUED' };
+ok($seen, 'the call waits again');
+is(counter('five', $pid, 'returned'), 1, 'since it was returned');
+$mqtt->subscribe('six.sub', "v1/devices/$d6/rpc/request/+");
+$seen = wait_for {
+    $mqtt->tick($d6);
+    $mqtt->status($d6, $rpc) eq 'DELIVERED';
+} 10;
+ok($seen, 'until somebody has');
+is(() = text_of('six.sub') =~ /"params":5/g, 1, 'once');
+is($redis->counter('retries'), 0, 'no retry was used');
 
 # the session of a --client-id outlives its connection
 

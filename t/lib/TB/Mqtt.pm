@@ -354,6 +354,16 @@ sub status {
 }
 
 
+# what nginx does all the time
+
+sub tick {
+    my ($self, $device) = @_;
+
+    $self->{redis}->fcall('tb_rpc_tick', TB::Bridge::prefix(
+                              TB::Bridge::shard($device)) . 'due', 8);
+}
+
+
 sub attached {
     my ($self, $device, $bridge) = @_;
 
