@@ -18,6 +18,7 @@ use TB::Bridge;
 use TB::Env qw(wait_for);
 use TB::Mqtt qw(reap child counter);
 use TB::MqttDevices;
+use TB::Proxy;
 
 my $DEVICES = 100;
 my $CALLS = 1000;
@@ -51,10 +52,31 @@ child(sub {
 });
 
 
+my $proxy = TB::Proxy->start(to => $redis->{port});
+
+
 # a client id, so that the broker keeps the answers that come meanwhile
 
 sub bridge {
-    return $mqtt->bridge('kill', '--client-id', 'kill');
+    return $mqtt->bridge('kill', '--client-id', 'kill', '--redis',
+                         "redis://127.0.0.1:$proxy->{port}");
+}
+
+
+# What a kill is to meet, in turns: whatever there is; calls that were taken by
+# a take whose reply has not come; calls that the broker has not acknowledged.
+
+sub before_kill {
+    my ($round) = @_;
+
+    $proxy->tell('mute', 'cmd') if $round % 3 == 1;
+    kill 'STOP', $mqtt->{broker} if $round % 3 == 2;
+}
+
+
+sub after_kill {
+    $proxy->tell('mute', 'none');
+    kill 'CONT', $mqtt->{broker};
 }
 
 
@@ -166,14 +188,16 @@ for (my $round = 1; ; $round++) {
 
     my @batch = @calls < $CALLS ? commands($round * $each - @calls) : ();
 
+    before_kill($round);
     $creator->send(@batch);
-    sleep(rand 0.01);
+    sleep(0.01 + rand 0.03);
     kill 'KILL', $pid;
     created($creator->reply()) for @batch;
     reap($pid);
 
     my $open = open_calls();
 
+    after_kill();
     come_back();
     $pid = bridge();
 
@@ -186,6 +210,7 @@ for (my $round = 1; ; $round++) {
 is("@refused", '', 'all were accepted');
 is(scalar @calls, $CALLS, "$CALLS calls were made");
 cmp_ok($kills, '>=', 5, "$kills kills while calls were open");
+cmp_ok($met{s} || 0, '>', 0, 'some were taken and not acknowledged');
 cmp_ok($stale, '>', 0, "$stale calls were queued again");
 diag("calls met by kills: " . join ', ', map { "$met{$_} in $_" }
                                          sort keys %met);

@@ -293,29 +293,24 @@ sub claims {
     my ($redis, $monitor, $calls) = @_;
 
     my %rpc = map { ("$_->{device} $_->{id}" => $_->{rpc}) } @$calls;
-    my (%claims, %taken, $claim);
+    my (%claims, %taken);
 
     $redis->call('ECHO', 'no more');
 
     for (;;) {
         my $line = $monitor->reply();
 
-        if ($line =~ /lua\] (.*)/) {
-            my $command = $1;
+        if ($line =~ /lua\] "XADD" .* "rpcId" "([^"]+)" "event" "(\w+)/) {
+            $taken{$1} = 1 if $2 eq 'SUCCESSFUL';
+            $claims{$1}++ if $2 eq 'SENT' && !$taken{$1};
 
-            $taken{$1} = 1
-                if $command =~ /^"XADD" .* "rpcId" "([^"]+)" "event" "SUCC/;
-            undef $claim if $command =~ /"ignored_sent"/;
-            next;
+        } elsif ($line =~ /\] "HEXISTS" "[^"]+:([^":]+)" "(\d+)"/) {
+            my $rpc = $rpc{"$1 $2"};
+
+            $claims{$rpc}++ if $rpc && !$taken{$rpc};
         }
 
-        $claims{$claim}++ if defined $claim && !$taken{$claim};
-        undef $claim;
-
         last if $line =~ /"ECHO" "no more"/;
-
-        $claim = $rpc{"$1 $2"}
-            if $line =~ /"FCALL" "tb_rpc_sent" "1" "[^"]+:([^":]+)" "(\d+)"/;
     }
 
     return \%claims;
