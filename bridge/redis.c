@@ -35,7 +35,8 @@ static const struct {
     { "NOAUTH", "it wants a password, see --redis-password-file and"
                 " --redis-user: " },
     { "WRONGPASS", "--redis-user, or the password of"
-                   " --redis-password-file, is wrong: " }
+                   " --redis-password-file, is wrong: " },
+    { "NOPERM", "the user has not all rights of docs/redis-schema.md: " }
 };
 
 
