@@ -284,10 +284,10 @@ sub history {
 }
 
 
-# A claim that its claimer repeats makes no event: its connection broke, or it
-# popped the same envelope again.  So each command is looked at, as a
-# connection saw them on which MONITOR was said before:
-# { rpcId => claims admitted before its answer }; calls have device, id, rpc.
+# A call that is sent again, since the connection broke, makes no event: Redis
+# is asked whether it is still open.  So each command is looked at, as a
+# connection saw them on which MONITOR was said before: { rpcId => how often it
+# was taken, or asked about, before its answer }; calls have device, id, rpc.
 
 sub claims {
     my ($redis, $monitor, $calls) = @_;
