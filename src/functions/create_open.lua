@@ -67,10 +67,6 @@ local function undo(x, c, queued)
         call('ZREM', x.pending, c.rid)
     end
 
-    if c.kind == 'P' then
-        call('ZREM', x.due, c.id)
-    end
-
     -- it was not counted as in its queue yet
 
     c.state, c.due = 'p', x.id .. '/' .. c.rid
