@@ -29,6 +29,7 @@ my $subscriber = $clock->{server}->client;
 # nobody listens to the worker "dead"
 
 $subscriber->ssubscribe($clock->key('reply', $_)) for qw(w1 w2);
+$subscriber->ssubscribe($clock->key('bell', $_)) for qw(b1 b2 b3);
 
 my $seconds = $ENV{TB_SECONDS} // 300;
 my $most = $ENV{TB_SECONDS} ? 1e9 : 3000;
@@ -119,7 +120,8 @@ known('a poll leaves, and what may go by now goes to the bridge',
       { strategy => 'sequential_on_response' },
       ['attach', 'D', 'b1', 's1', 60_000], call(0), call(1),
       ['poll', 'D', 'w1', 1, 60_000, 0], ['config', strategy => 'burst'],
-      ['unpoll', 'D', 'w1', 1], ['pop', 'b1'], ['pop', 'b1']);
+      ['unpoll', 'D', 'w1', 1], ['take', 'b1', 'c', 1, 1],
+      ['take', 'b1', 'c', 2, 1]);
 
 known('a poll lapses while the device is attached', {},
       ['attach', 'D', 'b1', 's1', 60_000], ['poll', 'D', 'w1', 1, 1000, 0],
@@ -130,7 +132,7 @@ known('handed out and lost, by a worker that has died', {},
       ['poll', 'D', 'w1', 1, 60_000, 0], call(0), call(1),
       ['poll', 'D', 'dead', 2, 60_000, 0], ['time', 1000], call(2),
       ['poll', 'D', 'w2', 3, 60_000, 0], ['poll', 'D', 'w2', 3, 60_000, 1],
-      ['return', 0, 0], ['time', 1000], ['tick', 1000]);
+      ['return', 0, 0, ''], ['time', 1000], ['tick', 1000]);
 
 known('handed out again after the strategy has changed: no turn for it', {},
       ['put', 'D', 0], call(0), call(1), call(2),

@@ -6,6 +6,7 @@ package TB::Clock;
 # For its shard s0 alone; TB::Functions->new(clock => 1) has all shards.
 #
 #   my $r = TB::Clock->start;        a server, with the library
+#   $r->load(window => 2)            the library anew, with another constant
 #   $r->{now}                        ms; set by $r->at($ms), $r->pass($ms)
 #   $r->{redis}                      its TB::Redis
 #   $r->fcall($function, $key, @arguments)
@@ -51,13 +52,29 @@ sub start {
         stamp => 0
     }, $class;
 
-    my $reply = $self->{redis}->cmd('FUNCTION', 'LOAD', 'REPLACE', library());
-
-    die "FUNCTION LOAD: $reply\n" if ref $reply;
-
+    $self->load;
     $self->at(1_700_000_000_000);
 
     return $self;
+}
+
+
+# it forgets what it has in its memory
+
+sub load {
+    my ($self, %set) = @_;
+
+    my $text = $self->{text} //= library();
+
+    for my $name (keys %set) {
+        my $n = $text =~ s/^([ ]+\U$name\E = )\d+,/$1$set{$name},/mg;
+
+        die "$name is there $n times, not once\n" if $n != 1;
+    }
+
+    my $reply = $self->{redis}->cmd('FUNCTION', 'LOAD', 'REPLACE', $text);
+
+    die "FUNCTION LOAD: $reply\n" if ref $reply;
 }
 
 
@@ -106,18 +123,13 @@ sub clear {
 }
 
 
-# until nothing is due any more; no other host ticks here
+# until nothing is due any more
 
 sub tick {
     my ($self, $max) = @_;
 
     for (1 .. 2000) {
-        $self->{redis}->send_cmd('DEL', $self->key('ticklock'));
-        $self->{redis}->send_cmd('FCALL', 'tb_rpc_tick', 1,
-                                 $self->key('due'), $max);
-        $self->{redis}->read;
-
-        my $reply = $self->{redis}->read;
+        my $reply = $self->fcall('tick', $self->key('due'), $max);
 
         return $reply if ref $reply ne 'ARRAY' || $reply->[1] > 0;
     }

@@ -4,8 +4,8 @@ package TB::Model;
 # return and to leave behind.  It keeps calls as Perl values and knows nothing
 # of how the library writes them down; text() says what must be seen in Redis.
 #
-# The functions themselves are in Model/Calls.pm, Model/Devices.pm and
-# Model/Polls.pm.
+# The functions themselves are in Model/Calls.pm, Model/Take.pm,
+# Model/Devices.pm and Model/Polls.pm.
 #
 # One shard, one tenant, and a clock that the test sets: $model->{now}.
 
@@ -24,12 +24,14 @@ my %HOW = (burst => '', sequential_on_ack => 'ack',
            sequential_on_response => 'response');
 
 our $GRACE = 3000;          # a lightweight call ends so much later
-our $STALE = 16;            # stale items dropped from a queue at once
-our $ATTACH = 100;          # calls released by attach, put, detach and tick
-our $NEXT = 16;             # calls released by the end of another
+our $STALE = 16;            # stale references dropped from a queue at once
+our $NEXT = 16;             # calls released at once
+our $WINDOW = 16;           # calls of a device queued or taken, under burst
 our $RETRY = 1000;          # until a full queue is looked at again
 our $MORE = 50;             # until the rest of a backlog is released
 our $PUBLISH = 16384;
+our $RING = 1000;           # a bell rings again
+our $LOOK = 60000;          # a queue is looked at
 
 
 sub new {
@@ -44,7 +46,8 @@ sub new {
             max_response => 65536, %settings
         },
         device => {}, queue => {}, record => {}, uuid => {}, answer => {},
-        due => {}, count => {}, said => [], events => []
+        due => {}, old => {}, count => {}, said => [], events => [],
+        taken => {}, rung => {}, looked => {}
     }, $class;
 }
 
@@ -86,6 +89,35 @@ sub room {
 }
 
 
+# a call came back without a session: the device is left alone for a while
+
+sub held {
+    my ($m, $d) = @_;
+
+    return $d->{held} && $d->{held}{till} > $m->{now};
+}
+
+
+# with its bridge, or on the way to it, and not acknowledged
+
+sub outside {
+    my ($d) = @_;
+
+    return scalar grep { $_->{state} =~ /[qs]/ } values %{ $d->{open} };
+}
+
+
+# how many more calls may leave for the bridge
+
+sub allowed {
+    my ($m, $d) = @_;
+
+    return 0 if !$m->online($d) || $m->held($d);
+    return $m->blocked($d) ? 0 : 1 if $m->how($d);
+    return $WINDOW - outside($d);
+}
+
+
 sub place {
     my ($m, $d, $c) = @_;
 
@@ -95,13 +127,13 @@ sub place {
 }
 
 
-# the caller of a one-way call has its answer as soon as a bridge has claimed
-# it, but from a poll it may come back until that is confirmed
+# the caller of a one-way call has its answer as soon as a bridge has taken it,
+# also when it comes back; from a poll, when that is confirmed
 
 sub released {
     my ($c) = @_;
 
-    return $c->{oneway} && $c->{state} !~ /[pqh]/;
+    return $c->{oneway} && ($c->{answered} || $c->{state} !~ /[pqh]/);
 }
 
 
@@ -139,13 +171,8 @@ sub watch {
     my $turn = defined $d->{turn} && $d->{turn} == $c->{rid};
     my $moment = last_moment($c);
 
-    if ($c->{light} && released($c)) {
+    if ($c->{light} && $c->{oneway} && $s eq 's') {
         $moment = $c->{time} + $set->{ack_timeout};
-
-    } elsif ($s eq 'q') {
-        # once it has expired nothing is left to be done but to end it
-        $moment = min($moment, $m->{now} + $set->{ack_timeout})
-            if $m->{now} < $c->{expiry};
 
     } elsif ($s eq 'h') {
         $moment = min($moment, $c->{time} + $m->confirm_within($d))
@@ -192,14 +219,40 @@ sub drop_turn {
 sub send_out {
     my ($m, $d, $c) = @_;
 
-    return 0 if $c->{expiry} <= $m->{now};
+    # take finds out whether a persistent one has expired
+
+    return 0 if $c->{light} && $c->{expiry} <= $m->{now};
+
+    my $queue = $m->{queue}{ $d->{bridge} } //= [];
 
     $c->{attempt}++;
-    push @{ $m->{queue}{ $d->{bridge} } },
-        { call => $c, attempt => $c->{attempt}, time => $m->{now} };
+    $c->{queued} = $m->{now};
+    push @$queue, { call => $c, attempt => $c->{attempt} };
     $m->enter($d, $c, 'q');
+    $m->ring($d->{bridge}, scalar @$queue);
 
     return 1;
+}
+
+
+# the first reference of a queue is said at once, others once a second
+
+sub ring {
+    my ($m, $bridge, $length) = @_;
+
+    my $last = $m->{rung}{$bridge};
+
+    return if $length > 1 && defined $last && $m->{now} - $last < $RING;
+
+    $m->{rung}{$bridge} = $m->{now};
+    push @{ $m->{said} }, "bell $bridge";
+
+    my $looked = \$m->{looked}{$bridge};
+
+    return if defined $$looked && $m->{now} - $$looked < $LOOK;
+
+    $$looked = $m->{now};
+    $m->{due}{"#$bridge"} //= $m->{now} + $LOOK;
 }
 
 
@@ -213,17 +266,39 @@ sub current {
 }
 
 
-# a call left this queue otherwise than through its bridge
+# A call left this queue otherwise than through its bridge; how many stale
+# references were dropped, and whether a good one is the first now.
 
 sub sweep {
     my ($m, $bridge) = @_;
 
     my $queue = $m->{queue}{$bridge} || [];
 
-    for (1 .. $STALE) {
-        last if !@$queue || current($queue->[0]);
+    for my $n (0 .. $STALE - 1) {
+        return ($n, 0) if !@$queue;
+        return ($n, 1) if current($queue->[0]);
         shift @$queue;
     }
+
+    return ($STALE, 0);
+}
+
+
+# this call did: mostly it is the first one
+
+sub leave_queue {
+    my ($m, $d, $c) = @_;
+
+    return if !defined $d->{bridge};
+
+    my $first = ($m->{queue}{ $d->{bridge} } || [])->[0];
+
+    if ($first && $first->{call} == $c && $first->{attempt} == $c->{attempt}) {
+        shift @{ $m->{queue}{ $d->{bridge} } };
+        return;
+    }
+
+    $m->sweep($d->{bridge});
 }
 
 
@@ -246,33 +321,32 @@ sub wait_again {
 sub again {
     my ($m, $d, $c) = @_;
 
-    return if $m->online($d) && $m->room($d) > 0 && $m->send_out($d, $c);
+    return if $m->online($d) && !$m->held($d) && $m->room($d) > 0
+              && $m->send_out($d, $c);
 
     $m->wait_again($d, $c);
     $m->wake($d, $m->{now} + $RETRY) if $m->online($d);
 }
 
 
+# as many of those that wait as may leave; to the poll first
+
 sub release {
-    my ($m, $d, $max) = @_;
+    my ($m, $d) = @_;
 
     return 0 if !@{ $d->{waiting} };
 
     my $n = $m->offer($d);
 
-    return $n if !$m->online($d);
+    for (1 .. 2 * $NEXT) {
+        my $may = min($NEXT - $n, $m->allowed($d));
 
-    until ($m->blocked($d)) {
+        last if $may <= 0;
 
-        if ($n >= $max) {
-            $m->wake($d, $m->{now} + $MORE) if @{ $d->{waiting} };
-            last;
-        }
+        # an end of room is looked at again, also when it would just do
 
-        if ($m->room($d) <= 0) {
-            $m->wake($d, $m->{now} + $RETRY);
-            last;
-        }
+        $m->wake($d, $m->{now} + $RETRY) if $m->room($d) < $may;
+        last if $m->room($d) <= 0;
 
         my $c = shift @{ $d->{waiting} } or last;
 
@@ -281,6 +355,9 @@ sub release {
         $n++;
         $d->{turn} = $c->{rid} if $m->how($d);
     }
+
+    $m->wake($d, $m->{now} + $MORE)
+        if @{ $d->{waiting} } && $m->allowed($d) > 0 && $m->room($d) > 0;
 
     return $n;
 }
@@ -295,10 +372,30 @@ sub move_out {
     my @moved = grep { $_->{state} eq 'q'
                        || ($_->{state} eq 's' && !$_->{light}) }
                 values %{ $d->{open} };
-    my $queued = grep { $_->{state} eq 'q' } @moved;
+    $m->move($d, @moved);
+}
 
-    $m->wait_again($d, @moved);
-    $m->sweep($d->{bridge}) if $queued && defined $d->{bridge};
+
+sub move {
+    my ($m, $d, @calls) = @_;
+
+    my @queued = grep { $_->{state} eq 'q' } @calls;
+
+    $m->come_back($d, @calls);
+    $m->sweep($d->{bridge}) if @queued && defined $d->{bridge};
+}
+
+
+# back to where it waited; what was taken is QUEUED again
+
+sub come_back {
+    my ($m, $d, @calls) = @_;
+
+    my @taken = grep { !$_->{light} && $_->{state} =~ /[sh]/ } @calls;
+
+    $_->{answered} = 1 for grep { $_->{light} && released($_) } @calls;
+    $m->wait_again($d, @calls);
+    $m->set_status($_->{id}, QUEUED) for @taken;
 }
 
 
@@ -306,12 +403,12 @@ sub leave {
     my ($m, $d) = @_;
 
     $m->move_out($d);
-    delete @$d{qw(session bridge till)};
+    delete @$d{qw(session bridge till held)};
     delete $m->{due}{"\@$d->{id}"};
 
     $m->look_at_poll($d);
     $m->use_route($d);
-    $m->release($d, $ATTACH);
+    $m->release($d);
 }
 
 
@@ -348,11 +445,9 @@ sub set_status {
 sub keep {
     my ($m, $id) = @_;
 
-    if ($m->{set}{record_ttl}) {
-        $m->{due}{$id} = $m->{now} + $m->{set}{record_ttl};
-    } else {
-        delete $m->{due}{$id};
-    }
+    delete $m->{due}{$id};
+    $m->{old}{$id} = $m->{now} + $m->{set}{record_ttl}
+        if $m->{set}{record_ttl};
 }
 
 
@@ -366,8 +461,8 @@ sub over {
     delete $m->{due}{ member($c) } if $c->{light};
     @{ $d->{waiting} } = grep { $_ != $c } @{ $d->{waiting} };
     drop_turn($d, $c);
-    $m->sweep($d->{bridge}) if $queued && defined $d->{bridge};
-    $m->release($d, $NEXT);
+    $m->leave_queue($d, $c) if $queued;
+    $m->release($d);
 }
 
 
@@ -397,7 +492,7 @@ sub no_ack {
     if ($c->{light}) {
         drop_turn($d, $c);
         $m->enter($d, $c, 'x');
-        $m->release($d, $NEXT);
+        $m->release($d);
         return;
     }
 
@@ -421,6 +516,7 @@ sub no_ack {
 require TB::Model::Calls;
 require TB::Model::Devices;
 require TB::Model::Polls;
+require TB::Model::Take;
 
 
 1;

@@ -17,6 +17,7 @@ use TB::Model;
 use TB::Sequence::Invent;
 use TB::Sequence::Look;
 use TB::Sequence::Polls;
+use TB::Sequence::Take;
 
 our $TENANT = '11111111-2222-3333-4444-555555555555';
 our $OTHER  = '99999999-2222-3333-4444-555555555555';
@@ -32,8 +33,8 @@ sub new {
 
     my $self = bless {
         clock => $clock, redis => $clock->{redis}, sub => $subscriber,
-        seed => $seed, steps => [], calls => [], hand => {}, sessions => 0,
-        polls => 0
+        seed => $seed, steps => [], calls => [], sessions => 0, polls => 0,
+        tickets => 1
     }, $class;
 
     # ids before and after "@", in the order of their making and not
@@ -47,6 +48,7 @@ sub new {
     $self->{begin} = 2 ** 31 * 800 + one(1, 2 ** 30, 2 ** 31 - 5000);
     $self->{bridges} = [qw(b1 b2 b3)];
     $self->{settings} = $self->some_settings;
+    $self->{window} = one(1, 2, 3, 16);
     $self->start;
 
     return $self;
@@ -58,15 +60,21 @@ sub new {
 sub start {
     my ($self) = @_;
 
+    # its memory of bells is older than this sequence, its window may be smaller
+
+    $self->{clock}->load(window => $self->{window});
+    $TB::Model::WINDOW = $self->{window};
+
     $self->{model} = TB::Model->new(%{ $self->{settings} });
     $self->{model}{now} = $self->{begin};
     $self->{clock}->clear($self->{begin});
     $self->published;
     $self->{clock}->config(%{ $self->{settings} });
     $self->{calls} = [];
-    $self->{hand} = {};
     $self->{admitted} = {};
     $self->{asked} = {};
+    $self->{loose} = 0;
+    $self->{mixed} = {};
     $self->{serial} = {};
     $self->{before} = {};
     $self->{look} //= $self->{redis}->cmd('SCRIPT', 'LOAD', $TB::Sequence::Look::SCRIPT);
@@ -130,18 +138,13 @@ sub same_order {
     my ($self, $got) = @_;
 
     my $m = $self->{model};
-    my %device;
-
-    for my $d (values %{ $m->{device} }) {
-        $device{ $_->{id} } = $d->{id} for values %{ $d->{open} || {} };
-    }
 
     for my $line ($got =~ /^queue (.*)$/mg) {
         my ($bridge, @names) = split / /, $line;
         my $items = $m->{queue}{$bridge} or next;
         my (%named, %order);
 
-        push @{ $named{"$_->{call}{id}/$_->{attempt}"} }, $_ for @$items;
+        push @{ $named{ TB::Model::reference($_) } }, $_ for @$items;
 
         my @new = grep { $_ } map { shift @{ $named{$_} || [] } } @names;
 
@@ -150,8 +153,8 @@ sub same_order {
         for (['was', $items], ['is', \@new]) {
             my ($when, $list) = @$_;
 
-            push @{ $order{ $device{ $_->{call}{id} } // '' }{$when} },
-                 "$_->{call}{id}/$_->{attempt}" for @$list;
+            push @{ $order{ $_->{call}{device} }{$when} },
+                 TB::Model::reference($_) for @$list;
         }
 
         next if grep { "@{ $_->{was} }" ne "@{ $_->{is} }" } values %order;
@@ -237,9 +240,44 @@ sub rules {
         }
 
         return "$n calls at a time with $d->{id}" if $how && $n > 1;
+
+        my $error = $self->window($d) // $self->stuck($d);
+
+        return $error if $error;
     }
 
     return;
+}
+
+
+sub window {
+    my ($self, $d) = @_;
+
+    my $n = TB::Model::outside($d);
+
+    return "$n calls of $d->{id} are with its bridge"
+        if $n > $self->{window} && !$self->{mixed}{ $d->{id} };
+
+    return;
+}
+
+
+# what may leave has left, or will soon
+
+sub stuck {
+    my ($self, $d) = @_;
+
+    my $m = $self->{model};
+
+    return if $self->{loose} || !@{ $d->{waiting} } || !$m->online($d);
+
+    my $due = $m->{due}{"\@$d->{id}"};
+
+    return if $m->held($d) ? defined $due && $due <= $d->{held}{till}
+              : $m->allowed($d) <= 0 || $m->polled($d)
+                || (defined $due && $due <= $m->{now} + $TB::Model::RETRY);
+
+    return "calls of $d->{id} may leave, and nobody looks";
 }
 
 
@@ -255,6 +293,8 @@ sub another_strategy {
 
     for my $d (grep { defined $how{ $_->{id} } } values %{ $m->{device} }) {
         next if $how{ $d->{id} } eq $m->how($d);
+
+        $self->{mixed}{ $d->{id} } = 1;
 
         $self->{before}{ $d->{id} }
             = { map { $_->{rid} => 1 } grep { $_->{state} ne 'p' }
@@ -301,6 +341,9 @@ sub do_tick {
 sub do_config {
     my ($self, $name, $value) = @_;
 
+    # it frees calls that nobody looks at
+
+    $self->{loose} = 1;
     $self->another_strategy(sub { $self->{model}{set}{$name} = $value });
     $self->{clock}->config(%{ $self->{model}{set} });
 
@@ -339,6 +382,12 @@ sub do_move {
 sub do_del {
     my ($self, $device) = @_;
 
+    my $d = $self->{model}{device}{$device};
+
+    # more of them end in slices
+
+    return if $d && keys %{ $d->{open} } >= 64;
+
     my @replies = ($self->{model}->device_del($device),
                    $self->fcall('device_del', $self->device_key($device)));
 
@@ -376,7 +425,7 @@ sub do_create {
         # and among many open calls it is not looked for
 
         return if $call->{light} ? !$call->{call} || $call->{call}{over}
-                                   || $call->{call}{state} !~ /[pqh]/
+                                   || $call->{call}{state} eq 'd'
                                    || keys %{ $m->{device}{ $call->{device} }
                                               {open} } > 4
                                  : !$m->{record}{$id};
@@ -423,47 +472,6 @@ sub do_create {
 }
 
 
-sub do_pop {
-    my ($self, $bridge) = @_;
-
-    my $item = shift @{ $self->{model}{queue}{$bridge} || [] };
-    my $got = $self->{redis}->cmd('LPOP',
-                                  $self->{clock}->key('queue', $bridge));
-    my $want = '(nil)';
-
-    if ($item) {
-        my $c = $item->{call};
-
-        $want = "$c->{rid} $c->{id} $item->{attempt} $item->{time}";
-        push @{ $self->{hand}{$bridge} }, $item;
-    }
-
-    $got = envelope_text($got) if defined $got && !ref $got;
-
-    return ($want, $got // '(nil)');
-}
-
-
-sub envelope_text {
-    my ($item) = @_;
-
-    return $item =~ /^{"requestId":(\d+),"rpcId":"([^"]+)",.*
-                     "attempt":(\d+),"queuedTime":(\d+)}$/x
-           ? "$1 $2 $3 $4" : "no envelope: $item";
-}
-
-
-# a bridge forgets all that it has popped
-
-sub do_crash {
-    my ($self, $bridge) = @_;
-
-    delete $self->{hand}{$bridge};
-
-    return;
-}
-
-
 sub attempt {
     my ($call, $off) = @_;
 
@@ -472,39 +480,6 @@ sub attempt {
     my $attempt = ($call->{call} ? $call->{call}{attempt} : 1) + $off;
 
     return $attempt > 0 ? $attempt : 0;
-}
-
-
-sub do_sent {
-    my ($self, $no, $off, $claimer) = @_;
-
-    my $call = $self->{calls}[$no] or return;
-    my $c = $call->{call} or return;
-    my $m = $self->{model};
-    my $attempt = attempt($call, $off);
-
-    # nobody can know an envelope that is still in its queue
-
-    return if $off >= 0 && !grep { $_->{call} == $c
-                                   && $_->{attempt} == $attempt }
-                            map { @$_ } values %{ $self->{hand} };
-
-    my @state = @$c{qw(over expiry state)};
-    my $want = $m->sent($call->{device}, $call->{rid}, $attempt, $claimer);
-    my $got = $self->fcall('sent', $self->device_key($call->{device}),
-                           $call->{rid}, $attempt, $claimer);
-
-    if (!ref $got && $got eq '1') {
-        my $before = \$self->{admitted}{"$call->{id} $attempt"};
-
-        return ('', "admitted after its end") if $state[0];
-        return ('', "admitted after it expired") if $state[1] <= $m->{now};
-        return ('', "admitted twice")
-            if defined $$before && ($$before ne $claimer || $claimer eq '');
-        $$before = $claimer;
-    }
-
-    return ($want, $got);
 }
 
 
@@ -663,29 +638,34 @@ sub end {
 }
 
 
-# what a bridge would still pop
+# Nobody takes anything any more: neither what is left in the queues, nor what
+# was taken last.
 
 sub all_refused {
     my ($self) = @_;
 
+    my $m = $self->{model};
+
+    for my $claimer (sort keys %{ $m->{taken} }) {
+        my $error = $self->step('take', $self->{bridges}[0], $claimer,
+                                $m->{taken}{$claimer}{ticket}, 1);
+        return $error if $error;
+    }
+
     for my $bridge (@{ $self->{bridges} }) {
-        while (@{ $self->{model}{queue}{$bridge} || [] }) {
-            my $error = $self->step('pop', $bridge);
+        while (@{ $m->{queue}{$bridge} || [] }) {
+            my $error = $self->step('take', $bridge, 'end', 9_000_000_000, 256);
             return $error if $error;
         }
     }
 
-    for my $bridge (@{ $self->{bridges} }) {
-        for my $item (@{ $self->{hand}{$bridge} }) {
-            my $c = $item->{call};
-            my $got = $self->fcall('sent', $self->device_key($c->{device}),
-                                   $c->{rid}, $item->{attempt}, '');
+    return 'a call is taken at the end' if $m->{taken}{end};
 
-            return "$c->{id} is admitted at the end: $got" if $got ne '0';
-        }
-    }
+    # a queue that is empty is not looked at any more
 
-    return;
+    $self->do_time($TB::Model::LOOK);
+
+    return $self->step('tick', 1000);
 }
 
 
@@ -697,20 +677,20 @@ sub nothing_left {
     for my $key (@{ $r->cmd('KEYS', '*') }) {
         my ($name) = $key =~ /^\Q$TB::Clock::PREFIX\E([^:]+)/;
 
-        next if $name =~ /^(config|stats|events|clock-test|ticklock)$/;
+        next if $name =~ /^(config|stats|events|clock-test)$/;
 
-        if ($name eq 'answer') {
+        if ($name eq 'answer' || $name eq 'taken') {
             my $ttl = $r->cmd('PTTL', $key);
 
-            next if $ttl > 0 && $ttl <= 30000;
+            next if $ttl > 0 && $ttl <= ($name eq 'taken' ? 60000 : 30000);
         }
 
         if ($name eq 'device') {
             my %d = @{ $r->cmd('HGETALL', $key) };
 
             next if !exists $d{turn} && !exists $d{wait}
-                    && !exists $d{poll};
-            return "turn, wait or poll is left in $key";
+                    && !exists $d{poll} && !exists $d{gone};
+            return "turn, wait, poll or gone is left in $key";
         }
 
         return "$key is left at the end";
@@ -730,14 +710,15 @@ sub published {
 
     while (my $reply = $sub->read) {
         last if ref $reply ne 'ARRAY' || $reply->[0] eq 'pong';
-        push @got, $reply->[2] if $reply->[0] eq 'smessage';
+        next if $reply->[0] ne 'smessage';
+        push @got, $reply->[1] =~ /:bell:(.*)$/ ? "bell $1" : $reply->[2];
     }
 
     return @got;
 }
 
 
-# answers published, messages to polls, and events, each exactly once
+# answers published, messages to polls, bells, and events, each exactly once
 
 sub all_said {
     my ($self) = @_;

@@ -10,7 +10,7 @@ use warnings;
 
 use List::Util qw(min);
 
-our ($RETRY, $NEXT);
+our $RETRY;
 
 
 # the answer to a create of what is there already
@@ -127,12 +127,15 @@ sub create {
 
     my $polled = $m->polled($d);
     my $word = $polled ? 'turn' : !$m->online($d) ? 'offline'
-             : @{ $d->{waiting} } || $m->blocked($d) ? 'turn' : 'queued';
+             : @{ $d->{waiting} } || $m->allowed($d) <= 0 ? 'turn'
+             : 'queued';
     my $full = $word eq 'queued' && $m->room($d) <= 0;
 
     $word = 'offline' if $full;
 
     return 'rejected' if $word eq 'offline' && $o{light} && $o{reject};
+
+    my $last = $d->{last};
 
     $c->{bad_id} = $m->bad_id($d, $o{rid});
     $c->{rid} = $d->{last} = $o{rid};
@@ -154,8 +157,20 @@ sub create {
     $m->wake($d, $now + $RETRY) if $full;
 
     if ($polled) {
-        $m->release($d, $NEXT);
-        $word = 'queued' if $c->{state} ne 'p';
+        $m->release($d);
+        $word = $c->{state} ne 'p' ? 'queued'
+              : $m->polled($d) || $m->online($d) ? 'turn' : 'offline';
+
+        # its worker was gone, and so is the call
+
+        if ($word eq 'offline' && $o{light} && $o{reject}) {
+            @{ $d->{waiting} } = grep { $_ != $c } @{ $d->{waiting} };
+            delete $d->{open}{ $c->{rid} };
+            delete $m->{due}{ member($c) };
+            $d->{last} = $last;
+
+            return 'rejected';
+        }
     }
 
     return join ' ', $word, $c->{id}, $c->{rid}, $c->{expiry} - $now, $now;
@@ -188,6 +203,7 @@ sub purge {
     my $r = delete $m->{record}{$id};
 
     delete $m->{due}{$id};
+    delete $m->{old}{$id};
     delete $m->{uuid}{ $r->{uuid} }
         if $r->{uuid} && $m->{uuid}{ $r->{uuid} }
            && $m->{uuid}{ $r->{uuid} }{id} eq $id;
@@ -235,32 +251,13 @@ sub reported {
 }
 
 
-sub sent {
-    my ($m, $device, $rid, $attempt, $claimer) = @_;
-
-    my ($d, $c) = $m->reported('sent', $device, $rid, $attempt) or return 0;
-
-    return $m->ignore('sent') if $c->{expiry} <= $m->{now};
-
-    return 1 if $c->{state} eq 's' && $claimer ne ''
-                && $claimer eq $c->{claimer};
-
-    return $m->ignore('sent') if $c->{state} ne 'q';
-
-    $c->{claimer} = $claimer;
-    $m->enter($d, $c, 's');
-    $m->set_status($c->{id}, SENT) if !$c->{light};
-    $m->tell($c, 'S') if $c->{light} && $c->{oneway};
-
-    return 1;
-}
-
-
 sub delivered {
     my ($m, $device, $rid, $attempt) = @_;
 
     my ($d, $c) = $m->reported('delivered', $device, $rid, $attempt)
         or return 0;
+
+    delete $d->{held};
 
     return $m->ignore('delivered') if $c->{state} eq 'd';
 
@@ -275,7 +272,7 @@ sub delivered {
 
     @{ $d->{waiting} } = grep { $_ != $c } @{ $d->{waiting} };
     $m->enter($d, $c, 'd');
-    $m->sweep($d->{bridge}) if $queued;
+    $m->leave_queue($d, $c) if $queued;
     $m->set_status($c->{id}, DELIVERED) if !$c->{light};
 
     # the answer is what the next one waits for, also when the call had been
@@ -288,7 +285,7 @@ sub delivered {
     }
 
     drop_turn($d, $c);
-    $m->release($d, $NEXT);
+    $m->release($d);
 
     return 1;
 }
@@ -314,6 +311,8 @@ sub failed {
     my ($d, $c) = $m->reported('failed', $device, $rid, $attempt)
         or return 0;
 
+    delete $d->{held};
+
     $text = '{"error":"failed"}' if $text eq '';
     $text = substr $text, 0, $m->{set}{max_response};
 
@@ -333,6 +332,9 @@ sub respond {
     my ($m, $device, $rid, $payload) = @_;
 
     my ($d, $c) = $m->reported('respond', $device, $rid) or return 0;
+
+    delete $d->{held};
+
     my $max = $m->{set}{max_response};
     my $large = length $payload > $max;
 

@@ -5,7 +5,7 @@ package TB::Model;
 use strict;
 use warnings;
 
-our ($ATTACH, $NEXT, @STATUS);
+our ($LOOK, @STATUS);
 
 
 sub attach {
@@ -14,13 +14,16 @@ sub attach {
     my $d = $m->{device}{$device} or return 'ERR';
     my $now = $d->{session} // '';
 
-    if ($session eq ($d->{prev} // '') && $session ne $now) {
+    if ($session ne $now && grep { $_ eq $session } @{ $d->{before} }) {
         $m->{count}{superseded}++;
         return -1;
     }
 
+    delete $d->{held};
+
     if ($session ne $now || $bridge ne $d->{bridge}) {
-        $d->{prev} = $now if $now ne '' && $session ne $now;
+        unshift @{ $d->{before} }, $now if $now ne '' && $session ne $now;
+        splice @{ $d->{before} }, 4 if @{ $d->{before} } > 4;
         $m->move_out($d);
         @$d{qw(bridge session)} = ($bridge, $session);
     }
@@ -28,7 +31,32 @@ sub attach {
     $d->{till} = $m->{now} + $ttl;
     $m->wake($d, $d->{till});
 
-    return $m->release($d, $ATTACH);
+    return $m->release($d);
+}
+
+
+# those that are not fine
+
+sub heartbeat {
+    my ($m, $ttl, @pairs) = @_;
+
+    my @bad;
+
+    while (my ($device, $session) = splice @pairs, 0, 2) {
+        my $d = $m->{device}{$device};
+
+        if (!$d || !defined $d->{session} || $d->{session} ne $session) {
+            push @bad, $device, $d && defined $d->{session} ? -1 : 0;
+            next;
+        }
+
+        my $left = $d->{till} - $m->{now};
+
+        $d->{till} = $m->{now} + $ttl if $left * 2 < $ttl;
+        $m->{due}{"\@$device"} = $m->{now} if $left <= 0;
+    }
+
+    return join ' ', @bad;
 }
 
 
@@ -49,7 +77,7 @@ sub device_put {
     my ($m, $device, $customer, %field) = @_;
 
     my $d = $m->{device}{$device}
-        //= { id => $device, open => {}, waiting => [] };
+        //= { id => $device, open => {}, waiting => [], before => [] };
 
     $d->{customer} = $customer;
 
@@ -68,7 +96,7 @@ sub device_put {
         $m->use_route($d) if !$attached;
     }
 
-    $m->release($d, $ATTACH);
+    $m->release($d);
 
     return 1;
 }
@@ -105,17 +133,6 @@ sub device_del {
 
 # tick ----------------------------------------------------------------------
 
-# popped, and never claimed: its queue has nothing as old as it
-
-sub lost {
-    my ($m, $d, $c) = @_;
-
-    my $queue = $m->{queue}{ $d->{bridge} } || [];
-
-    return !@$queue || $queue->[0]{time} > $c->{time};
-}
-
-
 sub tick_device {
     my ($m, $d) = @_;
 
@@ -130,7 +147,25 @@ sub tick_device {
     }
 
     $m->wake($d, $d->{till}) if defined $d->{session};
-    $m->release($d, $ATTACH);
+    $m->wake($d, $d->{held}{till}) if $m->held($d);
+    $m->release($d);
+}
+
+
+# what is left in a queue when nobody takes
+
+sub tick_queue {
+    my ($m, $bridge) = @_;
+
+    my (undef, $good) = $m->sweep($bridge);
+
+    if (@{ $m->{queue}{$bridge} || [] }) {
+        $m->{due}{"#$bridge"} = $m->{now} + ($good ? $LOOK : 1);
+
+    } else {
+        delete $m->{due}{"#$bridge"};
+        delete $m->{looked}{$bridge};
+    }
 }
 
 
@@ -138,7 +173,7 @@ sub tick_expired {
     my ($m, $d, $c) = @_;
 
     if ($c->{light}) {
-        $m->tell($c, 'X' . $m->place($d, $c));
+        $m->tell($c, 'X' . $m->place($d, $c)) if !released($c);
         $m->over($d, $c);
 
     } else {
@@ -155,15 +190,11 @@ sub tick_call {
     my $turn = defined $d->{turn} && $d->{turn} == $c->{rid};
     my $no_ack = $s eq 's' && $now >= $c->{time} + $set->{ack_timeout};
 
-    if ($c->{light} && released($c)) {
+    if ($c->{light} && $c->{oneway} && $s eq 's') {
         return $m->over($d, $c) if $no_ack;
 
     } elsif ($now >= last_moment($c)) {
         return $m->tick_expired($d, $c);
-
-    } elsif ($s eq 'q' && $now < $c->{expiry} && $m->lost($d, $c)) {
-        $m->{count}{lost_claims}++;
-        return $m->again($d, $c);
 
     } elsif ($s eq 'h' && $now < $c->{expiry}
              && $now >= $c->{time} + $m->confirm_within($d))
@@ -174,7 +205,7 @@ sub tick_call {
         return $m->no_ack($d, $c);
 
     } elsif ($no_ack && $turn) {
-        $m->release($d, $NEXT);
+        $m->release($d);
 
     } elsif ($s eq 'd' && $now >= $c->{time} + $set->{response_timeout}) {
         return $m->tick_no_response($d, $c, $how, $turn);
@@ -195,47 +226,59 @@ sub tick_no_response {
     drop_turn($d, $c);
     $m->enter($d, $c, 'x') if $how eq 'response' && $turn;
     $m->watch($d, $c);
-    $m->release($d, $NEXT) if $turn;
+    $m->release($d) if $turn;
 }
 
 
-sub next_due {
-    my ($m) = @_;
+sub next_of {
+    my ($m, $kind, $max) = @_;
 
-    return grep { $m->{due}{$_} <= $m->{now} }
-           sort { $m->{due}{$a} <=> $m->{due}{$b} || $a cmp $b }
-           keys %{ $m->{due} };
+    my $due = $m->{$kind};
+    my @list = grep { $due->{$_} <= $m->{now} }
+               sort { $due->{$a} <=> $due->{$b} || $a cmp $b } keys %$due;
+
+    $#list = $max - 1 if @list > $max;
+
+    return @list;
 }
 
 
-# all that must happen by now, in parts of $max
+# all that must happen by now, in parts of $max; old records come last
 
 sub tick {
     my ($m, $max) = @_;
 
-    while (my @list = $m->next_due) {
-        $#list = $max - 1 if @list > $max;
+    for (;;) {
+        my @list = $m->next_of('due', $max);
 
-        for my $name (@list) {
-            my $r = $m->{record}{$name};
-            my ($device) = $name =~ m{^\@?([^/]+)};
-            my $d = $m->{device}{ $r ? $r->{device} : $device };
+        $m->tick_one($_) for @list;
 
-            if ($name =~ /^\@/) {
-                $m->tick_device($d) if $d;
-                next;
-            }
+        my @old = @list < $max ? $m->next_of('old', $max - @list) : ();
 
-            my ($c) = grep { member($_) eq $name } values %{ $d->{open} || {} };
+        $m->purge($_) for @old;
 
-            if ($c) {
-                $m->tick_call($d, $c);
-
-            } elsif ($r) {
-                $m->purge($name);
-            }
-        }
+        last if !@list && !@old;
     }
+}
+
+
+sub tick_one {
+    my ($m, $name) = @_;
+
+    return $m->tick_queue($1) if $name =~ /^#(.*)/;
+
+    my $r = $m->{record}{$name};
+    my ($device) = $name =~ m{^\@?([^/]+)};
+    my $d = $m->{device}{ $r ? $r->{device} : $device };
+
+    if ($name =~ /^\@/) {
+        $m->tick_device($d) if $d;
+        return;
+    }
+
+    my ($c) = grep { member($_) eq $name } values %{ $d->{open} || {} };
+
+    $m->tick_call($d, $c) if $c;
 }
 
 
@@ -281,6 +324,18 @@ sub list {
 }
 
 
+# a reference has 8 digits of the rpcId
+
+sub reference {
+    my ($item) = @_;
+
+    my $c = $item->{call};
+
+    return join '/', $c->{rid}, $item->{attempt}, substr($c->{id}, 0, 8),
+                     $c->{device};
+}
+
+
 sub shown {
     my ($text) = @_;
 
@@ -295,9 +350,13 @@ sub text {
 
     for my $id (keys %{ $m->{device} }) {
         my $d = $m->{device}{$id};
+        my @before = @{ $d->{before} };
 
         push @lines, "device $id " . join ' ', map { $_ // '-' }
-            @$d{qw(bridge till session prev route strategy)};
+            @$d{qw(bridge till session)}, @before[0 .. 3],
+            @$d{qw(route strategy)};
+        push @lines, "held $id $d->{held}{till} $d->{held}{step}"
+            if $d->{held};
         push @lines, "poll $id " . join ' ', @{ $d->{poll} }{
             qw(worker session till)} if $d->{poll};
         push @lines, "wait $id " . join ' ', map { $_->{rid} }
@@ -311,8 +370,7 @@ sub text {
     for my $bridge (keys %{ $m->{queue} }) {
         my @items = @{ $m->{queue}{$bridge} } or next;
 
-        push @lines, "queue $bridge " . join ' ', map {
-            "$_->{call}{id}/$_->{attempt}" } @items;
+        push @lines, "queue $bridge " . join ' ', map { reference($_) } @items;
     }
 
     for my $r (values %{ $m->{record} }) {

@@ -10,7 +10,7 @@ use warnings;
 
 use List::Util qw(min);
 
-our ($ATTACH, $NEXT, $PUBLISH);
+our $PUBLISH;
 our $CONFIRM = 1000;        # a call that was handed out is left alone so long
 
 
@@ -51,7 +51,7 @@ sub tell_poll {
 sub item_text {
     my ($m, $c) = @_;
 
-    return "$c->{rid} $c->{id} $c->{attempt} $m->{now}";
+    return "$c->{rid} $c->{id} $c->{attempt} $c->{queued} $m->{now}";
 }
 
 
@@ -100,8 +100,10 @@ sub offer {
     return 0 if !$m->polled($d);
 
     my $c = $m->next_waiting($d) or return 0;
+    my $queued = $c->{queued};
 
     $c->{attempt}++;
+    $c->{queued} = $m->{now};
 
     my $heard = $m->tell_poll($d, 'P', " $c->{rid} $c->{attempt}"
                               . ($c->{big} ? '' : ' ' . $m->item_text($c)));
@@ -110,6 +112,7 @@ sub offer {
 
     if (!$heard) {
         $c->{attempt}--;
+        $c->{queued} = $queued;
         $m->{count}{lost_polls}++;
         return 0;
     }
@@ -168,6 +171,7 @@ sub poll {
 
     if ($c) {
         delete $d->{poll};
+        $c->{queued} = $m->{now};
         $m->hand_out($d, $c);
 
         return "call $c->{rid} $c->{attempt} " . $m->item_text($c);
@@ -191,31 +195,7 @@ sub unpoll {
                    ne "$worker $session";
 
     delete $d->{poll};
-    $m->release($d, $ATTACH);
-
-    return 1;
-}
-
-
-# it waits again at its place, and may go elsewhere at once
-
-sub come_back {
-    my ($m, $d, $c) = @_;
-
-    $m->wait_again($d, $c);
-    $m->release($d, $NEXT);
-}
-
-
-sub give_back {
-    my ($m, $device, $rid, $attempt) = @_;
-
-    my ($d, $c) = $m->reported('return', $device, $rid, $attempt)
-        or return 0;
-
-    return $m->ignore('return') if $c->{state} ne 'h';
-
-    $m->come_back($d, $c);
+    $m->release($d);
 
     return 1;
 }
@@ -226,6 +206,7 @@ sub unconfirmed {
 
     $m->{count}{unconfirmed}++;
     $m->come_back($d, $c);
+    $m->release($d);
 }
 
 

@@ -10,21 +10,24 @@ my @STRATEGY = qw(burst sequential_on_ack sequential_on_response);
 
 # how often each step is chosen, in several kinds of weather
 
-my %COMMON = (create => 22, pop => 16, sent => 14, delivered => 6, respond => 6,
+my %COMMON = (create => 22, take => 24, delivered => 6, respond => 6,
               timeout => 3, failed => 2, time => 12, tick => 8, attach => 6,
-              detach => 2, cancel => 3, delete => 2, put => 2, del => 1,
-              crash => 2, config => 1, list => 1, poll => 4, unpoll => 1,
-              return => 1, uuid => 1, move => 0.3);
+              beat => 2, detach => 2, cancel => 3, delete => 2, put => 2,
+              del => 1, config => 1, list => 1, poll => 4, unpoll => 1,
+              return => 2, uuid => 1, move => 0.3);
 
 my @WEATHER = (
     {},
-    { attach => 15, detach => 8, crash => 4 },              # restless
-    { create => 40, attach => 2, pop => 6, sent => 6 },     # mostly offline
-    { pop => 30, crash => 15, time => 20, tick => 16 },     # losses
+    { attach => 15, detach => 8, beat => 8 },               # restless
+    { create => 40, attach => 2, take => 10 },              # mostly offline
+    { take => 40, time => 20, tick => 16, poll => 0 },      # losses
     { put => 10, config => 4 },                             # provisioning
-    { sent => 24, delivered => 14, respond => 3, time => 16, tick => 12 },
+    { take => 30, delivered => 14, respond => 3, time => 16, tick => 12 },
     { delivered => 12, respond => 12, failed => 6, timeout => 8 },
-    { time => 25, tick => 20 },
+    { time => 25, tick => 20, beat => 6 },
+    { return => 12, take => 30, poll => 0, tick => 14 },    # given back
+    { return => 10, take => 30, attach => 10, detach => 4, put => 6 },
+    { create => 50, take => 20, poll => 0, attach => 4, return => 6 },
     { poll => 30, unpoll => 4, return => 8, delivered => 12, attach => 1 },
     { poll => 25, unpoll => 3, return => 6, delivered => 10, attach => 8,
       time => 20, tick => 14 },
@@ -135,35 +138,6 @@ sub some_create {
 }
 
 
-sub some_pop {
-    my ($self) = @_;
-
-    my $queue = $self->{model}{queue};
-    my @full = grep { @{ $queue->{$_} || [] } } @{ $self->{bridges} };
-
-    return @full ? ['pop', one(@full)] : undef;
-}
-
-
-sub some_sent {
-    my ($self) = @_;
-
-    my @hands = grep { @{ $self->{hand}{$_} || [] } } @{ $self->{bridges} }
-        or return $self->some_pop;
-    my $bridge = one(@hands);
-    my $item = often(0.6) ? $self->{hand}{$bridge}[-1]
-                          : one(@{ $self->{hand}{$bridge} });
-    my ($call) = grep { $_ && $_->{call} && $_->{call} == $item->{call} }
-                 @{ $self->{calls} } or return;
-    my $off = $item->{attempt} - $item->{call}{attempt};
-
-    $off += one(-1, 1) if often(0.05);
-
-    return ['sent', $call->{no}, $off,
-            often(0.8) ? $bridge : one('', 'other')];
-}
-
-
 sub some_delivered {
     my ($self) = @_;
 
@@ -211,7 +185,7 @@ sub some_time {
 
     my $m = $self->{model};
     my ($next) = sort { $a <=> $b } grep { $_ > $m->{now} }
-                 values %{ $m->{due} };
+                 values %{ $m->{due} }, values %{ $m->{old} };
 
     if ($next && often(0.6)) {
         my $ms = $next - $m->{now} + one(-1, 0, 0, 0, 1, 50);
@@ -239,7 +213,7 @@ sub some_attach {
         $bridge = undef if often(0.7);
 
     } elsif (often(0.15)) {
-        $session = $d->{prev} // 's0';
+        $session = one(@{ $d->{before} || [] }, 's0');
 
     } elsif (often(0.15)) {
         $bridge = undef;
@@ -259,7 +233,7 @@ sub some_detach {
     my $d = $self->{model}{device}{$device} || {};
 
     return ['detach', $device, often(0.9) ? $d->{session} // 's0'
-                                          : $d->{prev} // 's0'];
+                                          : $d->{before}[0] // 's0'];
 }
 
 
@@ -297,9 +271,6 @@ sub some_put {
 
 
 sub some_del { return ['del', $_[0]->some_device] }
-
-
-sub some_crash { return ['crash', one(@{ $_[0]{bridges} })] }
 
 
 sub some_config {

@@ -14,13 +14,21 @@ local function count(kind, id)
 end
 local function say(...) out[#out + 1] = table.concat({ ... }, ' ') end
 local function due(m) return redis.call('ZSCORE', p .. 'due', m) end
+local function old(m) return redis.call('ZSCORE', p .. 'old', m) end
 local function shown(s) return #s .. ':' .. string.sub(s, 1, 100) end
 local see = {
   device = function(key, id)
     local v = redis.call('HMGET', key, 'bridge', 'until', 'session', 'prev',
-                         'route', 'strategy')
-    for i = 1, 6 do v[i] = v[i] or '-' end
+                         'prev2', 'prev3', 'prev4', 'route', 'strategy')
+    for i = 1, 9 do v[i] = v[i] and v[i] ~= '' and v[i] or '-' end
     say('device', id, unpack(v))
+    local held = redis.call('HGET', key, 'held')
+    if held then say('held', id, held) end
+    local out, n = redis.call('HGET', key, 'out'), 0
+    for _, c in ipairs(redis.call('HVALS', p .. 'inflight:' .. id)) do
+      if string.match(c, '^.[qs]') then n = n + 1 end
+    end
+    if out and tonumber(out) ~= n then say('bad out', id, out, n) end
     local poll = redis.call('HGET', key, 'poll')
     if poll then say('poll', id, poll) end
     if (v[3] ~= '-' or poll) and not due('@' .. id) then
@@ -28,13 +36,22 @@ local see = {
     end
   end,
   pending = function(key, id)
-    say('wait', id, unpack(redis.call('LRANGE', key, 0, -1)))
+    say('wait', id, unpack(redis.call('ZRANGE', key, 0, -1)))
   end,
   inflight = function(key, id)
     local v = redis.call('HGETALL', key)
     for i = 1, #v, 2 do
       local kind, call, attempt =
-        string.match(v[i + 1], '^([PL][pqshdx][01])([%x%-]+) (%d+) ')
+        string.match(v[i + 1], '^([PL][pqshdx][01])([%x%-]+) (%d+) %d+ %d+ %d+')
+      local head = redis.call('HEXISTS', p .. 'body:' .. id, v[i]) == 1
+      -- a call that was acknowledged has none, also when its turn is over
+      if head ~= (string.match(kind or '', '^L[pqsh]') ~= nil)
+         and string.sub(kind, 2, 2) ~= 'x' then
+        say('bad body', v[i])
+      end
+      if kind and string.sub(kind, 1, 1) == 'P' and old(call) then
+        say('bad old', v[i])
+      end
       say('open', id, v[i], kind or 'bad', call or v[i + 1], attempt or '')
       if not due(string.sub(v[i + 1], 1, 1) == 'P' and call
                  or id .. '/' .. v[i]) then say('bad due', v[i]) end
@@ -43,8 +60,7 @@ local see = {
   queue = function(key, id)
     local v = redis.call('LRANGE', key, 0, -1)
     for i, item in ipairs(v) do
-      v[i] = string.match(item, '"rpcId":"([%x%-]+)"') .. '/'
-             .. string.match(item, '"attempt":(%d+),"queuedTime":%d+}$')
+      v[i] = string.gsub(item, ' ', '/')
     end
     say('queue', id, unpack(v))
   end,
@@ -58,7 +74,7 @@ local see = {
     if tonumber(redis.call('ZSCORE', index, id)) ~= tonumber(v[5])
        or tonumber(code or v[5]) ~= v[2] * 2 ^ 42 + v[5]
        or not code ~= (v[2] == '0') then say('bad index', id) end
-    if ttl ~= '0' and not due(id) then say('bad due', id) end
+    if ttl ~= '0' and not due(id) == not old(id) then say('bad due', id) end
   end,
   index = function(key, id)
     local id, kind = string.match(id, '^([^:]+)(.*)$')
@@ -74,7 +90,7 @@ local see = {
     for i = 1, #v, 2 do say('count', v[i], v[i + 1]) end
   end
 }
-local no = { due = 1, config = 1, events = 1, ticklock = 1,
+local no = { due = 1, old = 1, config = 1, events = 1, body = 1, taken = 1,
              ['clock-test'] = 1 }
 for _, key in ipairs(redis.call('KEYS', p .. '*')) do
   local name, id = string.match(string.sub(key, #p + 1), '^([^:]+):?(.*)$')

@@ -40,19 +40,6 @@ sub do_unpoll {
 }
 
 
-sub do_return {
-    my ($self, $no, $off) = @_;
-
-    my $call = $self->{calls}[$no] or return;
-    my $attempt = attempt($call, $off) // 1;
-
-    return ($self->{model}->give_back($call->{device}, $call->{rid},
-                                      $attempt),
-            $self->fcall('return', $self->device_key($call->{device}),
-                         $call->{rid}, $attempt));
-}
-
-
 # what was published, with what is seen of its envelope
 
 sub poll_message {
@@ -106,15 +93,6 @@ sub some_unpoll {
     my $last = $self->{asked}{$device} or return;
 
     return ['unpoll', $device, often(0.9) ? @$last : ('w1', 99)];
-}
-
-
-sub some_return {
-    my ($self) = @_;
-
-    my $no = $self->some_call(sub { $_[0]{state} eq 'h' || often(0.05) });
-
-    return defined $no ? ['return', $no, some_attempt()] : undef;
 }
 
 
