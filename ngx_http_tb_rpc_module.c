@@ -71,6 +71,11 @@ static ngx_conf_post_t  ngx_http_tb_rpc_time_post = {
 };
 
 
+static ngx_conf_post_t  ngx_http_tb_rpc_due_post = {
+    ngx_http_tb_rpc_check_due
+};
+
+
 static ngx_conf_post_t  ngx_http_tb_rpc_size_post = {
     ngx_http_tb_rpc_check_size
 };
@@ -97,14 +102,14 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_tb_rpc_main_conf_t, ack_timeout),
-      &ngx_http_tb_rpc_time_post },
+      &ngx_http_tb_rpc_due_post },
 
     { ngx_string("tb_rpc_response_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_tb_rpc_main_conf_t, response_timeout),
-      &ngx_http_tb_rpc_time_post },
+      &ngx_http_tb_rpc_due_post },
 
     { ngx_string("tb_rpc_record_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,

@@ -286,8 +286,9 @@ char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* post handlers: neither zero nor, sizes, above 1m */
+/* post handlers: neither zero nor, sizes, above 1m; at least 10 ms */
 char *ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
 
 

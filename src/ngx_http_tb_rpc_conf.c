@@ -11,8 +11,7 @@
 #include "ngx_http_tb_rpc.h"
 
 
-#define NGX_HTTP_TB_RPC_MAX_TEXT     (1024 * 1024)
-#define NGX_HTTP_TB_RPC_MIN_TIMEOUT  10          /* ms, as in the functions */
+#define NGX_HTTP_TB_RPC_MAX_TEXT  (1024 * 1024)
 
 
 static char *ngx_http_tb_rpc_init_resolver(ngx_conf_t *cf,
@@ -86,17 +85,6 @@ ngx_http_tb_rpc_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_uint_value(mcf->max_retries, 5);
     ngx_conf_init_msec_value(mcf->ack_timeout, 10000);
     ngx_conf_init_msec_value(mcf->response_timeout, 30000);
-
-    if (mcf->ack_timeout < NGX_HTTP_TB_RPC_MIN_TIMEOUT
-        || mcf->response_timeout < NGX_HTTP_TB_RPC_MIN_TIMEOUT)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"tb_rpc_ack_timeout\" and "
-                           "\"tb_rpc_response_timeout\" must be at least %dms",
-                           NGX_HTTP_TB_RPC_MIN_TIMEOUT);
-        return NGX_CONF_ERROR;
-    }
-
     ngx_conf_init_value(mcf->record_ttl, 30 * 24 * 60 * 60);
     ngx_conf_init_uint_value(mcf->strategy, 0);
     ngx_conf_init_value(mcf->events, 0);
@@ -591,6 +579,17 @@ ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data)
     ngx_msec_t *msp = data;
 
     return *msp ? NGX_CONF_OK : "must be greater than zero";
+}
+
+
+/* as in the functions: what is due at once is due for ever */
+
+char *
+ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msp = data;
+
+    return *msp >= 10 ? NGX_CONF_OK : "must be at least 10ms";
 }
 
 
