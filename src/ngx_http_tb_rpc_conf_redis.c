@@ -217,17 +217,19 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
     ngx_conf_init_uint_value(redis->database, 0);
 
     if (mcf->prefix.data == NULL) {
-
-        /* what the functions remember of a key does not know the database */
-
-        if (redis->database != 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "database %ui needs a \"prefix\" of its own in "
-                               "\"tb_rpc_redis\"", redis->database);
-            return NGX_CONF_ERROR;
-        }
-
         ngx_str_set(&mcf->prefix, "tb:");
+    }
+
+    /* what the functions remember of a key does not know the database */
+
+    if (redis->database != 0
+        && mcf->prefix.len == sizeof("tb:") - 1
+        && ngx_strncmp(mcf->prefix.data, "tb:", sizeof("tb:") - 1) == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "database %ui needs a \"prefix\" of its own in "
+                           "\"tb_rpc_redis\"", redis->database);
+        return NGX_CONF_ERROR;
     }
 
     ngx_conf_init_msec_value(redis->connect_timeout, 2000);

@@ -186,6 +186,46 @@ invalid database
 
 
 
+=== TEST 12c: a database without a prefix of its own
+--- http_config
+    tb_rpc_redis {
+        server    redis://127.0.0.1:1;
+        database  1;
+    }
+--- must_die
+--- error_log
+database 1 needs a "prefix" of its own in "tb_rpc_redis"
+
+
+
+=== TEST 12d: the same, in the URL, with the prefix of all others
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1/1;
+        prefix  tb:;
+    }
+--- must_die
+--- error_log
+database 1 needs a "prefix" of its own in "tb_rpc_redis"
+
+
+
+=== TEST 12e: a database with a prefix of its own
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1/1;
+        prefix  tb1:;
+    }
+--- config
+    location = /fine {
+        return 200 "fine";
+    }
+--- request
+GET /fine
+--- response_body: fine
+
+
+
 === TEST 13: no shards
 --- http_config
     tb_rpc_redis {
@@ -194,7 +234,7 @@ invalid database
     }
 --- must_die
 --- error_log
-invalid value "0" in "shards", it must be a number from 1 to 1024
+invalid value "0" in "shards", it must be a number from 1 to 512
 [emerg]
 
 
@@ -203,11 +243,11 @@ invalid value "0" in "shards", it must be a number from 1 to 1024
 --- http_config
     tb_rpc_redis {
         server  redis://127.0.0.1:1;
-        shards  1025;
+        shards  513;
     }
 --- must_die
 --- error_log
-invalid value "1025" in "shards", it must be a number from 1 to 1024
+invalid value "513" in "shards", it must be a number from 1 to 512
 [emerg]
 
 
@@ -520,11 +560,29 @@ invalid value "random"
 
 
 
+=== TEST 39b: no time to acknowledge
+--- http_config
+    tb_rpc_ack_timeout  9ms;
+--- must_die
+--- error_log
+"tb_rpc_ack_timeout" and "tb_rpc_response_timeout" must be at least 10ms
+
+
+
+=== TEST 39c: no time to answer
+--- http_config
+    tb_rpc_response_timeout  9ms;
+--- must_die
+--- error_log
+"tb_rpc_ack_timeout" and "tb_rpc_response_timeout" must be at least 10ms
+
+
+
 === TEST 40: all that can be set
 --- http_config
     tb_rpc_redis {
         server           redis://127.0.0.1:%{redis_port}/0;
-        shards           16;
+        shards           128;
         prefix           tb:;
         username         nginx;
         password         nginx-secret;

@@ -133,7 +133,7 @@ qr/"tb_rpc" can't be in a location with another content handler, as "proxy_pass"
 --- http_config
     tb_rpc_redis {
         server  redis://127.0.0.1:1;
-        shards  1024;
+        shards  512;
     }
 --- config
     location = /fine {
@@ -153,7 +153,7 @@ GET /fine
     }
 --- must_die
 --- error_log
-invalid value "many" in "shards", it must be a number from 1 to 1024
+invalid value "many" in "shards", it must be a number from 1 to 512
 
 
 

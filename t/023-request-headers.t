@@ -213,7 +213,7 @@ sub create {
 
 # each gives the answer and whether it is right, and how often it was done
 
-sub popped {
+sub taken {
     my ($method) = @_;
 
     return scalar grep { $_->{method} eq $method } $bridge->envelopes();
@@ -256,7 +256,11 @@ my %operations = (
 
         my $r = with($row, 'POST', '/api/rpc/oneway/%{on}', body($method));
 
-        return ($r, $r->{body} eq '', popped($method));
+        # the caller is answered as soon as the bridge has taken it
+
+        TB::Env::wait_for { taken($method) } 5 if $r->{status} == 200;
+
+        return ($r, $r->{body} eq '', taken($method));
     },
 
     twoway => sub {
@@ -264,7 +268,7 @@ my %operations = (
 
         my $r = with($row, 'POST', '/api/rpc/twoway/%{on}', body($method));
 
-        return ($r, $r->{body} eq "\"of $method\"", popped($method));
+        return ($r, $r->{body} eq "\"of $method\"", taken($method));
     },
 
     create => sub {

@@ -15,6 +15,8 @@ use TB::Env qw(free_port);
 use TB::Fixture;
 use TB::Nginx;
 
+# in the order of their codes
+
 my @STATUSES = qw(QUEUED SENT DELIVERED SUCCESSFUL TIMEOUT EXPIRED FAILED);
 
 my $json = JSON::PP->new->utf8->allow_nonref;
@@ -43,12 +45,12 @@ sub fcalls {
 }
 
 
-# persistent calls of the device; [rpcId, requestId], by Redis' clock
+# persistent calls of the device; [rpcId, createdTime], by Redis' clock
 
 sub create {
     my ($key, @expiration) = @_;
 
-    return map { [$_->[1], $_->[2]] } fcalls(map {
+    return map { [$_->[1], $_->[4]] } fcalls(map {
         ['tb_rpc_create', 1, $key,
          sprintf('%08x-0000-11ee-8000-010203040506', ++$n), '', 0, 1,
          macro('tenant'), '*', '"m"', '1', '', '', $_ ? ('', $_) : 600000]
@@ -56,38 +58,36 @@ sub create {
 }
 
 
-# that many calls, and from each the status that its name says
+# That many calls, each with the status that is named.  These are written into
+# the records and their index: so many are never with a bridge at once.
 
 sub records {
     my ($name, @statuses) = @_;
 
     my $key = $redis->device_key(device($name, bridge => "of_$name"));
+    my $index = $key =~ s/:device:(.*)/:index:$1:status/r;
+    my $record = $key =~ s/:device:.*/:rpc:/r;
+    my %code = map { $STATUSES[$_] => $_ } 0 .. $#STATUSES;
     my %status;
-    my @reports;
+    my @writes;
 
     while (my @part = splice @statuses, 0, 200) {
         my @calls = create($key, map { $_ eq 'EXPIRED' ? 1000 : 0 } @part);
 
         for my $i (0 .. $#part) {
-            my ($id, $rid) = @{ $calls[$i] };
-            my $status = $part[$i];
+            my ($id, $created) = @{ $calls[$i] };
+            my $code = $code{ $part[$i] };
 
-            $status{$id} = $status;
-
-            push @reports, ['tb_rpc_sent', 1, $key, $rid, 1]
-                if $status !~ /QUEUED|EXPIRED/;
-            push @reports, ['tb_rpc_delivered', 1, $key, $rid]
-                if $status eq 'DELIVERED';
-            push @reports, ['tb_rpc_timeout', 1, $key, $rid]
-                if $status eq 'TIMEOUT';
-            push @reports, ['tb_rpc_respond', 1, $key, $rid, '1']
-                if $status eq 'SUCCESSFUL';
-            push @reports, ['tb_rpc_failed', 1, $key, $rid, 'x']
-                if $status eq 'FAILED';
+            $status{$id} = $part[$i];
+            push @writes, ['HSET', "$record$id", 's', $code],
+                          ['ZADD', $index, $code * 2 ** 42 + $created, $id]
+                if $part[$i] !~ /QUEUED|EXPIRED/;
         }
     }
 
-    is(scalar(grep { $_ ne 1 } fcalls(@reports)), 0, "$name: as it is meant");
+    is(scalar(grep { TB::Resp::is_error($_) }
+              $redis->client()->pipeline(@writes)), 0, "$name: as it is meant")
+        if @writes;
 
     return %status;
 }

@@ -92,6 +92,7 @@ plan skip_all => 'no compiler'
               . " -o $library $source -ldl 2> " . scratch() . '/cc.log');
 
 redis();
+redis()->call('ACL', 'SETUSER', 'nginx', '~tb5:*', '&tb5:*');
 
 my $failed = 0;
 
@@ -100,7 +101,7 @@ for my $n (1 .. 12) {
 
     local $ENV{TEST_NGINX_LD_PRELOAD} = $library;
 
-    my $nginx = TB::Nginx->start(redis => 'database 5;');
+    my $nginx = TB::Nginx->start(redis => 'database 5; prefix tb5:;');
 
     ok($nginx->wait_log(qr/subscription connection to \S+ is ready/),
        "allocation $n fails: connected at last");
@@ -113,6 +114,6 @@ for my $n (1 .. 12) {
 
 cmp_ok($failed, '>', 4, "there were $failed of them");
 redis()->call('SELECT', 5);
-is(redis()->call('HGET', 'tb:meta', 'shards'), 16, 'all is in database 5');
+is(redis()->call('HGET', 'tb5:meta', 'shards'), 128, 'all is in database 5');
 
 done_testing();

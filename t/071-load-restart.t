@@ -135,7 +135,7 @@ soon { ${ kinds(run(1)) }{200} } 'Redis restarts: calls work again';
     redis()->stop();
     redis()->wipe();
     redis()->go();
-    soon { redis()->call('EXISTS', 'tb:meta') } 'nginx is back';
+    soon { redis()->call('EXISTS', 'tb:{s127}:config') } 'nginx is back';
     device("d$_", bridge => 'b1') for 1 .. 50;
 });
 $kinds = kinds(@answers);

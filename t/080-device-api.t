@@ -258,7 +258,7 @@ for (['"m"', '{"a":1.10,"b":[{"params":1}],"c":"},\""}'],
 {
     my $caller = $nginx->open('d1', 'x', '1');
 
-    soon { redis()->call('LLEN', key('d1', 'pending')) } 'it waits';
+    soon { redis()->call('ZCARD', key('d1', 'pending')) } 'it waits';
     my $e = call_of(poll('d1', 5000)->answer());
     reply('d1', $e->{id}, '2');
     is(what($caller->answer()), '200 [2]', 'and has its answer');
@@ -352,7 +352,7 @@ for my $by ('message', 'reply') {
 
     } else {
         $caller = $nginx->open('d2', 'x', "\"$by\"", timeout => 20000);
-        soon { redis()->call('LLEN', key('d2', 'pending')) } "$by: it waits";
+        soon { redis()->call('ZCARD', key('d2', 'pending')) } "$by: it waits";
         redis()->pause();
         $gone = poll('d2', 10000);
     }
@@ -487,7 +487,7 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
     };
     my $client = open_poll('d1', 60000);
 
-    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER', 'nginx');
     redis()->call('CLIENT', 'KILL', 'USER', 'nginx');
     $try->('cut', $client);
 
@@ -495,7 +495,7 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
     # again
 
     $client = open_poll('d1', 60000);
-    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER', 'nginx');
     my $caller = $nginx->open('d1', 'x', '7', timeout => 10000);
     my $r = $client->answer();
     is($r->{status}, 200, 'published meanwhile');
@@ -515,7 +515,7 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
     # the poll's note is lost, as by a failover, and then the subscription
     $client = open_poll('d1', 60000);
     redis()->call('HDEL', redis()->device_key(macro('d1')), 'poll');
-    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER', 'nginx');
     $try->('forgotten', $client);
 }
 

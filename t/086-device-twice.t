@@ -150,7 +150,7 @@ for my $n (1 .. 6) {
     my $caller = $nginx->open('d1', 'x', $large, timeout => 20000);
 
     sleep 0.1;
-    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    redis()->call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'USER', 'nginx');
     soon { $nginx->count_log(qr/subscription connection.* is ready/)
            > $subscribed } "$n: subscribed again";
     sleep 0.1;

@@ -294,7 +294,7 @@ sub serve {
 sub serve_shared {
     my ($runs) = @_;
 
-    my $old = redis()->call('HGET', 'tb:{s0}:config', 'stamp') || 0;
+    my $old = redis()->call('HGET', 'tb:{s000}:config', 'stamp') || 0;
     my $nginx = serve($runs);
 
     $nginx->get('/api/rpc/persistent/' . uuid_of('nothing'));
