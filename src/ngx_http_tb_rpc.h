@@ -604,7 +604,8 @@ struct ngx_http_tb_rpc_worker_s {
 ngx_http_tb_rpc_tick_t *ngx_http_tb_rpc_tick_create(
     ngx_http_tb_rpc_worker_t *w);
 void ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick);
-/* after the client was closed */
+/* before the client is closed, and after that */
+void ngx_http_tb_rpc_tick_stop(ngx_http_tb_rpc_tick_t *tick);
 void ngx_http_tb_rpc_tick_close(ngx_http_tb_rpc_tick_t *tick);
 
 

@@ -100,6 +100,18 @@ ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick)
 }
 
 
+/* the client is still there: the ticker takes its name away */
+
+void
+ngx_http_tb_rpc_tick_stop(ngx_http_tb_rpc_tick_t *tick)
+{
+    if (tick->ticker) {
+        ngx_http_tb_rpc_ticker_leave(tick);
+        ngx_tb_redis_client_flush(&tick->worker->redis);
+    }
+}
+
+
 void
 ngx_http_tb_rpc_tick_close(ngx_http_tb_rpc_tick_t *tick)
 {
@@ -228,6 +240,12 @@ ngx_http_tb_rpc_ticker_told(void *data, ngx_uint_t status, redisReply *reply)
 
     tick->asking = 0;
 
+    /* by then it may have taken its name away */
+
+    if (ngx_exiting) {
+        return;
+    }
+
     if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
         tick->ticker = 0;
 
@@ -275,7 +293,7 @@ ngx_http_tb_rpc_ticker_told(void *data, ngx_uint_t status, redisReply *reply)
 
     tick->ticker = us;
 
-    if (!tick->ticking && !ngx_exiting) {
+    if (!tick->ticking) {
         ngx_add_timer(&tick->event, 1);
     }
 }

@@ -115,6 +115,8 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
 
     ngx_http_tb_rpc_polls_close(w->polls);
 
+    ngx_http_tb_rpc_tick_stop(w->tick);
+
     ngx_tb_redis_client_close(&w->redis);
 
     /* the replies that are lost by this may have set its timer */

@@ -161,6 +161,13 @@ ngx_int_t ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
     ngx_tb_redis_reply_pt handler, void *data);
 
 
+/*
+ * Writes what is queued now, as far as the socket takes it: for a last word
+ * of a worker whose event loop has ended.
+ */
+void ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client);
+
+
 /* reply helpers: lengths before pointers, types before both */
 
 /* NGX_OK and *value for a string or status reply, else NGX_ERROR */

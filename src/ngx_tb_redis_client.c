@@ -98,6 +98,24 @@ ngx_tb_redis_client_close(ngx_tb_redis_client_t *client)
 
 
 void
+ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client)
+{
+    ngx_event_t  *flush;
+
+    if (client->state == NULL) {
+        return;
+    }
+
+    flush = &client->state->command.flush;
+
+    if (flush->posted) {
+        ngx_delete_posted_event(flush);
+        flush->handler(flush);
+    }
+}
+
+
+void
 ngx_tb_redis_stop(ngx_tb_redis_state_t *state)
 {
     ngx_queue_t             *q;

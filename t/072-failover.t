@@ -45,7 +45,7 @@ sub works {
     soon {
         my $list = $server[$server]->call('PUBSUB', 'SHARDCHANNELS');
 
-        ($channels = @$list) == 16
+        ($channels = @$list) == 128
     } "$what: subscribed there", 15 or diag "$channels channels";
 
     my $other = $server[1 - $server]{pid}

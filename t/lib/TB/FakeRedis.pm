@@ -75,7 +75,8 @@ sub sound {
 
     return "+PONG\r\n" if $what eq 'ping';
     return ":0\r\n" if $what eq 'hsetnx' || $what eq 'del';
-    return "*2\r\n" . bulk('16') . bulk('1') if $what eq 'hmget';
+    return "*2\r\n" . bulk('128') . bulk('2') if $what eq 'hmget';
+    return "\$-1\r\n" if $what eq 'set';
     return "\$-1\r\n" if $what eq 'get';
     return bulk("role:master\r\nmaxmemory_policy:noeviction\r\n"
                 . "aof_enabled:1\r\n") if $what eq 'info';
@@ -89,7 +90,7 @@ sub sound {
     if ($what eq 'fcall') {
         return ':' . version() . "\r\n" if $argv[0] eq 'tb_rpc_version';
         return "*1\r\n:1\r\n" if $argv[0] eq 'tb_rpc_config';
-        return "*2\r\n:0\r\n:1000\r\n" if $argv[0] eq 'tb_rpc_tick';
+        return "*3\r\n:0\r\n:1000\r\n:0\r\n" if $argv[0] eq 'tb_rpc_tick';
         return "*1\r\n" . bulk('gone') if $argv[0] eq 'tb_rpc_cancel';
         return "*5\r\n" . bulk('queued') . bulk($argv[3])
                . ":7\r\n:1000\r\n:1\r\n" if $argv[0] eq 'tb_rpc_create';
