@@ -3,6 +3,7 @@
 -- is unknown to everybody and has a field "gone".
 
 local call, error_reply = redis.call, redis.error_reply
+local find = string.find
 
 local writing = use('context', 'writing')
 local device, queue_key, wrong_session, arm =
@@ -17,36 +18,55 @@ local action = use('machine', 'action')
 local SLICE = 64                -- calls ended at once
 
 
+local function end_call(x, rid, text)
+    local c = parse(x, rid, text)
+    local r = c and c.kind == 'P' and brief_record(x, c.id)
+
+    if not c then
+        call('HDEL', x.inflight, rid)
+
+    elseif c.kind == 'L' or r then
+        action('orphaned', c)(x, c, r)
+        remove(x, c)
+
+    else
+        call('ZREM', x.due, c.due)
+        remove(x, c)
+    end
+end
+
+
 -- how many calls were ended, and whether some are left
 
 local function end_calls(x)
     local all = call('HGETALL', x.inflight)
+    local n = 0
+
+    -- what is in a queue could still be taken
 
     for i = 1, #all, 2 do
-        if i > SLICE * 2 then
-            return SLICE, true
+        if find(all[i + 1], '^[PL]q') then
+            end_call(x, all[i], all[i + 1])
+            all[i] = false
+            n = n + 1
         end
+    end
 
-        local c = parse(x, all[i], all[i + 1])
-        local r = c and c.kind == 'P' and brief_record(x, c.id)
+    for i = 1, #all, 2 do
+        if all[i] then
+            if n >= SLICE then
+                return n, true
+            end
 
-        if not c then
-            call('HDEL', x.inflight, all[i])
-
-        elseif c.kind == 'L' or r then
-            action('orphaned', c)(x, c, r)
-            remove(x, c)
-
-        else
-            call('ZREM', x.due, c.due)
-            remove(x, c)
+            end_call(x, all[i], all[i + 1])
+            n = n + 1
         end
     end
 
     call('DEL', x.key, x.inflight, x.pending, x.body)
     call('ZREM', x.due, '@' .. x.id)
 
-    return #all / 2, false
+    return n, false
 end
 
 
