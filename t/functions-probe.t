@@ -45,7 +45,7 @@ $f->pass(1000);
 # the library, moving
 
 my $text = TB::Clock::library();
-my $ask = q{pcall_redis('EXISTS', prefix .. 'none', prefix .. 'none2')};
+my $ask = q{pcall_redis('EXISTS', none, none2)};
 my $places = () = $text =~ /\Q$ask\E/g;
 
 is($places, 1, 'the question is asked in one place');

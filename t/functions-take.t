@@ -344,6 +344,7 @@ for my $end (
     is_deeply([rids($f->take_all($d, $b))], [$r[3][2]],
               'calls that can\'t be claimed: the others are');
     cmp_ok($f->stats($d, 'broken'), '>=', 3, 'counted');
+    is($f->status($d, $_->[1]), 'QUEUED', 'and as they were') for @r[0 .. 2];
     is_deeply($f->take($d, $b), [0], 'and not tried for ever');
     $root->cmd('DEL', $f->key($d, 'index', $d, 'status'));
 }
@@ -375,15 +376,14 @@ for my $end (
              qr/^ERR tb_rpc: 1 key is needed/, "take of $bad");
     }
 
-    for my $kind ('taken:c', 'due') {
-        $f->root->cmd('RENAME', "$p$kind", 'tb:aside');
-        $f->root->cmd('LPUSH', "$p$kind", 'x');
-        like($f->{bridge}->fcall('take', $key, 'c', 1, 1),
-             qr/^ERR tb_rpc: key/, "$kind of another type");
-        $f->root->cmd('DEL', "$p$kind");
-        $f->root->cmd('RENAME', 'tb:aside', "$p$kind");
-    }
-
+    $f->root->cmd('LPUSH', "${p}taken:c", 'x');
+    like($f->{bridge}->fcall('take', $key, 'c', 1, 1), qr/^ERR tb_rpc: key/,
+         'a batch of another type');
+    $f->root->cmd('RENAME', $key, 'tb:aside');
+    $f->root->cmd('SET', $key, 'x');
+    like($f->{bridge}->fcall('take', $key, 'd', 1, 1), qr/^ERR tb_rpc: key/,
+         'a queue of another type');
+    $f->root->cmd('RENAME', 'tb:aside', $key);
     is($f->root->cmd('LLEN', $key), 1, 'nothing was taken');
     is(scalar(taken($f->{bridge}->fcall('take', $key, 'c' x 256, 2 ** 49, 256))),
        1, 'the longest ones');
