@@ -326,7 +326,10 @@ my $slow = TB::FakeRedis->start(on => sub {
     return undef;
 });
 
-$nginx = TB::Nginx->start(redis_port => $slow->{port});
+# what all shards have to say takes its time
+
+$nginx = TB::Nginx->start(redis_port => $slow->{port},
+                          redis => 'command_timeout 20s;');
 
 my $drip = $nginx->call('d1', 'x', '1');
 

@@ -13,7 +13,7 @@ package TB::Proxy;
 #                                         word reaches Redis; its reply does
 #                                         not come back, the connection is
 #                                         closed instead; a number behind it:
-#                                         so often
+#                                         so often; a queue's key is a word, too
 #     $proxy->tell('stop', 'tb_rpc_create')  once: closed before the command
 #                                         reaches Redis
 #     $proxy->tell('mute', 'cmd')         replies are kept back ...
@@ -207,7 +207,8 @@ sub readable {
         return $self->shut($pair);
     }
 
-    for my $word ($bytes =~ /\r\n(tb_rpc_\w+|SSUBSCRIBE|GET|DEL)\r\n/g) {
+    for my $word ($bytes =~ /\r\n(tb_rpc_\w+|SSUBSCRIBE|GET|DEL
+                            |tb:\{\w+\}:queue:\S+)(?=\r\n)/gx) {
         my $how = $self->{words}{$word};
 
         if ($how) {
