@@ -27,7 +27,9 @@ local function move_out(x, state)
     local queued = false
 
     for i = 1, #all, 2 do
-        local c = parse(x, all[i], all[i + 1])
+        -- most of many calls are in a state that has no cell
+
+        local c = find(all[i + 1], '^[PL][qs]') and parse(x, all[i], all[i + 1])
         local act = c and (not state or c.state == state) and action('moved', c)
 
         if act then
