@@ -15,7 +15,7 @@ local trim = use('queue', 'trim')
 local action = use('machine', 'action')
 
 
-local SLICE = 64                -- calls ended at once
+local SLICE = 16                -- calls ended at once
 
 
 local function end_call(x, rid, text)
