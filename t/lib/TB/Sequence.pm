@@ -386,7 +386,7 @@ sub do_del {
 
     # more of them end in slices
 
-    return if $d && keys %{ $d->{open} } >= 64;
+    return if $d && keys %{ $d->{open} } >= 16;
 
     my @replies = ($self->{model}->device_del($device),
                    $self->fcall('device_del', $self->device_key($device)));
