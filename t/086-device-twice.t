@@ -117,7 +117,8 @@ sub once {
     soon { !poll_of() } 'it was given the call';
 
     my ($rid) = redis()->call('HGET', $key, 'handed') =~ /(\d+)$/;
-    my $channel = 'tb:{s' . TB::Bridge::shard(macro('d1')) . "}:reply:$worker";
+    my $channel = TB::Bridge::prefix(TB::Bridge::shard(macro('d1')))
+                  . "reply:$worker";
     my $id = macro('d1');
 
     sleep 0.2;

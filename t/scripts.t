@@ -93,6 +93,32 @@ for my $command (['functions', 'load', file_in('tb_rpc.lua', library())],
 }
 
 
+# --- the picture of the states ---------------------------------------------
+
+sub lines_of {
+    my ($file) = @_;
+
+    open my $fh, '<', root() . "/$file" or die "$file: $!\n";
+    return join '', <$fh>;
+}
+
+
+is(`${\ root() }/script/lifecycle`, lines_of('docs/lifecycle.dot'),
+   'docs/lifecycle.dot is what script/lifecycle prints');
+like(lines_of('docs/lifecycle.svg'), qr/<title>p&#45;&gt;q<\/title>/,
+     'docs/lifecycle.svg is made from it');
+
+# each edge of the one is in the other
+
+my @edges = map { s/"//gr } lines_of('docs/lifecycle.dot') =~ /^    (\w+ -> \w+) /mg;
+my %drawn = map { s/&#45;&gt;/ -> /r => 1 }
+            lines_of('docs/lifecycle.svg') =~ /<title>(\w+&#45;&gt;\w+)</g;
+
+is(join(', ', grep { !$drawn{$_} } @edges), '', 'with all its edges');
+delete @drawn{@edges};
+is(join(', ', sort keys %drawn), '', 'and no other');
+
+
 # --- CI ---------------------------------------------------------------------
 
 open my $fh, '<', root() . '/.ci/run' or die ".ci/run: $!\n";

@@ -10,7 +10,26 @@
 --         d  the device has acknowledged it, the answer is awaited
 --         x  lightweight only: gave its turn away, the answer is awaited
 --
--- docs/lifecycle.dot is made from this table by script/lifecycle.
+-- Where the actions lead, and the status that the record of a persistent call
+-- has then; more than one where it depends on the call, its retries, its answer:
+--
+--     claim         s:SENT
+--     claim_again   s:SENT
+--     ack           d:DELIVERED     end:DELIVERED
+--     retry         q:TIMEOUT       end:FAILED       x
+--     answered      end:SUCCESSFUL  end:FAILED
+--     give_up       end:FAILED
+--     put_back      p:QUEUED
+--     recover       p:QUEUED
+--     withdraw      end
+--     drop          end
+--     orphan        end:FAILED
+--     unheard       q:TIMEOUT       end:FAILED       x
+--     unsure        p:QUEUED
+--     unanswered    end:FAILED      x
+--     expire        end:EXPIRED
+--
+-- docs/lifecycle.dot is made from all this by script/lifecycle.
 
 local gmatch = string.gmatch
 
