@@ -165,6 +165,39 @@ is($nginx->count_log(qr/\[crit\].*shards 128.*shards 8/), 1, 'one [crit] line');
 $nginx->clean(qr/\[crit\].*"tb:meta" says/);
 $nginx->stop();
 
+# calls of an older version: they, and the library that their nginx uses, are
+# left alone
+
+my $mine = redis()->call('FUNCTION', 'LIST', 'WITHCODE');
+
+redis()->call('HSET', 'tb:meta', 'shards', 16, 'schema', 1);
+redis()->call('FUNCTION', 'LOAD', 'REPLACE', "#!lua name=tb_rpc\n"
+              . "redis.register_function('tb_rpc_version',"
+              . " function() return 4 end)\n");
+
+my $older = redis()->call('FUNCTION', 'LIST', 'WITHCODE');
+my @keys = sort @{ redis()->call('KEYS', '*') };
+
+$nginx = TB::Nginx->start(redis_port => $port);
+is($nginx->call('d3', 'echo', '1')->{what}, '503 REDIS_UNAVAILABLE',
+   "schema 1, $_") for 1 .. 2;
+is($nginx->count_log(qr/\[crit\].*"tb:meta" says schema 1: this Redis has (?#
+                     )calls of an older version, which this one can't read; (?#
+                     )use another "prefix" or an empty Redis; no call is taken/),
+   1, 'schema 1: one [crit] line, which says what to do');
+is($nginx->count_log(qr/\[crit\]/), 1, 'schema 1: and no other');
+is_deeply(redis()->call('FUNCTION', 'LIST', 'WITHCODE'), $older,
+          'schema 1: the library is the older one');
+is(redis()->call('HGET', 'tb:meta', 'shards'), 16, 'schema 1: as it was');
+is_deeply([ sort @{ redis()->call('KEYS', '*') } ], \@keys,
+          'schema 1: and so are the keys');
+$nginx->clean(qr/\[crit\].*"tb:meta" says/);
+$nginx->stop();
+redis()->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+redis()->load_library();
+is_deeply(redis()->call('FUNCTION', 'LIST', 'WITHCODE'), $mine,
+          'the library of this version again');
+
 # a user that may not load functions
 
 my ($rules) = map { s/\s\+function\|load//r }

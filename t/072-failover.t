@@ -35,6 +35,12 @@ my $subscribed = qr/subscription connection to \S+ is ready/;
 # Calls are answered, and no later than their subscribers are told: with a
 # subscription elsewhere the answer is found when their time is over.
 
+sub channels {
+    return grep { /:reply:/ }
+           @{ $server[$_[0]]->call('PUBSUB', 'SHARDCHANNELS') };
+}
+
+
 sub works {
     my ($what, $server) = @_;
 
@@ -43,15 +49,11 @@ sub works {
     my $channels = 0;
 
     soon {
-        my $list = $server[$server]->call('PUBSUB', 'SHARDCHANNELS');
-
-        ($channels = @$list) == 128
+        ($channels = channels($server)) == 128
     } "$what: subscribed there", 15 or diag "$channels channels";
 
-    my $other = $server[1 - $server]{pid}
-                && $server[1 - $server]->call('PUBSUB', 'SHARDCHANNELS');
-
-    is(scalar @{ $other || [] }, 0, "$what: and nowhere else");
+    is($server[1 - $server]{pid} ? scalar channels(1 - $server) : 0, 0,
+       "$what: and nowhere else");
 
     my $answer = $nginx->call('e1', 'echo', '["ok"]', timeout => 20000);
 

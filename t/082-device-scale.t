@@ -170,8 +170,8 @@ _EOC_
 
 my $due = <<'_EOC_';
 local n = 0
-for i = 0, 15 do
-    n = n + redis.call('ZCARD', 'tb:{s' .. i .. '}:due')
+for i = 0, 127 do
+    n = n + redis.call('ZCARD', ('tb:{s%03o}:due'):format(i))
 end
 return n
 _EOC_
@@ -180,8 +180,8 @@ my $strip = <<'_EOC_';
 for _, key in ipairs(redis.call('KEYS', 'tb:*:device:*')) do
     redis.call('HDEL', key, 'poll')
 end
-for i = 0, 15 do
-    redis.call('DEL', 'tb:{s' .. i .. '}:due')
+for i = 0, 127 do
+    redis.call('DEL', ('tb:{s%03o}:due'):format(i))
 end
 _EOC_
 

@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use TB::Bridge;
-use TB::Env qw(scratch file_in scaled wait_for);
+use TB::Env qw(scratch file_in library scaled wait_for);
 use TB::FakeRedis;
 use TB::Mqtt qw(output spawn reap text_of);
 use TB::RedisServer;
@@ -45,8 +45,7 @@ sub admin { return (($status, $text) = output(@admin, @_))[0] }
 sub named {
     my ($name, $tenant) = @_;
     $tenant ||= $TENANT;
-    return $redis->call('HGET', 'tb:{s' . TB::Bridge::shard($tenant)
-                                . "}:names:$tenant", $name);
+    return $redis->call('HGET', TB::Bridge::key('names', $tenant), $name);
 }
 
 # how often anything in Redis was changed
@@ -102,7 +101,7 @@ is(token('T1'), id(1), 'its token');
 is(named('a "quoted", one'), id(1), 'found by its name');
 is(named("caf\xc3\xa9"), id(2), 'UTF-8');
 is(field(id(3), 'bridge'), 'b9', 'a static route');
-is($redis->call('HGET', 'tb:meta', 'shards'), 16, 'a new Redis gets shards');
+is($redis->call('HGET', 'tb:meta', 'shards'), 128, 'a new Redis gets shards');
 
 my $before = changes();
 import_file($csv);
@@ -382,7 +381,30 @@ is(admin('import', '/nonexistent'), 1, 'no such file');
 like($text, qr{/nonexistent: No such file}, 'it says which');
 is(admin('import', '/'), 1, 'a directory');
 is(admin(qw(--shards 8 import), file_in('devices', '')), 1, 'other shards');
-like($text, qr/tb:meta says 16 shards, not 8/, 'are refused');
+like($text, qr/tb:meta says 128 shards, not 8/, 'are refused');
+
+# of another version: not even its function library is touched
+
+$redis->call('HSET', 'tb:meta', 'schema', 1);
+
+my $code = $redis->call('FUNCTION', 'LIST', 'WITHCODE');
+my $changes = changes();
+
+for (['import', file_in('devices', id(1) . ",$TENANT\n")],
+     ['device', 'add', id(1), '--tenant', $TENANT],
+     ['functions', 'load', file_in('tb_rpc.lua', library()
+                                   =~ s/VERSION = \d+/VERSION = 99/r)])
+{
+    is(admin(@$_), 1, "schema 1: $_->[0] is refused");
+    like($text, qr/tb:meta says schema "?1"?, not 2: this Redis is of another (?#
+                  )version; use another --prefix or an empty Redis$/,
+         'in words');
+}
+
+is(changes(), $changes, 'schema 1: nothing was written');
+is_deeply($redis->call('FUNCTION', 'LIST', 'WITHCODE'), $code,
+          'schema 1: the function library is the one that was there');
+$redis->call('HSET', 'tb:meta', 'schema', 2);
 
 ($status, $text) = output(admin_at(1), 'import', file_in('devices', ''));
 is($status, 1, 'no Redis');
@@ -398,7 +420,8 @@ my $fake = TB::FakeRedis->start(on => sub {
     return $mode eq 'close' ? do { $conn->{close} = 1; '' }
          : $mode eq 'garbage' ? "HTTP/1.1 400 Bad Request\r\n" : undef
         if $mode !~ /^[A-Z]/ && $command eq 'HGET';
-    return TB::FakeRedis::bulk(16) if $command eq 'HGET';
+    return TB::FakeRedis::bulk($argv[1] eq 'schema' ? 2 : 128)
+        if $command eq 'HGET';
     return '*5' . "\r\n\$-1" x 5 . "\r\n" if $command eq 'HMGET';
     return undef;
 });

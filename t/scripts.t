@@ -62,14 +62,15 @@ for ('Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64',
 # --- the server that tools talk to ------------------------------------------
 
 my $fake = TB::FakeRedis->start(on => sub {
-    my ($mode, $conn, $command) = @_;
+    my ($mode, $conn, $command, @argv) = @_;
 
     return undef if !defined $command;
     return "-ERR unknown command `$command`, with args beginning with: \r\n"
         if $command =~ /^(?:FCALL|FUNCTION)$/;
     return TB::FakeRedis::bulk("# Server\r\nredis_version:$mode\r\n")
         if $command eq 'INFO';
-    return TB::FakeRedis::bulk(16) if $command eq 'HGET';
+    return TB::FakeRedis::bulk($argv[1] eq 'schema' ? 2 : 128)
+        if $command eq 'HGET';
     return undef;
 });
 
