@@ -85,6 +85,22 @@ for my $persistent (1, 0) {
     ok($ok, 'never more, never fewer while some wait, and counted right');
 }
 
+# those that were acknowledged take no place
+
+{
+    my $b = bridge();
+    my $d = $f->device;
+
+    $f->report('attach', $d, $b, 's1', 10 ** 7);
+    $f->create($d) for 1 .. 10;
+    $f->report('delivered', $d, $_->{requestId}) for $f->take_all($d, $b);
+    $f->report('detach', $d, 's1');
+    $f->create($d) for 1 .. 20;
+    is($f->report('attach', $d, $b, 's2', 10 ** 7), 16,
+       '10 are acknowledged: 16 more leave at once');
+    is((outside($d))[0], 16, 'they are out');
+}
+
 # a queue that is full leaves the count as it was
 
 {
@@ -224,7 +240,10 @@ for my $persistent (1, 0) {
     $f->pass(31_000);
     $f->tick($d);
     $end->();
-    $f->pass(60_000);
+    $f->pass(40_000);
+    $f->create($d);
+    $end->();
+    $f->pass(20_000);
     $f->tick($d);
     is($due->(), undef, 'empty: nobody looks');
     $f->create($d);

@@ -175,6 +175,13 @@ sub taken { my ($left, @raw) = @{ $_[0] };
     give_back($d, $e);
     is_deeply(waiting($d), [map { $_->[2] } @r], 'also what comes back');
 
+    # one from before and one from after
+
+    $f->device(id => $d, strategy => 'burst');
+    $f->ticks($d, 1100);
+    give_back($d, $_) for reverse $f->take_all($d, $b);
+    is_deeply(waiting($d), [map { $_->[2] } @r], 'of both, in any order');
+
     # 25 days later
 
     $f->pass(2 ** 31 - 10);

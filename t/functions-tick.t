@@ -100,6 +100,13 @@ $f->config(ack_timeout => 100);
     is($f->report('respond', $d, $r[1][2], '1'), 0, 'too late');
     is_deeply([$sub->message(0.05)], [], 'lightweight: its worker cancels');
 
+    # looked at too early
+
+    $f->root->cmd('ZADD', $f->key($_->[0], 'due'), 'XX', $f->now,
+                  "$_->[0]/$_->[1][2]") for [$off, $l], [$d, $q];
+    $f->ticks($_, 20) for $d, $off;
+    is_deeply([$sub->message(0.05)], [], 'for which it has 3 s');
+
     $f->pass(3000);
     $f->ticks($_, 20) for $d, $off;
 
