@@ -101,23 +101,27 @@ $broker->stop();
 
 # --- a queue that is never empty ---------------------------------------------
 
-# a call of the last shard is not behind all those of the first
+# single calls of other shards, on both sides, are not behind all those of one
 
-my ($first, $last) = (sort {
+my @turn = (sort {
     TB::Bridge::shard($a) <=> TB::Bridge::shard($b)
-} map { $mqtt->device(bridge => 'turn') } 1 .. 40)[0, -1];
+} map { $mqtt->device(bridge => 'turn') } 1 .. 40)[0, 20, -1];
 
 $broker = TB::FakeBroker->start(ack => 0.01);
-calls($first, 60);
-calls($last, 1);
-$pid = start('turn', '--concurrency', 2);
-$seen = wait_for { counter('turn', $pid, 'delivered') == 61 } 10;
-ok($seen, 'queues of two shards');
+calls($turn[1], 60);
+calls($_, 1) for @turn[0, 2];
+$pid = start('turn', '--concurrency', 1);
+$seen = wait_for { counter('turn', $pid, 'delivered') == 62 } 10;
+ok($seen, 'queues of three shards');
 
 my @topics = $broker->topics();
-my ($place) = grep { $topics[$_] =~ /\Q$last/ } 0 .. $#topics;
 
-cmp_ok($place, '<', 40, "each shard has its turn (call $place of 61)");
+for my $device (@turn[0, 2]) {
+    my ($place) = grep { $topics[$_] =~ /\Q$device/ } 0 .. $#topics;
+
+    cmp_ok($place, '<', 40, "each shard has its turn (call $place of 62)");
+}
+
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 
