@@ -582,17 +582,6 @@ ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data)
 }
 
 
-/* as in the functions: what is due at once is due for ever */
-
-char *
-ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data)
-{
-    ngx_msec_t *msp = data;
-
-    return *msp >= 10 ? NGX_CONF_OK : "must be at least 10ms";
-}
-
-
 char *
 ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data)
 {

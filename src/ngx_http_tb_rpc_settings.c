@@ -182,3 +182,14 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
         ngx_tb_redis_client_ready(&w->redis);
     }
 }
+
+
+/* as in the functions: what is due at once is due for ever */
+
+char *
+ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msp = data;
+
+    return *msp >= 10 ? NGX_CONF_OK : "must be at least 10ms";
+}
