@@ -26,7 +26,8 @@ local tonumber, type = tonumber, type
 
 local GRACE, IDS, WINDOW, CONFIG_TTL =
     use('const', 'GRACE', 'IDS', 'WINDOW', 'CONFIG_TTL')
-local int, dec = use('text', 'int', 'dec')
+local int, dec, short, kept_dec =
+    use('text', 'int', 'dec', 'short', 'kept_dec')
 local device, strategy = use('device', 'device', 'strategy')
 
 
@@ -196,8 +197,8 @@ local function store(x, c, state)
     c.time = x.now
 
     local text = c.kind .. state .. (c.oneway and '1' or '0') .. c.id .. ' '
-                 .. c.attempt .. ' ' .. c.wrap .. ' ' .. x.time .. ' '
-                 .. dec(c.time - c.queued)
+                 .. short(c.attempt) .. ' ' .. c.wrap .. ' ' .. x.time .. ' '
+                 .. short(c.time - c.queued)
 
     if c.kind == 'L' then
         text = text .. ' ' .. dec(c.expiry) .. ' ' .. c.worker
@@ -231,7 +232,7 @@ end
 
 
 local function due(x, c, time)
-    call('ZADD', x.due, dec(time), c.due)
+    call('ZADD', x.due, kept_dec(5, time), c.due)
 end
 
 

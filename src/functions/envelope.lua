@@ -1,10 +1,9 @@
 -- What a bridge or a poll is handed: a call as one line of JSON.
 
 local call = redis.call
-local tonumber = tonumber
 
-local dec = use('text', 'dec')
-local record = use('record', 'record')
+local short, kept_dec = use('text', 'short', 'kept_dec')
+local envelope_record = use('record', 'envelope_record')
 
 
 -- one concatenation: the server hashes every byte of each string made
@@ -28,8 +27,8 @@ end
 -- broken.  No two attempts share the members at its end.
 
 local function envelope_of(x, c, attempt, queued)
-    local tail = ',"attempt":' .. attempt .. ',"queuedTime":' .. dec(queued)
-                 .. ',"takenTime":' .. x.time .. '}'
+    local tail = ',"attempt":' .. short(attempt) .. ',"queuedTime":'
+                 .. kept_dec(4, queued) .. ',"takenTime":' .. x.time .. '}'
 
     if c.kind == 'L' then
         local head = c.expiry > x.now and call('HGET', x.body, c.rid)
@@ -37,17 +36,17 @@ local function envelope_of(x, c, attempt, queued)
         return head and head .. tail or nil
     end
 
-    local r = record(x, c.id)
+    local r, expiry = envelope_record(x, c.id)
 
-    if not r or tonumber(r.expiry) <= x.now then
+    if not r or expiry <= x.now then
         return nil
     end
 
-    c.expiry = tonumber(r.expiry)
-    c.created = r.created
+    c.expiry = expiry
+    c.created = r[4]
 
-    return envelope(x, c.rid, c.id, r.tenant, r.method, r.params, c.oneway,
-                    true, r.created, r.expiry, r.info, r.trace, tail)
+    return envelope(x, c.rid, c.id, r[1], r[2], r[3], c.oneway, true, r[4],
+                    r[5], r[6], r[7], tail)
 end
 
 

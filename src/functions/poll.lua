@@ -93,7 +93,7 @@ local function next_call(x)
     end
 
     for _ = 1, RELEASE do
-        local rid = call('ZRANGE', x.pending, 0, 0)[1]
+        local rid = call('ZRANGE', x.pending, '0', '0')[1]
 
         if not rid then
             return nil

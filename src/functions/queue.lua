@@ -11,6 +11,7 @@ local min = math.min
 local tonumber, type = tonumber, type
 
 local RELEASE, DRAIN, RETRY = use('const', 'RELEASE', 'DRAIN', 'RETRY')
+local short = use('text', 'short')
 local config = use('settings', 'config')
 local device, online, held, strategy, queue_key, take_turn, drop_turn,
       set_wait, drop_wait, arm =
@@ -27,7 +28,8 @@ local TRIM = 16                 -- stale references dropped at once
 
 
 local function reference(x, c)
-    return c.rid .. ' ' .. c.attempt .. ' ' .. sub(c.id, 1, 8) .. ' ' .. x.id
+    return c.rid .. ' ' .. short(c.attempt) .. ' ' .. sub(c.id, 1, 8) .. ' '
+           .. x.id
 end
 
 
@@ -56,7 +58,7 @@ end
 
 local function trim(prefix, key)
     for n = 0, TRIM - 1 do
-        local text = call('LINDEX', key, 0)
+        local text = call('LINDEX', key, '0')
 
         if not text then
             return n, false
@@ -92,7 +94,7 @@ local function take_back(x, c, from)
 
         -- what ends first was nearly always pushed first
 
-        if call('LINDEX', key, 0) == reference(x, c) then
+        if call('LINDEX', key, '0') == reference(x, c) then
             call('LPOP', key)
 
         else

@@ -16,7 +16,7 @@ local floor, min = math.floor, math.min
 local tonumber, unpack = tonumber, unpack
 
 local BAND, QUEUED, STATUS = use('const', 'BAND', 'QUEUED', 'STATUS')
-local int, dec = use('text', 'int', 'dec')
+local int, dec, short = use('text', 'int', 'dec', 'short')
 local config = use('settings', 'config')
 
 
@@ -56,6 +56,20 @@ local function record(x, id)
         retries = v[8] or nil, used = v[9] or nil, trace = v[10] or nil,
         device = v[11], rid = v[12] or nil, oneway = v[13] == '1'
     }
+end
+
+
+-- what an envelope is made of, or nil when it can't be
+
+local function envelope_record(x, id)
+    local v = read_record(x, id, 't', 'm', 'p', 'c', 'e', 'a', 'T')
+    local expiry = not v.err and int(v[5])
+
+    if not expiry or not (v[1] and v[2] and v[3]) or not int(v[4]) then
+        return nil
+    end
+
+    return v, expiry
 end
 
 
@@ -102,10 +116,10 @@ local function set_status(x, c, created, code, response)
     call('ZADD', x.status, dec(code * BAND + tonumber(created)), c.id)
 
     if response and response ~= '' then
-        call('HSET', key, 's', code, 'R', response)
+        call('HSET', key, 's', short(code), 'R', response)
 
     else
-        call('HSET', key, 's', code)
+        call('HSET', key, 's', short(code))
     end
 
     event(x, c.id, STATUS[code])
@@ -159,7 +173,8 @@ end
 
 
 return {
-    record = record, brief_record = brief_record, event = event,
+    record = record, envelope_record = envelope_record,
+    brief_record = brief_record, event = event,
     set_status = set_status, set_queued = set_queued,
     keep_record = keep_record, purge = purge
 }

@@ -11,7 +11,8 @@ local concat = table.concat
 local pcall, type = pcall, type
 
 local BRIDGE = use('const', 'BRIDGE')
-local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
+local bad, int, dec, short, shown =
+    use('text', 'bad', 'int', 'dec', 'short', 'shown')
 local clock = use('clock', 'clock')
 local config = use('settings', 'config')
 local context_of, moving, wrong, stat =
@@ -118,7 +119,7 @@ end
 
 local function new_batch(t)
     local look_at = max_of(t.max, LOOK)
-    local list = pcall_redis('LRANGE', t.queue, 0, look_at - 1)
+    local list = pcall_redis('LRANGE', t.queue, '0', short(look_at - 1))
 
     if list.err then
         return wrong(t.queue, 'list')
@@ -127,7 +128,7 @@ local function new_batch(t)
     local n = gather(t, list)
 
     if n > 0 then
-        call('LTRIM', t.queue, n, -1)
+        call('LTRIM', t.queue, short(n), '-1')
     end
 
     local reply, kept = claim(t, 'taken')

@@ -43,6 +43,20 @@ local function is_uuid(s)
 end
 
 
+-- the same for a number that is small nearly always
+
+local SMALL = {}
+
+for i = 0, 256 do
+    SMALL[i] = dec(i)
+end
+
+
+local function short(n)
+    return SMALL[n] or dec(n)
+end
+
+
 -- what an error may show of an argument
 
 local function shown(s)
@@ -52,9 +66,9 @@ end
 
 
 -- Under load many calls come in one ms, with the same timeout: the text made of
--- the i-th number of a function is kept, which saves a create two formats.
+-- the i-th number is kept, which saves a create two formats.
 
-local numbers, texts = { 0, 0, 0 }, { '0', '0', '0' }
+local numbers, texts = { 0, 0, 0, 0, 0 }, { '0', '0', '0', '0', '0' }
 
 
 local function kept_dec(i, n)
@@ -67,6 +81,6 @@ end
 
 
 return {
-    bad = bad, int = int, dec = dec, is_uuid = is_uuid, shown = shown,
-    kept_dec = kept_dec
+    bad = bad, int = int, dec = dec, short = short, is_uuid = is_uuid,
+    shown = shown, kept_dec = kept_dec
 }

@@ -6,7 +6,8 @@ local match = string.match
 local ceil, min, max_of = math.ceil, math.min, math.max
 local tonumber, pcall = tonumber, pcall
 
-local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
+local bad, int, dec, short, shown =
+    use('text', 'bad', 'int', 'dec', 'short', 'shown')
 local clock, micros = use('clock', 'clock', 'micros')
 local moving, wrong = use('context', 'moving', 'wrong')
 local due = use('tick_due', 'due')
@@ -18,7 +19,7 @@ local BROKEN = 60000            -- ms until a broken entry is tried again
 
 
 local function first(key)
-    local v = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local v = call('ZRANGE', key, '0', '0', 'WITHSCORES')
 
     return tonumber(v[2] or nil)
 end
@@ -51,8 +52,8 @@ end
 local function work_on(t, key, act)
     t.key = key
 
-    work(t, call('ZRANGEBYSCORE', key, '-inf', t.time, 'LIMIT', 0,
-                 t.max - t.touched), act)
+    work(t, call('ZRANGEBYSCORE', key, '-inf', t.time, 'LIMIT', '0',
+                 short(t.max - t.touched)), act)
 end
 
 
