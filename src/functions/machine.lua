@@ -11,7 +11,7 @@
 --         x  lightweight only: gave its turn away, the answer is awaited
 --
 -- Where the actions lead, and the status that the record of a persistent call
--- has then; more than one where it depends on the call, its retries, its answer:
+-- has then; more than one where it depends on the call, its retries or answer:
 --
 --     claim         s:SENT
 --     claim_again   s:SENT
