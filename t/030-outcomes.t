@@ -246,7 +246,6 @@ POST /api/rpc/twoway/%{d1} {"method":"m","params":1}                     => 200 
 POST /api/rpc/twoway/%{nobody} {"method":"m","params":1,"timeout":100}      => 504 NOT_CLAIMED error 2 .*
 POST %{v1}/twoway/%{nobody} {"method":"m","params":1,"timeout":100}         => 409 NOT_CLAIMED error 2 .*
 POST %{v1}/oneway/%{nobody} {"method":"m","params":1,"timeout":100}         => 409 NOT_CLAIMED error 2 .*
-POST /api/rpc/twoway/%{d1} {"method":"unclaimed","params":1,"timeout":100}  => 504 NOT_CLAIMED error 2 .*
 
 
 

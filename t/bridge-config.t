@@ -285,9 +285,10 @@ my $slow = TB::FakeRedis->start(on => sub {
     my ($mode, $conn, $command, @argv) = @_;
 
     return undef if !defined $command;
-    return TB::FakeRedis::bulk('16') if $command eq 'HGET';
-    return ":1\r\n" if $command eq 'FCALL';
-    return '' if $command eq 'BLMPOP';
+    return "*2\r\n" . TB::FakeRedis::bulk('128') . TB::FakeRedis::bulk('2')
+        if $command eq 'HMGET';
+    return "*1\r\n:0\r\n" if $command eq 'FCALL';
+    return undef if $command eq 'SSUBSCRIBE';
     return "+OK\r\n" if $command ne 'HGETALL';
 
     my @devices = map { sprintf 'de000000-0000-11ee-9000-%012x', $_ } 1 .. 21;
