@@ -565,7 +565,7 @@ invalid value "random"
     tb_rpc_ack_timeout  9ms;
 --- must_die
 --- error_log
-"tb_rpc_ack_timeout" and "tb_rpc_response_timeout" must be at least 10ms
+must be at least 10ms
 
 
 
@@ -574,7 +574,7 @@ invalid value "random"
     tb_rpc_response_timeout  9ms;
 --- must_die
 --- error_log
-"tb_rpc_ack_timeout" and "tb_rpc_response_timeout" must be at least 10ms
+must be at least 10ms
 
 
 
