@@ -7,7 +7,7 @@ local tonumber = tonumber
 
 local EXPIRED = use('const', 'EXPIRED')
 local bad = use('text', 'bad')
-local parse, open_call = use('call', 'parse', 'open_call')
+local parse, open_call, rank = use('call', 'parse', 'open_call', 'rank')
 local record = use('record', 'record')
 local place = use('queue', 'place')
 
@@ -61,8 +61,10 @@ local function repeated_light(x, id)
                                   '"createdTime":(%d+),"expirationTime":%d+'
                                   .. ',"additionalInfo":')
 
+            -- without its envelope: what its requestId was made of
+
             return repeated(x, id, c.rid, c.expiry,
-                            tonumber(created) or x.now)
+                            tonumber(created or rank(c)))
         end
     end
 end

@@ -421,11 +421,11 @@ sub do_create {
     if (defined $o{again}) {
         my $call = $self->{calls}[ $o{again} ] or return;
 
-        # without its envelope a lightweight call's createdTime is forgotten,
+        # without its envelope a lightweight call's createdTime is a guess,
         # and among many open calls it is not looked for
 
         return if $call->{light} ? !$call->{call} || $call->{call}{over}
-                                   || $call->{call}{state} eq 'd'
+                                   || $call->{call}{state} =~ /[dx]/
                                    || keys %{ $m->{device}{ $call->{device} }
                                               {open} } > 4
                                  : !$m->{record}{$id};
