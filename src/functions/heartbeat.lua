@@ -1,11 +1,10 @@
 -- tb_rpc_heartbeat: sessions go on, many at once.
 
 local call, pcall_redis = redis.call, redis.pcall
-local match = string.match
+local find, match = string.find, string.match
 local tonumber = tonumber
 
-local bad, int, dec, is_uuid, shown =
-    use('text', 'bad', 'int', 'dec', 'is_uuid', 'shown')
+local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
 local clock = use('clock', 'clock')
 local moving, wrong = use('context', 'moving', 'wrong')
 
@@ -66,7 +65,11 @@ local function heartbeat(keys, a)
     end
 
     for i = 2, #a, 2 do
-        if not is_uuid(a[i]) or a[i + 1] == '' or #a[i + 1] > 256 then
+        -- as good as a UUID for a key, at a fifth of the cost
+
+        if #a[i] ~= 36 or find(a[i], '[^%x%-]') or a[i + 1] == ''
+           or #a[i + 1] > 256
+        then
             return bad('device ' .. shown(a[i]) .. ' is no UUID, or its'
                        .. ' session not 1..256 bytes')
         end
