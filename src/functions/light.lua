@@ -1,17 +1,15 @@
 -- What becomes of lightweight calls: the actions of machine.lua.
 
+local call = redis.call
 local sub = string.sub
 
 local PUBLISH_MAX, RELEASE = use('const', 'PUBLISH_MAX', 'RELEASE')
-local call = redis.call
 local config = use('settings', 'config')
-local strategy, take_turn, drop_turn =
-    use('device', 'strategy', 'take_turn', 'drop_turn')
-local NOBODY, turn_taken, is_answered, store, due, due_within =
-    use('call', 'NOBODY', 'turn_taken', 'is_answered', 'store', 'due',
-        'due_within')
-local take_back, place, release, wait =
-    use('queue', 'take_back', 'place', 'release', 'wait')
+local strategy, drop_turn = use('device', 'strategy', 'drop_turn')
+local NOBODY, is_answered, store, due, due_within =
+    use('call', 'NOBODY', 'is_answered', 'store', 'due', 'due_within')
+local take_back, place, release, await_answer, wait =
+    use('queue', 'take_back', 'place', 'release', 'await_answer', 'wait')
 local close, answer = use('ending', 'close', 'answer')
 local overdue = use 'overdue'
 
@@ -76,21 +74,7 @@ function M.ack(x, c)
     call('HDEL', x.body, c.rid)
     take_back(x, c, from)
 
-    if strategy(x) == 'response' then
-
-        -- it had been taken back, and its turn with it
-
-        if from == 'p' and not turn_taken(x) then
-            take_turn(x, c.rid)
-        end
-
-        due_within(x, c, config(x).response_timeout)
-        return
-    end
-
-    due_within(x, c)
-    drop_turn(x, c.rid)
-    release(x, RELEASE)
+    await_answer(x, c, from)
 end
 
 

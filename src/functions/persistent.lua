@@ -10,14 +10,12 @@ local RELEASE, SENT, DELIVERED, SUCCESSFUL, TIMEOUT, EXPIRED, FAILED =
         'EXPIRED', 'FAILED')
 local config = use('settings', 'config')
 local stat = use('context', 'stat')
-local strategy, take_turn, drop_turn =
-    use('device', 'strategy', 'take_turn', 'drop_turn')
-local turn_taken, store, due_within =
-    use('call', 'turn_taken', 'store', 'due_within')
+local strategy = use('device', 'strategy')
+local store, due_within = use('call', 'store', 'due_within')
 local set_status, set_queued, keep_record =
     use('record', 'set_status', 'set_queued', 'keep_record')
-local take_back, release, wait, push_again =
-    use('queue', 'take_back', 'release', 'wait', 'push_again')
+local take_back, release, await_answer, wait, push_again =
+    use('queue', 'take_back', 'release', 'await_answer', 'wait', 'push_again')
 local close, finish = use('ending', 'close', 'finish')
 local overdue = use 'overdue'
 
@@ -55,21 +53,7 @@ function M.ack(x, c, r)
     take_back(x, c, from)
     set_status(x, c, r.created, DELIVERED)
 
-    if strategy(x) == 'response' then
-
-        -- it had been taken back, and its turn with it
-
-        if from == 'p' and not turn_taken(x) then
-            take_turn(x, c.rid)
-        end
-
-        due_within(x, c, config(x).response_timeout)
-        return
-    end
-
-    due_within(x, c)
-    drop_turn(x, c.rid)
-    release(x, RELEASE)
+    await_answer(x, c, from)
 end
 
 

@@ -222,6 +222,27 @@ local function release(x, max)
 end
 
 
+-- acknowledged: does the call keep its turn until it is answered?
+
+local function await_answer(x, c, from)
+    if strategy(x) == 'response' then
+
+        -- it had been taken back, and its turn with it
+
+        if from == 'p' and not turn_taken(x) then
+            take_turn(x, c.rid)
+        end
+
+        due_within(x, c, config(x).response_timeout)
+        return
+    end
+
+    due_within(x, c)
+    drop_turn(x, c.rid)
+    release(x, RELEASE)
+end
+
+
 -- back into pending, at its place
 
 local function wait(x, c)
@@ -258,6 +279,6 @@ end
 
 return {
     referred = referred, is_meant = is_meant, trim = trim,
-    take_back = take_back, place = place, release = release, wait = wait,
-    push_again = push_again
+    take_back = take_back, place = place, release = release,
+    await_answer = await_answer, wait = wait, push_again = push_again
 }
