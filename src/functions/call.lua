@@ -21,7 +21,7 @@
 -- is there with its expiry only.
 
 local call, pcall_redis = redis.call, redis.pcall
-local match = string.match
+local match, sub = string.match, string.sub
 local tonumber, type = tonumber, type
 
 local GRACE, IDS, WINDOW, CONFIG_TTL =
@@ -78,6 +78,22 @@ local function parse(x, rid, v)
 end
 
 
+-- is this text the call with the rpcId, if it is one?
+
+local function names(v, id)
+    return sub(v, 4, 39) == id
+end
+
+
+-- of the device, for tb_rpc_create, which asks more than once before it writes
+
+local function open_calls(x)
+    x.open = x.open or call('HLEN', x.inflight)
+
+    return x.open
+end
+
+
 local function open_call(x, rid)
     return parse(x, rid, call('HGET', x.inflight, rid))
 end
@@ -123,18 +139,20 @@ local function count(x)
 end
 
 
-local function beyond_pending(x)
-    return call('HLEN', x.inflight)
+local function beyond_pending(x, open)
+    return (open or call('HLEN', x.inflight))
            - (x.device.wait and call('ZCARD', x.pending) or 0)
 end
 
 
-local function window(x)
+-- open: how many are open, if that is known
+
+local function window(x, open)
     local d = device(x)
     local n = tonumber(d.out or nil)
 
     if not n then
-        n = beyond_pending(x)
+        n = beyond_pending(x, open)
 
         if n >= WINDOW then
             n = count(x)
@@ -158,7 +176,7 @@ local function has_room(x)
         return true
     end
 
-    x.room, x.room_from = window(x) - 1, x.now
+    x.room, x.room_from = window(x, x.open) - 1, x.now
 
     return x.room >= 0
 end
@@ -261,8 +279,8 @@ end
 
 
 return {
-    NOBODY = NOBODY, parse = parse, open_call = open_call,
-    turn_taken = turn_taken, is_answered = is_answered, window = window,
-    has_room = has_room, counted = counted, store = store, remove = remove,
-    rank = rank, due = due, due_within = due_within
+    NOBODY = NOBODY, parse = parse, names = names, open_calls = open_calls,
+    open_call = open_call, turn_taken = turn_taken, is_answered = is_answered,
+    window = window, has_room = has_room, counted = counted, store = store,
+    remove = remove, rank = rank, due = due, due_within = due_within
 }

@@ -33,7 +33,8 @@ local function context(prefix, id, now, text, key)
         none = prefix .. 'none', none2 = prefix .. 'none2',
         queue = false, bridge = false, record = false, wrap = '0', room = 0,
         room_from = 0,
-        free = 0, free_from = 0, free_of = false, last = 0, stored = false
+        free = 0, free_from = 0, free_of = false, last = 0, stored = false,
+        open = false
     }
 end
 
@@ -94,7 +95,7 @@ local function device_context(keys)
     end
 
     x.now, x.time = clock()
-    x.config, x.device = false, UNREAD
+    x.config, x.device, x.open = false, UNREAD, false
 
     return x
 end

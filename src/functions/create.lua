@@ -13,7 +13,8 @@ local writing, wrong = use('context', 'writing', 'wrong')
 local device, is_online, online, held, strategy, take_turn, set_wait, arm =
     use('device', 'device', 'is_online', 'online', 'held', 'strategy',
         'take_turn', 'set_wait', 'arm')
-local turn_taken, has_room = use('call', 'turn_taken', 'has_room')
+local open_calls, turn_taken, has_room =
+    use('call', 'open_calls', 'turn_taken', 'has_room')
 local event = use('record', 'event')
 local polls = use 'poll'
 local release = use('queue', 'release')
@@ -63,7 +64,7 @@ local function capped(x, persistent)
     end
 
     local records = call('ZCARD', x.index)
-    local open = call('HLEN', x.inflight)
+    local open = open_calls(x)
 
     x.free = min(set.max_records - records, set.max_pending - open) - 1
     x.free_from, x.free_of = x.now, set

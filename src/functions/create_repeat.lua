@@ -7,7 +7,8 @@ local tonumber = tonumber
 
 local EXPIRED = use('const', 'EXPIRED')
 local bad = use('text', 'bad')
-local parse, open_call, rank = use('call', 'parse', 'open_call', 'rank')
+local parse, names, open_calls, open_call, rank =
+    use('call', 'parse', 'names', 'open_calls', 'open_call', 'rank')
 local record = use('record', 'record')
 local place = use('queue', 'place')
 
@@ -54,9 +55,9 @@ local function repeated_light(x, id)
     local all = call('HGETALL', x.inflight)
 
     for i = 1, #all, 2 do
-        local c = parse(x, all[i], all[i + 1])
+        local c = names(all[i + 1], id) and parse(x, all[i], all[i + 1])
 
-        if c and c.id == id then
+        if c then
             local created = match(call('HGET', x.body, c.rid) or '',
                                   '"createdTime":(%d+),"expirationTime":%d+'
                                   .. ',"additionalInfo":')
@@ -72,7 +73,7 @@ end
 
 local function find_repeated(x, a, persistent, plain)
     if not persistent then
-        local open = call('HLEN', x.inflight)
+        local open = open_calls(x)
 
         return open > 0 and open <= SCAN and repeated_light(x, a[1])
     end
