@@ -38,23 +38,21 @@ local function read_record(x, id, ...)
 end
 
 
--- the record of a persistent call, or nil when it can't be used
+-- what is known of a persistent call without what it says, or nil when the
+-- record can't be used
 
 local function record(x, id)
-    local v = read_record(x, id, 't', 'm', 'p', 'c', 'e', 's', 'a', 'n', 'u',
-                          'T', 'd', 'i', 'o')
+    local v = read_record(x, id, 'd', 'i', 'o', 's', 'c', 'e', 'n', 'u', 't')
 
-    if v.err or not (v[1] and v[2] and v[3] and v[6] and v[11])
-       or not int(v[4]) or not int(v[5])
+    if v.err or not (v[1] and v[4] and v[9]) or not int(v[5]) or not int(v[6])
     then
         return nil
     end
 
     return {
-        tenant = v[1], method = v[2], params = v[3], created = v[4],
-        expiry = v[5], status = tonumber(v[6]), info = v[7] or nil,
-        retries = v[8] or nil, used = v[9] or nil, trace = v[10] or nil,
-        device = v[11], rid = v[12] or nil, oneway = v[13] == '1'
+        device = v[1], rid = v[2] or nil, oneway = v[3] == '1',
+        status = tonumber(v[4]), created = v[5], expiry = v[6],
+        retries = v[7] or nil, used = v[8] or nil, tenant = v[9]
     }
 end
 
