@@ -16,7 +16,7 @@ local function wrong_report(x, c)
     local err = wrong(x.due, 'zset', x.pending, 'zset', x.status, 'zset')
 
     if not err and c.kind == 'L' then
-        err = wrong(x.p .. 'answer:' .. c.id, 'string', x.body, 'hash')
+        err = wrong(x.body, 'hash')
     end
 
     return err or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
