@@ -2,8 +2,9 @@
 # asks first whether the shard is all here, answers TRYAGAIN if not, and has
 # changed nothing.
 #
-# The answer of the question is made here: EXISTS of two keys of which one is
-# elsewhere is an error in a cluster.
+# The answers of the two questions are made here: EXISTS of two keys is an error
+# in a cluster when they are of two shards, and when one of them is elsewhere.
+# functions-moving.t has a real one.
 #
 # runs: side by side, 2 s
 
@@ -45,11 +46,16 @@ $f->pass(1000);
 # the library, moving
 
 my $text = TB::Clock::library();
-my $ask = q{pcall_redis('EXISTS', none, none2)};
-my $places = () = $text =~ /\Q$ask\E/g;
 
-is($places, 1, 'the question is asked in one place');
-$text =~ s/\Q$ask\E/{ err = 'TRYAGAIN Multiple keys request' }/;
+for my $ask (q{pcall_redis('EXISTS', none, other)},
+             q{pcall_redis('EXISTS', none, none2)})
+{
+    my $places = () = $text =~ /\Q$ask\E/g;
+
+    is($places, 1, "$ask: in one place");
+    $text =~ s/\Q$ask\E/{ err = 'TRYAGAIN Multiple keys request' }/;
+}
+
 $f->server->load_library(library => $text);
 
 

@@ -3,7 +3,7 @@
 
 local call, pcall_redis = redis.call, redis.pcall
 local error_reply = redis.error_reply
-local match = string.match
+local match, gsub = string.match, string.gsub
 local select, type = select, type
 
 local bad, dec, is_uuid, shown = use('text', 'bad', 'dec', 'is_uuid', 'shown')
@@ -101,12 +101,35 @@ local function device_context(keys)
 end
 
 
+-- No shard moves where there is no cluster, and a server joins none while it
+-- runs: only there keys of two shards can't be touched by one command.
+
+local clustered
+
+
+local function in_cluster(none)
+    if clustered == nil then
+        local other = gsub(none, '{s%d%d', '{s77')
+
+        if other == none then
+            other = gsub(none, '{s%d%d', '{s00')
+        end
+
+        clustered = type(pcall_redis('EXISTS', none, other)) == 'table'
+    end
+
+    return clustered
+end
+
+
 -- Is the shard all here?  While a cluster moves it, keys that have gone look
 -- as if they were missing: touching two that never exist is an error then, at
 -- either end.  Every function that writes asks before its first write.
 
 local function probe(prefix, none, none2)
-    if type(pcall_redis('EXISTS', none, none2)) == 'table' then
+    if in_cluster(none)
+       and type(pcall_redis('EXISTS', none, none2)) == 'table'
+    then
         return error_reply('TRYAGAIN tb_rpc: the shard ' .. prefix
                            .. ' is not all here, try again')
     end
