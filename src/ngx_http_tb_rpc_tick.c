@@ -19,7 +19,7 @@
 #include "ngx_http_tb_rpc.h"
 
 
-#define NGX_HTTP_TB_RPC_TICK_CALLS   "8"        /* touched at once */
+#define NGX_HTTP_TB_RPC_TICK_CALLS   "16"       /* touched at once */
 #define NGX_HTTP_TB_RPC_TICK_REST    3
 #define NGX_HTTP_TB_RPC_TICK_MIN     10         /* ms */
 #define NGX_HTTP_TB_RPC_TICK_LOOK    1000

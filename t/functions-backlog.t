@@ -233,7 +233,7 @@ sub ticks {
     $f->pass($ms);
 
     for (1 .. 2000) {
-        my $t = timed('tick', sub { $f->tick($w->{d}, 8) });
+        my $t = timed('tick', sub { $f->tick($w->{d}, 16) });
 
         last if $t->[1] > 0;
     }
