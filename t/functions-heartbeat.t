@@ -188,6 +188,87 @@ sub devices {
     $f->report('detach', $_, "s $_\0") for @d;
 }
 
+# what the latest heartbeat has seen spares the next one the devices
+
+sub commands {
+    my ($name) = @_;
+
+    return $f->root->cmd('INFO', 'commandstats')
+               =~ /^cmdstat_$name:calls=(\d+)/m ? $1 : 0;
+}
+
+{
+    my $b = bridge();
+    my @d = devices(100);
+    my $beats = $f->key($d[0], 'beats');
+    my @all = map { ($_, "s$_") } @d;
+    my $again = sub { beat($d[0], 60_000, @all) };
+
+    $f->report('attach', $_, $b, "s$_", 60_000) for @d;
+    $again->();
+
+    my $read = commands('hmget');
+
+    is_deeply($again->(), [], 'all fine');
+    is(commands('hmget'), $read + 1, 'by one command');
+    $f->pass(31_000);
+    is_deeply($again->(), [], 'fine as well');
+    is(scalar(grep { field($_, 'until') != $f->now + 60_000 } @d), 0,
+       'and written, for less than half of it was left');
+
+    # whatever happens to a session is seen at once
+
+    my ($gone, $moved, $deleted, $again_there, $large, $lapsed) = @d;
+
+    $f->report('detach', $gone, "s$gone");
+    $f->report('attach', $moved, $b, 'other', 60_000);
+    $f->create($large) for 1 .. 40;
+    $f->{admin}->fcall('device_del', $f->dkey($_)) for $deleted, $large;
+    $f->report('detach', $again_there, "s$again_there");
+    $f->report('attach', $again_there, $b, 'new', 60_000);
+    is_deeply($again->(), [$gone, 0, $moved, -1, $deleted, 0, $again_there, -1,
+                           $large, 0],
+              'detached, moved, deleted, attached anew, deleted with 40 calls');
+    is_deeply(beat($d[0], 60_000, $moved, 'other', $again_there, 'new'), [],
+              'the new ones are fine');
+    is_deeply(beat($d[0], 60_000, map { ($_, substr("s$_", 0, -1)) }
+                                  @d[10 .. 12]),
+              [map { ($_, -1) } @d[10 .. 12]], 'half a session is none');
+
+    # a shorter time than the one before
+
+    $f->report('attach', $lapsed, $b, "s$lapsed", 1000);
+    $f->pass(600);
+    is_deeply(beat($d[0], 1000, $lapsed, "s$lapsed"), [], 'attached for 1 s');
+    is(field($lapsed, 'until'), $f->now + 1000, 'and on for 1 s');
+    $f->pass(1001);
+    $f->tick($lapsed) for 1 .. 40;
+    is_deeply(beat($d[0], 1000, $lapsed, "s$lapsed"), [$lapsed, 0], 'lapsed');
+
+    # more digits
+
+    @d = @d[10 .. 12];
+    is_deeply(beat($d[0], 4503599627370496, map { ($_, "s$_") } @d), [], 'for ever');
+    is(scalar(grep { field($_, 'until') == $f->now + 4503599627370496 } @d), 3,
+       'is longer than a minute');
+    is_deeply(beat($d[0], 60_000, map { ($_, "s$_") } @d), [], 'a minute');
+
+    my $digits = substr field($d[0], 'until'), 14;
+
+    is_deeply(beat($d[0], 60_000, $d[0], "$digits s$d[0]"), [$d[0], -1],
+              'digits are none of a session');
+
+    # a copy of another type does no harm
+
+    $f->root->cmd('SET', $beats, 'x');
+    is_deeply(beat($d[0], 60_000, map { ($_, "s$_") } @d, $gone), [$gone, 0],
+              'without them');
+    is($f->report('detach', $d[0], "s$d[0]"), 1, 'detached');
+    is_deeply(beat($d[0], 60_000, map { ($_, "s$_") } @d), [$d[0], 0],
+              'and seen');
+    $f->root->cmd('DEL', $beats);
+}
+
 
 # a device with many calls is deleted ---------------------------------------------
 

@@ -10,6 +10,7 @@ local device, queue_key, wrong_session, arm =
     use('device', 'device', 'queue_key', 'wrong_session', 'arm')
 local parse, remove = use('call', 'parse', 'remove')
 local brief_record = use('record', 'brief_record')
+local forget = use('beats', 'forget')
 local polls = use 'poll'
 local trim = use('queue', 'trim')
 local action = use('machine', 'action')
@@ -134,6 +135,7 @@ local function device_del(keys)
     -- nobody finds it from here on
 
     x.device = false
+    forget(x)
 
     local _, more = end_calls(x)
 

@@ -2,18 +2,21 @@
 
 local call, pcall_redis = redis.call, redis.pcall
 local find, match = string.find, string.match
-local tonumber = tonumber
+local ceil = math.ceil
+local tonumber, type = tonumber, type
 
 local bad, int, dec, shown = use('text', 'bad', 'int', 'dec', 'shown')
 local clock = use('clock', 'clock')
 local moving, wrong = use('context', 'moving', 'wrong')
+local seen, see, text, lasts = use('beats', 'seen', 'see', 'text', 'lasts')
 
 
--- -1: another session is attached, 0: none is, nil: it goes on.  "until" is
--- written when half of it is over, the entry in due moves when it fires.
+-- -1: another session is attached, 0: none is, or until when it goes on.
+-- "until" is written when half of it is over, the entry in due moves when it
+-- fires.
 
-local function beat(prefix, id, session, now, ttl)
-    local key = prefix .. 'device:' .. id
+local function beat(b, id, session)
+    local key = b.prefix .. 'device:' .. id
     local v = pcall_redis('HMGET', key, 'session', 'until')
 
     if v.err or not v[1] then
@@ -24,17 +27,50 @@ local function beat(prefix, id, session, now, ttl)
         return -1
     end
 
-    local left = (tonumber(v[2] or nil) or 0) - now
-
-    if left * 2 < ttl then
-        call('HSET', key, 'until', dec(now + ttl))
-    end
+    local left = (tonumber(v[2] or nil) or 0) - b.now
 
     -- it was away: what waits is released by tick
 
     if left <= 0 then
-        call('ZADD', prefix .. 'due', dec(now), '@' .. id)
+        call('ZADD', b.prefix .. 'due', dec(b.now), '@' .. id)
     end
+
+    if left * 2 >= b.ttl then
+        return v[2]
+    end
+
+    call('HSET', key, 'until', b.till)
+
+    return b.till
+end
+
+
+local function beat_all(b, ids, sessions)
+    local texts = seen(b.prefix, ids)
+    local reply, new = {}, {}
+
+    for i = 1, #ids do
+        local id, session = ids[i], sessions[i]
+
+        if not lasts(texts[i], session, b.half) then
+            local state = beat(b, id, session)
+
+            if type(state) == 'number' then
+                reply[#reply + 1] = id
+                reply[#reply + 1] = state
+
+            else
+                new[#new + 1] = id
+                new[#new + 1] = text(state, session)
+            end
+        end
+    end
+
+    if new[1] then
+        see(b.prefix, new)
+    end
+
+    return reply
 end
 
 
@@ -64,6 +100,8 @@ local function heartbeat(keys, a)
                    .. ' and session')
     end
 
+    local ids, sessions = {}, {}
+
     for i = 2, #a, 2 do
         -- as good as a UUID for a key, at a fifth of the cost
 
@@ -73,6 +111,8 @@ local function heartbeat(keys, a)
             return bad('device ' .. shown(a[i]) .. ' is no UUID, or its'
                        .. ' session not 1..256 bytes')
         end
+
+        ids[i / 2], sessions[i / 2] = a[i], a[i + 1]
     end
 
     local err = moving(prefix) or wrong(keys[1], 'zset')
@@ -82,18 +122,10 @@ local function heartbeat(keys, a)
     end
 
     local now = clock()
-    local reply = {}
 
-    for i = 2, #a, 2 do
-        local state = beat(prefix, a[i], a[i + 1], now, ttl)
-
-        if state then
-            reply[#reply + 1] = a[i]
-            reply[#reply + 1] = state
-        end
-    end
-
-    return reply
+    return beat_all({ prefix = prefix, now = now, ttl = ttl,
+                      half = dec(now + ceil(ttl / 2)), till = dec(now + ttl) },
+                    ids, sessions)
 end
 
 

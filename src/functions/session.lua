@@ -12,6 +12,7 @@ local session_device, unhold, queue_key, arm, wrong_session =
     use('device', 'session_device', 'unhold', 'queue_key', 'arm',
         'wrong_session')
 local parse = use('call', 'parse')
+local forget = use('beats', 'forget')
 local polls = use 'poll'
 local trim, release = use('queue', 'trim', 'release')
 local action = use('machine', 'action')
@@ -56,6 +57,7 @@ local function leave(x)
     unhold(x)
 
     call('HDEL', x.key, 'session', 'bridge', 'until')
+    forget(x)
     call('ZREM', x.due, '@' .. x.id)
     polls.lapse(x)
     polls.rearm(x)
@@ -157,6 +159,7 @@ local function attach(keys, a)
 
     d.till = dec(till)
     call('HSET', x.key, 'until', d.till)
+    forget(x)
     arm(x, till)
 
     return release(x, RELEASE)
