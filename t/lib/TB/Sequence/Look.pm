@@ -85,6 +85,16 @@ local see = {
   uuid = function(key, id)
     say('uuid', id, string.match(redis.call('GET', key), '^%S+'))
   end,
+  -- a copy says what the device says
+  beats = function(key)
+    local v = redis.call('HGETALL', key)
+    for i = 1, #v, 2 do
+      local d = redis.call('HMGET', p .. 'device:' .. v[i], 'until', 'session')
+      if v[i + 1] ~= (d[1] or '') .. ' ' .. (d[2] or '') then
+        say('bad beat', v[i], v[i + 1])
+      end
+    end
+  end,
   stats = function(key)
     local v = redis.call('HGETALL', key)
     for i = 1, #v, 2 do say('count', v[i], v[i + 1]) end
