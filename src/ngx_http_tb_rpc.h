@@ -114,6 +114,7 @@ typedef struct ngx_http_tb_rpc_worker_s  ngx_http_tb_rpc_worker_t;
 
 
 typedef struct ngx_http_tb_rpc_cache_s  ngx_http_tb_rpc_cache_t;
+typedef struct ngx_http_tb_rpc_jwt_cache_s  ngx_http_tb_rpc_jwt_cache_t;
 typedef struct ngx_http_tb_rpc_polls_s  ngx_http_tb_rpc_polls_t;
 typedef struct ngx_http_tb_rpc_tick_s  ngx_http_tb_rpc_tick_t;
 
@@ -587,6 +588,7 @@ struct ngx_http_tb_rpc_worker_s {
     uint64_t                      last_time;    /* of the last rpcId */
     u_char                        node[6];
 
+    ngx_http_tb_rpc_jwt_cache_t  *jwts;
     ngx_http_tb_rpc_cache_t      *api_keys;
     ngx_http_tb_rpc_cache_t      *tokens;       /* of devices */
     ngx_http_tb_rpc_polls_t      *polls;        /* device_polls.c */

@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_jwt_cache.h"
 
 
 #define NGX_HTTP_TB_RPC_JWT_MAX_LEN     16384
@@ -20,6 +20,14 @@ typedef struct {
 } ngx_http_tb_rpc_jwt_t;
 
 
+static ngx_int_t ngx_http_tb_rpc_jwt_refuse(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, const char *error);
+static const char *ngx_http_tb_rpc_jwt_check(ngx_http_request_t *r,
+    ngx_str_t *token, ngx_http_tb_rpc_jwt_known_t *known);
+static ngx_int_t ngx_http_tb_rpc_jwt_copy(ngx_pool_t *pool,
+    ngx_http_tb_rpc_identity_t *dst, ngx_http_tb_rpc_identity_t *src);
+static const char *ngx_http_tb_rpc_jwt_times(
+    ngx_http_tb_rpc_loc_conf_t *lcf, ngx_http_tb_rpc_jwt_known_t *known);
 static const char *ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool,
     ngx_http_tb_rpc_loc_conf_t *lcf, ngx_str_t *token, json_t **claims);
 static ngx_int_t ngx_http_tb_rpc_jwt_split(ngx_http_tb_rpc_jwt_t *jwt,
@@ -32,7 +40,7 @@ static ngx_int_t ngx_http_tb_rpc_jwt_header(ngx_str_t *text,
 static const char *ngx_http_tb_rpc_jwt_identity(ngx_http_request_t *r,
     ngx_http_tb_rpc_identity_t *id, json_t *claims);
 static const char *ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf,
-    json_t *claims);
+    json_t *claims, ngx_http_tb_rpc_jwt_known_t *known);
 static ngx_int_t ngx_http_tb_rpc_jwt_string(json_t *json, ngx_str_t *value);
 
 
@@ -58,38 +66,71 @@ static const char  ngx_http_tb_rpc_jwt_expired[] = "Token has expired";
 static const char  ngx_http_tb_rpc_jwt_no_memory[] = "Internal server error";
 
 
+/* who a token says is calling; one that was verified before is looked up */
+
 ngx_int_t
 ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     ngx_http_tb_rpc_identity_t *id, ngx_str_t *token)
 {
-    json_t                      *claims;
-    ngx_uint_t                   code;
-    const char                  *error;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
+    const char                   *error;
+    ngx_http_tb_rpc_worker_t     *w;
+    ngx_http_tb_rpc_loc_conf_t   *lcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+    ngx_http_tb_rpc_jwt_known_t  *known, checked;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
-    claims = NULL;
+    /* the variables are everywhere, also where there is no API */
 
-    error = ngx_http_tb_rpc_jwt_open(r->pool, lcf, token, &claims);
+    w = mcf->used ? ngx_http_tb_rpc_worker(mcf) : NULL;
 
-    if (error == NULL) {
-        error = ngx_http_tb_rpc_jwt_identity(r, id, claims);
+    known = w ? ngx_http_tb_rpc_jwt_cache_get(w->jwts, lcf, token) : NULL;
+
+    if (known) {
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "tb_rpc jwt: verified before");
+
+        /* it may be dropped while the request lasts */
+
+        if (ngx_http_tb_rpc_jwt_copy(r->pool, id, &known->identity)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        error = ngx_http_tb_rpc_jwt_times(lcf, known);
+
+    } else {
+        error = ngx_http_tb_rpc_jwt_check(r, token, &checked);
+
+        if (error == NULL) {
+            *id = checked.identity;
+
+            error = ngx_http_tb_rpc_jwt_times(lcf, &checked);
+
+            if (error == NULL && w) {
+                ngx_http_tb_rpc_jwt_cache_put(w->jwts, lcf, token, &checked);
+            }
+        }
     }
 
-    if (error == NULL) {
-        error = ngx_http_tb_rpc_jwt_claims(lcf, claims);
-    }
+    return error ? ngx_http_tb_rpc_jwt_refuse(r, ctx, error) : NGX_OK;
+}
 
-    json_decref(claims);
 
-    if (error == NULL) {
-        return NGX_OK;
-    }
+static ngx_int_t
+ngx_http_tb_rpc_jwt_refuse(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    const char *error)
+{
+    ngx_uint_t                   code;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     if (error == ngx_http_tb_rpc_jwt_no_memory) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (error == ngx_http_tb_rpc_jwt_bad_signature
         && lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD)
@@ -104,6 +145,86 @@ ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
            : NGX_HTTP_TB_RPC_AUTHENTICATION;
 
     return ngx_http_tb_rpc_auth_error(ctx, code, error);
+}
+
+
+/* all but the times: NULL and what is known then, in the request's pool */
+
+static const char *
+ngx_http_tb_rpc_jwt_check(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_tb_rpc_jwt_known_t *known)
+{
+    json_t                      *claims;
+    const char                  *error;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    claims = NULL;
+    ngx_memzero(known, sizeof(ngx_http_tb_rpc_jwt_known_t));
+
+    error = ngx_http_tb_rpc_jwt_open(r->pool, lcf, token, &claims);
+
+    if (error == NULL) {
+        error = ngx_http_tb_rpc_jwt_identity(r, &known->identity, claims);
+    }
+
+    if (error == NULL) {
+        error = ngx_http_tb_rpc_jwt_claims(lcf, claims, known);
+    }
+
+    json_decref(claims);
+
+    return error;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_jwt_copy(ngx_pool_t *pool, ngx_http_tb_rpc_identity_t *dst,
+    ngx_http_tb_rpc_identity_t *src)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(pool, src->tenant_id.len + src->customer_id.len
+                          + src->user_id.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    *dst = *src;
+
+    dst->tenant_id.data = p;
+    p = ngx_cpymem(p, src->tenant_id.data, src->tenant_id.len);
+
+    dst->customer_id.data = p;
+    p = ngx_cpymem(p, src->customer_id.data, src->customer_id.len);
+
+    dst->user_id.data = p;
+    ngx_memcpy(p, src->user_id.data, src->user_id.len);
+
+    return NGX_OK;
+}
+
+
+static const char *
+ngx_http_tb_rpc_jwt_times(ngx_http_tb_rpc_loc_conf_t *lcf,
+    ngx_http_tb_rpc_jwt_known_t *known)
+{
+    double  now;
+
+    /* in floating point nothing overflows */
+
+    now = (double) ngx_time();
+
+    if (known->exp + (double) lcf->jwt_leeway <= now) {
+        return ngx_http_tb_rpc_jwt_expired;
+    }
+
+    if (known->nbf - (double) lcf->jwt_leeway > now) {
+        return "Token is not valid yet";
+    }
+
+    return NULL;
 }
 
 
@@ -416,9 +537,9 @@ ngx_http_tb_rpc_jwt_identity(ngx_http_request_t *r,
 
 
 static const char *
-ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf, json_t *claims)
+ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf, json_t *claims,
+    ngx_http_tb_rpc_jwt_known_t *known)
 {
-    double      now;
     json_t     *exp, *nbf, *enabled, *public;
     ngx_str_t   iss;
 
@@ -452,17 +573,8 @@ ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf, json_t *claims)
         return "Invalid token issuer";
     }
 
-    /* in floating point nothing overflows */
-
-    now = (double) ngx_time();
-
-    if (json_number_value(exp) + (double) lcf->jwt_leeway <= now) {
-        return ngx_http_tb_rpc_jwt_expired;
-    }
-
-    if (nbf && json_number_value(nbf) - (double) lcf->jwt_leeway > now) {
-        return "Token is not valid yet";
-    }
+    known->exp = json_number_value(exp);
+    known->nbf = nbf ? json_number_value(nbf) : 0;
 
     return NULL;
 }

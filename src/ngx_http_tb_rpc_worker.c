@@ -11,7 +11,7 @@
 
 #include <openssl/rand.h>
 
-#include "ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_jwt_cache.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w);
@@ -72,13 +72,14 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
         return NGX_ERROR;
     }
 
+    w->jwts = ngx_http_tb_rpc_jwt_cache_create(w->pool);
     w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
     w->tokens = ngx_http_tb_rpc_tokens_create(w->pool);
     w->polls = ngx_http_tb_rpc_polls_create(w);
     w->tick = ngx_http_tb_rpc_tick_create(w);
 
-    if (w->api_keys == NULL || w->tokens == NULL || w->polls == NULL
-        || w->tick == NULL)
+    if (w->jwts == NULL || w->api_keys == NULL || w->tokens == NULL
+        || w->polls == NULL || w->tick == NULL)
     {
         return NGX_ERROR;
     }
