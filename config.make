@@ -26,7 +26,7 @@ END
 
 cat << END                                                    >> $NGX_MAKEFILE
 
-$NGX_OBJS/addon/src/ngx_http_tb_rpc_library.$ngx_objext: \
+$NGX_OBJS/addon/store/ngx_http_tb_rpc_library.$ngx_objext: \
 	$NGX_OBJS/ngx_http_tb_rpc_lua.h
 
 END

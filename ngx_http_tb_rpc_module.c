@@ -3,7 +3,7 @@
  * ngx_http_tb_rpc_module: the ThingsBoard server-side RPC API in nginx.
  *
  * This file holds the directives, the phases and the life of the module;
- * the content handler is in src/ngx_http_tb_rpc_handler.c.
+ * the content handler is in src/front/ngx_http_tb_rpc_handler.c.
  */
 
 

@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "ngx_tb_redis.h"
+#include "redis/ngx_tb_redis.h"
 
 
 #define NGX_HTTP_TB_RPC_MAX_PREFIX      32

@@ -483,7 +483,7 @@ sub timeless {
 # nothing that a call can end with is left out
 
 {
-    open my $fh, '<', root() . '/src/ngx_http_tb_rpc_outcome.c'
+    open my $fh, '<', root() . '/src/http/ngx_http_tb_rpc_outcome.c'
         or die "outcome.c: $!\n";
     my $source = do { local $/; <$fh> };
     my ($list, $logged) = $source =~ /_results\[\] = \{(.*?)\n\n(.*?)\n\};/s;

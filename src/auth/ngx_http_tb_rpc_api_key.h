@@ -1,0 +1,31 @@
+
+#ifndef _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_
+
+
+#include "../ngx_http_tb_rpc.h"
+
+
+#define NGX_HTTP_TB_RPC_API_KEY_UNKNOWN   "Invalid username or password"
+#define NGX_HTTP_TB_RPC_API_KEY_DISABLED  "User account is not active"
+
+
+/* what Redis said of a key, of one that is no good too */
+
+typedef struct {
+    const char                   *error;        /* NULL: a good key */
+    int64_t                       expiration;   /* epoch ms, 0 = never */
+    ngx_http_tb_rpc_authority_e   authority;
+
+    /* the lengths of what follows; an id has its length or none */
+    u_char                        tenant;
+    u_char                        customer;
+    u_char                        user;
+
+    u_char                        tenant_id[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                        customer_id[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                        user_id[NGX_HTTP_TB_RPC_MAX_USER];
+} ngx_http_tb_rpc_api_key_t;
+
+
+#endif /* _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_ */

@@ -1,0 +1,597 @@
+
+/*
+ * One-way and two-way calls: a validated call becomes one tb_rpc_create.
+ *
+ * A persistent call is answered by the reply.  A lightweight one is held in
+ * the worker's table, where it was put before the command was sent, so that
+ * an answer can't come too early.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <openssl/sha.h>
+
+#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_held.h"
+
+
+#define NGX_HTTP_TB_RPC_CREATE_ARGS     21
+#define NGX_HTTP_TB_RPC_TRACEPARENT     55
+
+
+static ngx_int_t ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held);
+static ngx_uint_t ngx_http_tb_rpc_create_call_args(
+    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf, u_char *last);
+static u_char *ngx_http_tb_rpc_create_number_args(
+    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf,
+    u_char *last);
+static void ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call,
+    u_char *dst);
+static void ngx_http_tb_rpc_traceparent(ngx_http_request_t *r,
+    ngx_str_t *value);
+static void ngx_http_tb_rpc_create_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_create_lost(ngx_http_tb_rpc_held_t *held,
+    ngx_uint_t status);
+static ngx_int_t ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply, ngx_str_t *word);
+static ngx_int_t ngx_http_tb_rpc_persistent_reply(
+    ngx_http_tb_rpc_held_t *held, ngx_str_t *word, ngx_str_t *id);
+
+
+ngx_int_t
+ngx_http_tb_rpc_call(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
+{
+    ngx_int_t                     rc;
+    ngx_http_tb_rpc_held_t       *held;
+    ngx_http_tb_rpc_worker_t     *w;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+
+    w = ngx_http_tb_rpc_worker(mcf);
+    if (w == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!ctx->call->persistent && w->nheld >= mcf->max_held) {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "tb_rpc: %ui calls are held already, see "
+                      "\"tb_rpc_max_held\"", w->nheld);
+
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_TOO_MANY_HELD,
+                                           NULL);
+    }
+
+    held = ngx_http_tb_rpc_hold(r, ctx, w);
+    if (held == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_tb_rpc_create(held);
+
+    if (rc != NGX_OK) {
+        ngx_http_tb_rpc_release(held);
+    }
+
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                           NULL);
+    }
+
+    return NGX_DONE;
+}
+
+
+/* NGX_OK, NGX_DECLINED: not taken by the client, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
+{
+    u_char                       buf[256];
+    ngx_str_t                    argv[NGX_HTTP_TB_RPC_CREATE_ARGS];
+    ngx_uint_t                   argc, flags;
+    ngx_http_request_t          *r;
+    ngx_http_tb_rpc_ctx_t       *ctx;
+    ngx_http_tb_rpc_call_t      *call;
+    ngx_http_tb_rpc_worker_t    *w;
+    ngx_http_tb_rpc_identity_t  *id;
+
+    r = held->request;
+    w = held->worker;
+    ctx = held->ctx;
+    call = ctx->call;
+    id = ctx->identity;
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_create");
+    ngx_str_set(&argv[2], "1");
+
+    if (ngx_http_tb_rpc_key(r->pool, w->conf, held->shard, "device:",
+                            &ctx->device_id, &argv[3])
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    argv[4] = ctx->rpc_id;
+
+    ngx_str_null(&argv[5]);
+
+    if (!call->persistent) {
+        argv[5].data = w->name;
+        argv[5].len = sizeof(w->name);
+    }
+
+    argv[8] = id->tenant_id;
+
+    if (id->authority == NGX_HTTP_TB_RPC_CUSTOMER_USER) {
+        argv[9] = id->customer_id;
+
+    } else {
+        ngx_str_set(&argv[9], "*");
+    }
+
+    argc = ngx_http_tb_rpc_create_call_args(held, argv, buf,
+                                            buf + sizeof(buf));
+
+    flags = call->persistent ? NGX_TB_REDIS_REPEAT : NGX_TB_REDIS_SUBSCRIBED;
+
+    ctx->redis_start = ngx_current_msec;
+
+    held->command = ngx_tb_redis_command(&w->redis, argv, argc,
+                                         w->conf->redis->command_timeout,
+                                         flags, ngx_http_tb_rpc_create_done,
+                                         held);
+
+    return held->command ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* how many arguments there are: those empty at the end are left out */
+
+static ngx_uint_t
+ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *argv, u_char *buf, u_char *last)
+{
+    ngx_uint_t                   argc;
+    ngx_http_tb_rpc_call_t      *call;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    call = held->ctx->call;
+
+    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
+
+    ngx_str_set(&argv[6], "0");
+    ngx_str_set(&argv[7], "0");
+
+    if (call->oneway) {
+        ngx_str_set(&argv[6], "1");
+    }
+
+    if (call->persistent) {
+        ngx_str_set(&argv[7], "1");
+    }
+
+    argv[10] = call->method;
+    argv[11] = call->params;
+    argv[12] = call->additional_info;
+
+    buf = ngx_http_tb_rpc_create_number_args(held, argv, buf, last);
+
+    /* a persistent call waits for its device */
+
+    ngx_str_null(&argv[17]);
+
+    if (!call->persistent && lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
+        ngx_str_set(&argv[17], "reject");
+    }
+
+    ngx_str_null(&argv[18]);
+    ngx_str_null(&argv[19]);
+
+    if (call->persistent && call->request_uuid.len) {
+        argv[18] = call->request_uuid;
+        argv[19].data = buf;
+        argv[19].len = 2 * SHA256_DIGEST_LENGTH;
+        ngx_http_tb_rpc_hash_call(call, buf);
+    }
+
+    ngx_http_tb_rpc_traceparent(held->request, &argv[20]);
+
+    argc = NGX_HTTP_TB_RPC_CREATE_ARGS;
+
+    while (argv[argc - 1].len == 0) {
+        argc--;
+    }
+
+    return argc;
+}
+
+
+static u_char *
+ngx_http_tb_rpc_create_number_args(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *argv, u_char *buf, u_char *last)
+{
+    ngx_http_tb_rpc_call_t      *call;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    call = held->ctx->call;
+
+    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
+
+    argv[13].data = buf;
+
+    if (call->retries >= 0) {
+        buf = ngx_slprintf(buf, last, "%L", call->retries);
+    }
+
+    argv[13].len = buf - argv[13].data;
+
+    argv[14].data = buf;
+
+    if (call->expiration < 0) {
+        buf = ngx_slprintf(buf, last, "%L", call->timeout);
+    }
+
+    argv[14].len = buf - argv[14].data;
+
+    argv[15].data = buf;
+
+    if (call->expiration >= 0) {
+        buf = ngx_slprintf(buf, last, "%L", call->expiration);
+    }
+
+    argv[15].len = buf - argv[15].data;
+
+    argv[16].data = buf;
+
+    if (!call->persistent) {
+        buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
+    }
+
+    argv[16].len = buf - argv[16].data;
+
+    return buf;
+}
+
+
+/* what makes two calls with one requestUUID the same call */
+
+static void
+ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call, u_char *dst)
+{
+    size_t       len;
+    u_char      *p, digest[4][SHA256_DIGEST_LENGTH], text[128];
+    ngx_uint_t   i;
+
+    /* each text by its own digest: no two lists of texts look alike */
+
+    (void) SHA256(call->method.data, call->method.len, digest[0]);
+    (void) SHA256(call->params.data, call->params.len, digest[1]);
+    (void) SHA256(call->additional_info.data, call->additional_info.len,
+                  digest[2]);
+
+    len = ngx_snprintf(text, sizeof(text), "%d %L %L %L", (int) call->oneway,
+                       call->retries, call->sent_timeout, call->expiration)
+          - text;
+
+    (void) SHA256(text, len, digest[3]);
+    (void) SHA256((u_char *) digest, sizeof(digest), digest[0]);
+
+    for (p = dst, i = 0; i < SHA256_DIGEST_LENGTH; i++) {
+        p = ngx_hex_dump(p, &digest[0][i], 1);
+    }
+}
+
+
+/* it becomes a JSON string in the envelope, hence only what can't break it */
+
+static void
+ngx_http_tb_rpc_traceparent(ngx_http_request_t *r, ngx_str_t *value)
+{
+    u_char            c;
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    ngx_str_null(value);
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == sizeof("traceparent") - 1
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "traceparent",
+                               sizeof("traceparent") - 1)
+               == 0)
+        {
+            break;
+        }
+    }
+
+    if (h[i].value.len != NGX_HTTP_TB_RPC_TRACEPARENT) {
+        return;
+    }
+
+    for (n = 0; n < h[i].value.len; n++) {
+        c = h[i].value.data[n];
+
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-')) {
+            return;
+        }
+    }
+
+    *value = h[i].value;
+}
+
+
+static void
+ngx_http_tb_rpc_create_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_http_tb_rpc_held_t *held = data;
+
+    ngx_int_t               rc;
+    ngx_http_tb_rpc_ctx_t  *ctx;
+
+    held->command = NULL;
+
+    ctx = held->ctx;
+    ctx->redis_time = ngx_current_msec - ctx->redis_start;
+
+    ngx_http_set_log_request(held->request->connection->log, held->request);
+
+    if (status != NGX_TB_REDIS_REPLY) {
+        rc = ngx_http_tb_rpc_create_lost(held, status);
+
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        rc = ngx_http_tb_rpc_create_error(held, reply);
+
+    } else {
+        rc = ngx_http_tb_rpc_create_reply(held, reply);
+    }
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_tb_rpc_finish(held, rc);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_create_lost(ngx_http_tb_rpc_held_t *held, ngx_uint_t status)
+{
+    if (status == NGX_TB_REDIS_UNSENT) {
+        return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                           NULL);
+    }
+
+    /*
+     * a persistent call was written twice by now; a lightweight one is
+     * withdrawn, and the reply to that may still bring the device's answer
+     */
+
+    if (!held->ctx->call->persistent) {
+        return ngx_http_tb_rpc_withdraw(held);
+    }
+
+    return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                       NGX_HTTP_TB_RPC_RESULT_UNKNOWN, NULL);
+}
+
+
+/* nothing was written by a command that these refuse */
+
+static ngx_int_t
+ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
+{
+    u_char      text[NGX_TB_REDIS_TEXT];
+    ngx_str_t   error;
+    ngx_uint_t  i;
+
+    static const char  *refused[] = {
+        "OOM", "NOREPLICAS", "MISCONF", "LOADING", "READONLY", "MASTERDOWN",
+        "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "NOPERM",
+        "NOAUTH", "ERR Function not found", NULL
+    };
+
+    ngx_tb_redis_reply_text(reply, text, &error);
+
+    ngx_log_error(NGX_LOG_ERR, held->request->connection->log, 0,
+                  "tb_rpc: call %V was refused by Redis: \"%V\"",
+                  &held->ctx->rpc_id, &error);
+
+    for (i = 0; refused[i]; i++) {
+        if (ngx_tb_redis_reply_is_error(reply, refused[i])) {
+            return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                            NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                               NULL);
+        }
+    }
+
+    return ngx_http_tb_rpc_send_error(held->request,
+                                      NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      NGX_HTTP_TB_RPC_GENERAL,
+                                      "Internal error, the call %V was not "
+                                      "created", &held->ctx->rpc_id);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
+{
+    int64_t    value;
+    ngx_str_t  word, id;
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
+        != NGX_OK)
+    {
+        goto invalid;
+    }
+
+    if (reply->elements < 4) {
+        return ngx_http_tb_rpc_create_refused(held, reply, &word);
+    }
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1), &id)
+        != NGX_OK
+        || id.len != NGX_HTTP_TB_RPC_UUID_LEN)
+    {
+        goto invalid;
+    }
+
+    if (held->ctx->call->persistent) {
+        return ngx_http_tb_rpc_persistent_reply(held, &word, &id);
+    }
+
+    if (ngx_http_tb_rpc_word(&word, "expired")) {
+        return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                           NGX_HTTP_TB_RPC_EXPIRED, NULL);
+    }
+
+    if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2), &value)
+        != NGX_OK)
+    {
+        goto invalid;
+    }
+
+    held->request_id = value;
+
+    if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 3), &value)
+        != NGX_OK
+        || value < 0)
+    {
+        goto invalid;
+    }
+
+    ngx_http_tb_rpc_wait(held, value);
+
+    return NGX_AGAIN;
+
+invalid:
+
+    ngx_log_error(NGX_LOG_ERR, held->request->connection->log, 0,
+                  "tb_rpc: invalid reply to tb_rpc_create of call %V",
+                  &held->ctx->rpc_id);
+
+    return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                       NGX_HTTP_TB_RPC_RESULT_UNKNOWN, NULL);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_create_refused(ngx_http_tb_rpc_held_t *held,
+    redisReply *reply, ngx_str_t *word)
+{
+    ngx_str_t               text;
+    ngx_http_request_t     *r;
+    ngx_http_tb_rpc_ctx_t  *ctx;
+
+    r = held->request;
+    ctx = held->ctx;
+
+    if (ngx_http_tb_rpc_word(word, "unknown")
+        || ngx_http_tb_rpc_word(word, "customer"))
+    {
+        return ngx_http_tb_rpc_send_unknown_device(r, ctx, reply);
+    }
+
+    if (ngx_http_tb_rpc_word(word, "rejected")) {
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                         NGX_HTTP_TB_RPC_NO_ACTIVE_CONNECTION,
+                                           NULL);
+    }
+
+    if (ngx_http_tb_rpc_word(word, "records")) {
+        ngx_str_set(&text, "of its records too many are kept");
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_TOO_MANY_PENDING,
+                                           &text);
+    }
+
+    if (ngx_http_tb_rpc_word(word, "pending")) {
+        return ngx_http_tb_rpc_send_result(r, ctx,
+                                           NGX_HTTP_TB_RPC_TOO_MANY_PENDING,
+                                           NULL);
+    }
+
+    if (ngx_http_tb_rpc_word(word, "conflict")) {
+        return ngx_http_tb_rpc_send_error(r, NGX_HTTP_CONFLICT,
+                                          NGX_HTTP_TB_RPC_BAD_REQUEST,
+                                          "requestUUID %V was used for "
+                                          "another call",
+                                          &ctx->call->request_uuid);
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "tb_rpc: invalid reply to tb_rpc_create of call %V",
+                  &ctx->rpc_id);
+
+    return ngx_http_tb_rpc_send_result(r, ctx, NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+                                       NULL);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_persistent_reply(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *word, ngx_str_t *id)
+{
+    u_char                      *p;
+    ngx_str_t                    body;
+    ngx_http_request_t          *r;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r = held->request;
+
+    /* a repeated requestUUID answers with the first call's id */
+
+    if (ngx_http_tb_rpc_parse_uuid(held->ctx->rpc_id.data, id) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
+        && ngx_http_tb_rpc_word(word, "expired"))
+    {
+        return ngx_http_tb_rpc_send_result(r, held->ctx,
+                                           NGX_HTTP_TB_RPC_EXPIRED, NULL);
+    }
+
+    body.len = sizeof("{\"rpcId\":\"\"}") - 1 + NGX_HTTP_TB_RPC_UUID_LEN;
+
+    body.data = ngx_pnalloc(r->pool, body.len);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_cpymem(body.data, "{\"rpcId\":\"", sizeof("{\"rpcId\":\"") - 1);
+    p = ngx_cpymem(p, held->ctx->rpc_id.data, NGX_HTTP_TB_RPC_UUID_LEN);
+    ngx_memcpy(p, "\"}", 2);
+
+    return ngx_http_tb_rpc_send_json(r, &body);
+}

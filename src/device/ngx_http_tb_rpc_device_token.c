@@ -1,0 +1,445 @@
+
+/*
+ * Whose token it is.  Redis knows tokens by their SHA-256; a worker remembers
+ * some of them for seconds.
+ *
+ * Devices come back all at once, after a restart of nginx or of a network,
+ * so polls queue up here, rather than in front of Redis: calls are not behind
+ * a hundred thousand of them, and no device is refused for being too late.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../store/ngx_http_tb_rpc_cache.h"
+#include "ngx_http_tb_rpc_device.h"
+
+
+/* large enough to be apart from what comes and goes with requests */
+
+#define NGX_HTTP_TB_RPC_TOKENS_POOL  (512 * 1024)
+
+
+/* the length is 0 for a token that is nobody's */
+
+typedef struct {
+    size_t                        len;
+    u_char                        id[NGX_HTTP_TB_RPC_UUID_LEN];
+} ngx_http_tb_rpc_token_t;
+
+
+static void ngx_http_tb_rpc_tokens_cleanup(void *data);
+static void ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r);
+static void ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls);
+static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device);
+static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device,
+    ngx_uint_t flags);
+static void ngx_http_tb_rpc_device_cleanup(void *data);
+static void ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_t *device);
+static void ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_device_token(
+    ngx_http_tb_rpc_device_t *device, ngx_uint_t status, redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_device_known(
+    ngx_http_tb_rpc_device_t *device, ngx_http_tb_rpc_token_t *token);
+
+
+ngx_http_tb_rpc_cache_t *
+ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool)
+{
+    ngx_pool_t          *tokens;
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    tokens = ngx_create_pool(NGX_HTTP_TB_RPC_TOKENS_POOL, pool->log);
+    if (tokens == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_tb_rpc_tokens_cleanup;
+    cln->data = tokens;
+
+    return ngx_http_tb_rpc_cache_create(tokens,
+                                        sizeof(ngx_http_tb_rpc_token_t),
+                                        16384, 4096);
+}
+
+
+static void
+ngx_http_tb_rpc_tokens_cleanup(void *data)
+{
+    ngx_destroy_pool(data);
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
+{
+    ngx_int_t                    rc;
+    ngx_http_cleanup_t          *cln;
+    ngx_http_request_t          *r;
+    ngx_http_tb_rpc_polls_t     *polls;
+    ngx_http_tb_rpc_token_t     *known;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r = device->request;
+    polls = device->worker->polls;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->api_key_cache) {
+        known = ngx_http_tb_rpc_cache_get(device->worker->tokens,
+                                          device->digest, lcf->api_key_cache);
+        if (known) {
+            return ngx_http_tb_rpc_device_known(device, known);
+        }
+    }
+
+    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
+
+        /* read now: with HTTP/2 it goes when the device does */
+
+        r->request_body_in_single_buf = 1;
+
+        rc = ngx_http_read_client_request_body(r,
+                                               ngx_http_tb_rpc_lookup_answer);
+
+        return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (cln == NULL || ngx_http_tb_rpc_watch(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    device->queued = 1;
+    ngx_queue_insert_tail(&polls->lookups, &device->queue);
+
+    ngx_http_tb_rpc_polls_guard(polls);
+    ngx_http_tb_rpc_lookups_pump(polls);
+
+    cln->handler = ngx_http_tb_rpc_device_cleanup;
+    cln->data = device;
+    device->cleanup = &cln->handler;
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+/*
+ * A caller waits for this, whether the device waits for us or not: it has no
+ * queue, and nobody watches the connection.  It has the reference that reading
+ * the body took.
+ */
+
+static void
+ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_http_cleanup_t        *cln;
+    ngx_http_tb_rpc_ctx_t     *ctx;
+    ngx_http_tb_rpc_device_t  *device;
+
+    ctx = ngx_http_tb_rpc_get_ctx(r);
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (ctx == NULL || ctx->device == NULL || cln == NULL) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    device = ctx->device;
+
+    if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT) != NGX_OK) {
+        rc = ngx_http_tb_rpc_send_result(r, ctx,
+                                         NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                         NULL);
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    cln->handler = ngx_http_tb_rpc_device_cleanup;
+    cln->data = device;
+    device->cleanup = &cln->handler;
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+}
+
+
+static void
+ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_queue_t               *q;
+    ngx_http_tb_rpc_device_t  *device;
+
+    while (!ngx_queue_empty(&polls->lookups)
+           && polls->looking < NGX_HTTP_TB_RPC_POLL_BATCH
+           && ngx_tb_redis_client_is_ready(&polls->worker->redis, 0))
+    {
+        q = ngx_queue_head(&polls->lookups);
+        device = ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue);
+
+        if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT
+                                               |NGX_TB_REDIS_UNBOUNDED)
+            != NGX_OK)
+        {
+            break;
+        }
+
+        ngx_queue_remove(q);
+
+        device->queued = 0;
+        device->counted = 1;
+
+        polls->looking++;
+    }
+}
+
+
+/* waiting for others is no reason to be refused, waiting for Redis is */
+
+void
+ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_uint_t                 n;
+    ngx_msec_t                 timeout;
+    ngx_queue_t               *q;
+    ngx_http_tb_rpc_device_t  *device;
+
+    ngx_http_tb_rpc_lookups_pump(polls);
+
+    if (ngx_tb_redis_client_is_ready(&polls->worker->redis, 0)) {
+        return;
+    }
+
+    timeout = polls->worker->conf->redis->command_timeout;
+
+    for (n = 0; n < NGX_HTTP_TB_RPC_POLL_BATCH; n++) {
+
+        if (ngx_queue_empty(&polls->lookups)) {
+            return;
+        }
+
+        q = ngx_queue_head(&polls->lookups);
+        device = ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue);
+
+        if (ngx_current_msec - device->start < timeout) {
+            return;
+        }
+
+        ngx_http_tb_rpc_lookup_refuse(device);
+    }
+}
+
+
+void
+ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&polls->lookups)) {
+
+        q = ngx_queue_head(&polls->lookups);
+
+        ngx_http_tb_rpc_lookup_refuse(
+                          ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue));
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device)
+{
+    device->queued = 0;
+    ngx_queue_remove(&device->queue);
+
+    ngx_http_tb_rpc_device_reply(device, NGX_TB_REDIS_UNSENT, NULL);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device, ngx_uint_t flags)
+{
+    u_char                    *p;
+    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
+    ngx_str_t                  argv[2];
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = device->worker;
+
+    /* the length of the prefix is bounded by the configuration */
+
+    p = ngx_snprintf(key, NGX_HTTP_TB_RPC_DEVICE_KEY
+                          - 2 * NGX_HTTP_TB_RPC_SHA256_LEN,
+                     "%Vtoken:", &w->conf->prefix);
+    p = ngx_hex_dump(p, device->digest, NGX_HTTP_TB_RPC_SHA256_LEN);
+
+    ngx_str_set(&argv[0], "GET");
+    argv[1].data = key;
+    argv[1].len = p - key;
+
+    device->command = ngx_tb_redis_command(&w->redis, argv, 2,
+                                           w->conf->redis->command_timeout,
+                                           flags,
+                                           ngx_http_tb_rpc_device_reply,
+                                           device);
+
+    return device->command ? NGX_OK : NGX_ERROR;
+}
+
+
+/* the client has left */
+
+static void
+ngx_http_tb_rpc_device_cleanup(void *data)
+{
+    ngx_http_tb_rpc_device_t *device = data;
+
+    if (device->queued) {
+        device->queued = 0;
+        ngx_queue_remove(&device->queue);
+        return;
+    }
+
+    (void) ngx_tb_redis_detach(device->command);
+    device->command = NULL;
+
+    ngx_http_tb_rpc_device_counted(device);
+}
+
+
+/* the next one's turn */
+
+static void
+ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_t *device)
+{
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    if (device->counted) {
+        device->counted = 0;
+
+        polls = device->worker->polls;
+        polls->looking--;
+
+        ngx_http_tb_rpc_lookups_pump(polls);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_device_t *device = data;
+
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = device->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    device->command = NULL;
+    *device->cleanup = NULL;
+
+    ngx_http_tb_rpc_device_counted(device);
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    } else {
+        rc = ngx_http_tb_rpc_device_token(device, status, reply);
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
+    ngx_uint_t status, redisReply *reply)
+{
+    u_char                       text[NGX_TB_REDIS_TEXT];
+    ngx_str_t                    id, error;
+    ngx_http_request_t          *r;
+    ngx_http_tb_rpc_token_t      token;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r = device->request;
+
+    if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
+
+        if (status == NGX_TB_REDIS_REPLY) {
+            ngx_tb_redis_reply_text(reply, text, &error);
+
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "tb_rpc: Redis could not look up a device's token "
+                          "by GET: \"%V\"", &error);
+        }
+
+        return ngx_http_tb_rpc_send_result(r, device->ctx,
+                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                           NULL);
+    }
+
+    ngx_memzero(&token, sizeof(ngx_http_tb_rpc_token_t));
+
+    if (ngx_tb_redis_reply_str(reply, &id) == NGX_OK
+        && ngx_http_tb_rpc_parse_uuid(token.id, &id) == NGX_OK)
+    {
+        token.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    } else if (reply->type != REDIS_REPLY_NIL) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "tb_rpc: what Redis has for the token \"%V...\" is "
+                      "not a device id; SET it again",
+                      &device->ctx->key_id);
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (lcf->api_key_cache) {
+        ngx_http_tb_rpc_cache_put(device->worker->tokens, device->digest,
+                                  &token, token.len ? 0 : 1);
+    }
+
+    return ngx_http_tb_rpc_device_known(device, &token);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_device_known(ngx_http_tb_rpc_device_t *device,
+    ngx_http_tb_rpc_token_t *token)
+{
+    ngx_str_t  *id;
+
+    id = &device->ctx->device_id;
+
+    if (token->len) {
+        id->data = ngx_pnalloc(device->request->pool, token->len);
+        if (id->data == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ngx_memcpy(id->data, token->id, token->len);
+        id->len = token->len;
+    }
+
+    return ngx_http_tb_rpc_device_process(device);
+}

@@ -1,0 +1,595 @@
+
+/*
+ * Configuration: defaults, inheritance, and what "nginx -t" refuses.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../ngx_http_tb_rpc.h"
+
+
+#define NGX_HTTP_TB_RPC_MAX_TEXT  (1024 * 1024)
+
+
+static char *ngx_http_tb_rpc_init_resolver(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
+static void ngx_http_tb_rpc_merge_auth(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf);
+static char *ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf);
+static void ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
+static ngx_http_handler_pt ngx_http_tb_rpc_content(
+    ngx_http_tb_rpc_loc_conf_t *conf);
+static char *ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf, const char *text);
+static char *ngx_http_tb_rpc_set_content(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf);
+static ngx_http_complex_value_t *ngx_http_tb_rpc_complex_value(
+    ngx_conf_t *cf, u_char *data, size_t len);
+
+
+void *
+ngx_http_tb_rpc_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_time_t                   *tp;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_tb_rpc_main_conf_t));
+    if (mcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     mcf->redis = NULL;
+     *     mcf->prefix = { 0, NULL };
+     *     mcf->longest_hold = 0;
+     *     mcf->used = 0;
+     *     mcf->worker = NULL;
+     */
+
+    mcf->shards = NGX_CONF_UNSET_UINT;
+
+    mcf->max_retries = NGX_CONF_UNSET_UINT;
+    mcf->ack_timeout = NGX_CONF_UNSET_MSEC;
+    mcf->response_timeout = NGX_CONF_UNSET_MSEC;
+    mcf->record_ttl = NGX_CONF_UNSET;
+    mcf->strategy = NGX_CONF_UNSET_UINT;
+    mcf->events = NGX_CONF_UNSET;
+    mcf->max_pending = NGX_CONF_UNSET_UINT;
+    mcf->max_records = NGX_CONF_UNSET_UINT;
+    mcf->max_queue = NGX_CONF_UNSET_UINT;
+    mcf->max_response = NGX_CONF_UNSET_SIZE;
+    mcf->max_held = NGX_CONF_UNSET_UINT;
+
+    tp = ngx_timeofday();
+
+    mcf->stamp = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    return mcf;
+}
+
+
+char *
+ngx_http_tb_rpc_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_tb_rpc_main_conf_t *mcf = conf;
+
+    ngx_conf_init_uint_value(mcf->shards, 128);
+
+    ngx_conf_init_uint_value(mcf->max_retries, 5);
+    ngx_conf_init_msec_value(mcf->ack_timeout, 10000);
+    ngx_conf_init_msec_value(mcf->response_timeout, 30000);
+    ngx_conf_init_value(mcf->record_ttl, 30 * 24 * 60 * 60);
+    ngx_conf_init_uint_value(mcf->strategy, 0);
+    ngx_conf_init_value(mcf->events, 0);
+    ngx_conf_init_uint_value(mcf->max_pending, 1000);
+    ngx_conf_init_uint_value(mcf->max_records, 200000);
+    ngx_conf_init_uint_value(mcf->max_queue, 10000);
+    ngx_conf_init_size_value(mcf->max_response, 64 * 1024);
+    ngx_conf_init_uint_value(mcf->max_held, 10000);
+
+    if (mcf->redis == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_tb_rpc_init_resolver(cf, mcf);
+}
+
+
+static char *
+ngx_http_tb_rpc_init_resolver(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_uint_t                 i;
+    ngx_tb_redis_server_t     *server;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    /* of http{}: the worker's client belongs to no server */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    mcf->redis->resolver_timeout = clcf->resolver_timeout;
+    ngx_conf_init_msec_value(mcf->redis->resolver_timeout, 30000);
+
+    server = mcf->redis->servers->elts;
+
+    for (i = 0; i < mcf->redis->servers->nelts; i++) {
+
+        if (!server[i].resolve) {
+            continue;
+        }
+
+        /* the core leaves an empty one where there is none */
+
+        if (clcf->resolver == NULL || clcf->resolver->connections.nelts == 0) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "no \"resolver\" in http{} for \"server %V "
+                          "resolve\" of \"tb_rpc_redis\" in %s",
+                          &server[i].url, cf->conf_file->file.name.data);
+            return NGX_CONF_ERROR;
+        }
+
+        mcf->redis->resolver = clcf->resolver;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+void *
+ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_tb_rpc_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_tb_rpc_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->api = 0;
+     *     conf->device_api = 0;
+     *     conf->poll_timeout = 0;
+     *     conf->file = NULL;
+     *     conf->line = 0;
+     *     conf->jwt_issuer = { 0, NULL };
+     */
+
+    conf->auth = NGX_CONF_UNSET;
+    conf->tenant = NGX_CONF_UNSET_PTR;
+    conf->customer = NGX_CONF_UNSET_PTR;
+    conf->user = NGX_CONF_UNSET_PTR;
+    conf->authority = NGX_CONF_UNSET_PTR;
+
+    conf->jwt_keys = NGX_CONF_UNSET_PTR;
+    conf->jwt_alg = NGX_CONF_UNSET_UINT;
+    conf->jwt_leeway = NGX_CONF_UNSET;
+
+    conf->api_keys = NGX_CONF_UNSET;
+    conf->api_key_cache = NGX_CONF_UNSET_MSEC;
+
+    conf->profile = NGX_CONF_UNSET_UINT;
+    conf->validation = NGX_CONF_UNSET_UINT;
+    conf->min_timeout = NGX_CONF_UNSET_MSEC;
+    conf->default_timeout = NGX_CONF_UNSET_MSEC;
+    conf->max_timeout = NGX_CONF_UNSET_MSEC;
+    conf->max_expiration = NGX_CONF_UNSET;
+    conf->max_payload = NGX_CONF_UNSET_SIZE;
+    conf->offline = NGX_CONF_UNSET_UINT;
+    conf->ignore_client_abort = NGX_CONF_UNSET;
+    conf->intercept_errors = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+char *
+ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_tb_rpc_loc_conf_t *prev = parent;
+    ngx_http_tb_rpc_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_http_tb_rpc_merge_auth(prev, conf);
+
+    ngx_conf_merge_uint_value(conf->profile, prev->profile,
+                              NGX_HTTP_TB_RPC_PROFILE_OPENAPI);
+    ngx_conf_merge_msec_value(conf->min_timeout, prev->min_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->default_timeout, prev->default_timeout,
+                              10000);
+    ngx_conf_merge_msec_value(conf->max_timeout, prev->max_timeout, 60000);
+    ngx_conf_merge_sec_value(conf->max_expiration, prev->max_expiration, 0);
+    ngx_conf_merge_size_value(conf->max_payload, prev->max_payload,
+                              64 * 1024);
+    ngx_conf_merge_uint_value(conf->offline, prev->offline,
+                              NGX_HTTP_TB_RPC_OFFLINE_WAIT);
+    ngx_conf_merge_value(conf->ignore_client_abort,
+                         prev->ignore_client_abort, 0);
+    ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
+
+    /*
+     * it stays unset where nobody has set it: its default is that of the
+     * profile, which a nested location may change
+     */
+
+    if (conf->validation == NGX_CONF_UNSET_UINT) {
+        conf->validation = prev->validation;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->api == 0 && !conf->device_api) {
+
+        if (clcf->noname) {
+            ngx_http_tb_rpc_merge_nameless(prev, conf, clcf);
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_tb_rpc_check_location(cf, conf);
+}
+
+
+/* "if" and "limit_except" in a location that is ours */
+
+static void
+ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf)
+{
+    conf->api = prev->api;
+    conf->device_api = prev->device_api;
+    conf->poll_timeout = prev->poll_timeout;
+
+    if (clcf->lmt_excpt && clcf->handler == NULL) {
+        clcf->handler = ngx_http_tb_rpc_content(conf);
+    }
+}
+
+
+static ngx_http_handler_pt
+ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    if (conf->device_api) {
+        return ngx_http_tb_rpc_device_handler;
+    }
+
+    return conf->api ? ngx_http_tb_rpc_handler : NULL;
+}
+
+
+static void
+ngx_http_tb_rpc_merge_auth(ngx_http_tb_rpc_loc_conf_t *prev,
+    ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    ngx_conf_merge_value(conf->auth, prev->auth, 1);
+
+    /* one directive: all of it is inherited or nothing */
+
+    if (conf->tenant == NGX_CONF_UNSET_PTR) {
+        ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
+        ngx_conf_merge_ptr_value(conf->customer, prev->customer, NULL);
+        ngx_conf_merge_ptr_value(conf->user, prev->user, NULL);
+        ngx_conf_merge_ptr_value(conf->authority, prev->authority, NULL);
+    }
+
+    ngx_conf_merge_ptr_value(conf->jwt_keys, prev->jwt_keys, NULL);
+    ngx_conf_merge_uint_value(conf->jwt_alg, prev->jwt_alg,
+                              NGX_HTTP_TB_RPC_HS512);
+    ngx_conf_merge_sec_value(conf->jwt_leeway, prev->jwt_leeway, 0);
+    ngx_conf_merge_str_value(conf->jwt_issuer, prev->jwt_issuer, "");
+
+    ngx_conf_merge_value(conf->api_keys, prev->api_keys, 0);
+    ngx_conf_merge_msec_value(conf->api_key_cache, prev->api_key_cache, 5000);
+}
+
+
+static char *
+ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler != ngx_http_tb_rpc_content(conf)) {
+        return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "can't be in a location with another "
+                                      "content handler, as \"proxy_pass\"");
+    }
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
+
+    if (mcf->redis == NULL) {
+        return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "needs a \"tb_rpc_redis\" block");
+    }
+
+    if (conf->device_api) {
+
+        /* devices have their own credentials, and their own time */
+
+        return NGX_CONF_OK;
+    }
+
+    if (conf->min_timeout > conf->max_timeout) {
+        return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "has a \"tb_rpc_min_timeout\" above "
+                                      "its \"tb_rpc_max_timeout\"");
+    }
+
+    if (conf->auth) {
+
+        if (conf->jwt_keys == NULL && !conf->api_keys) {
+            return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "needs \"tb_rpc_jwt_key\", "
+                                      "\"tb_rpc_api_keys on\", or "
+                                      "\"tb_rpc_auth off\" with "
+                                      "\"tb_rpc_identity\"");
+        }
+
+        if (conf->jwt_keys
+            && ngx_http_tb_rpc_jwt_check_keys(cf, conf) != NGX_CONF_OK)
+        {
+            return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "has an unusable \"tb_rpc_jwt_key\"");
+        }
+
+    } else if (conf->tenant == NULL) {
+        return ngx_http_tb_rpc_location_error(cf, conf,
+                                      "has \"tb_rpc_auth off\" without "
+                                      "\"tb_rpc_identity\"");
+    }
+
+    mcf->longest_hold = ngx_max(mcf->longest_hold, conf->max_timeout);
+
+    return NGX_CONF_OK;
+}
+
+
+/* locations are merged when the line of tb_rpc is long past */
+
+static char *
+ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
+    ngx_http_tb_rpc_loc_conf_t *conf, const char *text)
+{
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc%s\" %s in %s:%ui",
+                  conf->device_api ? "_device_api" : "", text, conf->file,
+                  conf->line);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    ngx_str_t  *value;
+
+    if (lcf->api) {
+        return "is duplicate";
+    }
+
+    if (lcf->device_api) {
+        return "can't be in a location with \"tb_rpc_device_api\"";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "v1") == 0) {
+        lcf->api = NGX_HTTP_TB_RPC_V1;
+
+    } else if (ngx_strcmp(value[1].data, "v2") == 0) {
+        lcf->api = NGX_HTTP_TB_RPC_V2;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"tb_rpc\", it must be "
+                           "\"v1\" or \"v2\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+char *
+ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    ngx_int_t   ms;
+    ngx_str_t  *value;
+
+    if (lcf->device_api) {
+        return "is duplicate";
+    }
+
+    if (lcf->api) {
+        return "can't be in a location with \"tb_rpc\"";
+    }
+
+    lcf->poll_timeout = NGX_HTTP_TB_RPC_POLL_TIMEOUT;
+
+    if (cf->args->nelts == 2) {
+        value = cf->args->elts;
+
+        ms = ngx_parse_time(&value[1], 0);
+
+        if (ms == NGX_ERROR || ms == 0 || ms > NGX_HTTP_TB_RPC_POLL_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\" in "
+                               "\"tb_rpc_device_api\", it must be a time "
+                               "from 1ms to 5m", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        lcf->poll_timeout = (ngx_msec_t) ms;
+    }
+
+    lcf->device_api = 1;
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+/* what another module sets later is found when the location is merged */
+
+static char *
+ngx_http_tb_rpc_set_content(ngx_conf_t *cf, ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "can't be in a location with another content handler, "
+               "as \"proxy_pass\"";
+    }
+
+    clcf->handler = ngx_http_tb_rpc_content(conf);
+
+    conf->file = cf->conf_file->file.name.data;
+    conf->line = cf->conf_file->line;
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
+    mcf->used = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    ngx_str_t                  *value;
+    ngx_uint_t                  i, n;
+    ngx_http_complex_value_t  **cv;
+
+    static ngx_str_t  names[] = {
+        ngx_string("tenant="),
+        ngx_string("customer="),
+        ngx_string("user="),
+        ngx_string("authority=")
+    };
+
+    ngx_http_complex_value_t  **slots[] = {
+        &lcf->tenant, &lcf->customer, &lcf->user, &lcf->authority
+    };
+
+    if (lcf->tenant != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    for (n = 0; n < 4; n++) {
+        *slots[n] = NULL;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        for (n = 0; n < 4; n++) {
+            if (value[i].len >= names[n].len
+                && ngx_strncmp(value[i].data, names[n].data, names[n].len)
+                   == 0)
+            {
+                break;
+            }
+        }
+
+        if (n == 4) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (value[i].len == names[n].len) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "empty parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        cv = slots[n];
+
+        if (*cv) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        *cv = ngx_http_tb_rpc_complex_value(cf, value[i].data + names[n].len,
+                                            value[i].len - names[n].len);
+        if (*cv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return lcf->tenant ? NGX_CONF_OK : "needs a parameter \"tenant=\"";
+}
+
+
+static ngx_http_complex_value_t *
+ngx_http_tb_rpc_complex_value(ngx_conf_t *cf, u_char *data, size_t len)
+{
+    ngx_str_t                          text;
+    ngx_http_complex_value_t          *cv;
+    ngx_http_compile_complex_value_t   ccv;
+
+    cv = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (cv == NULL) {
+        return NULL;
+    }
+
+    text.data = data;
+    text.len = len;
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &text;
+    ccv.complex_value = cv;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NULL;
+    }
+
+    return cv;
+}
+
+
+char *
+ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msp = data;
+
+    return *msp ? NGX_CONF_OK : "must be greater than zero";
+}
+
+
+char *
+ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t *sp = data;
+
+    if (*sp == 0 || *sp > NGX_HTTP_TB_RPC_MAX_TEXT) {
+        return "must be greater than zero and at most 1m";
+    }
+
+    return NGX_CONF_OK;
+}

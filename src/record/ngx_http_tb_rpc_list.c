@@ -1,0 +1,599 @@
+
+/*
+ * A page of a device's records.  A reply carries a bounded number of bytes;
+ * when the page is larger, the rest is asked for once what was got is sent,
+ * so that neither side ever holds the whole page.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_record.h"
+#include "ngx_http_tb_rpc_list.h"
+
+
+#define NGX_HTTP_TB_RPC_LIST_BYTES  "262144"
+
+#define NGX_HTTP_TB_RPC_LIST_TAIL                                             \
+    (sizeof("],\"totalPages\":,\"totalElements\":,\"hasNext\":false}")        \
+     + 2 * NGX_INT64_LEN)
+
+
+static ngx_int_t ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q);
+static void ngx_http_tb_rpc_list_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_list_refused(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply, ngx_str_t *word);
+static ngx_int_t ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_list_chunk(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply, int64_t returned);
+static ngx_int_t ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply, int64_t returned);
+static ngx_int_t ngx_http_tb_rpc_list_record(ngx_http_tb_rpc_query_t *q,
+    ngx_str_t *id, redisReply **fields, ngx_uint_t n);
+static ngx_int_t ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_query_t *q,
+    u_char *p, size_t len);
+static ngx_int_t ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_query_t *q);
+static ngx_int_t ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q);
+static void ngx_http_tb_rpc_list_writer(ngx_http_request_t *r);
+static void ngx_http_tb_rpc_list_block(ngx_http_tb_rpc_query_t *q);
+static void ngx_http_tb_rpc_list_cleanup(void *data);
+
+
+ngx_int_t
+ngx_http_tb_rpc_list(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t           *cln;
+    ngx_http_tb_rpc_page_t       *page;
+    ngx_http_tb_rpc_query_t      *q;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    page = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_page_t));
+    if (page == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_tb_rpc_list_args(r, page) != NGX_OK) {
+        return page->rc;
+    }
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+
+    if (ngx_http_tb_rpc_key(r->pool, mcf,
+                            ngx_http_tb_rpc_shard(mcf, &ctx->device_id),
+                            "device:", &ctx->device_id, &page->key)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_tb_rpc_list_cleanup;
+    cln->data = page;
+
+    page->total = -1;
+    page->offset = page->page * page->page_size;
+    page->left = page->page_size;
+
+    q = ngx_http_tb_rpc_query(r, ctx, 1);
+    if (q == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    q->data = page;
+
+    if (ngx_http_tb_rpc_list_send(q) == NGX_OK) {
+        return NGX_DONE;
+    }
+
+    r->main->count--;
+
+    return ngx_http_tb_rpc_send_result(r, ctx,
+                                       NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                       NULL);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q)
+{
+    u_char                   offset[NGX_INT64_LEN], left[NGX_INT64_LEN];
+    ngx_str_t                argv[12];
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_list");
+    ngx_str_set(&argv[2], "1");
+    argv[3] = page->key;
+    argv[4] = q->ctx->identity->tenant_id;
+    ngx_http_tb_rpc_query_customer(q->ctx, &argv[5]);
+    argv[6] = page->status;
+    argv[7] = page->property;
+    argv[8] = page->order;
+
+    /* exact in a Lua number; there can't be that many records */
+
+    argv[9].data = offset;
+    argv[9].len = ngx_sprintf(offset, "%L",
+                              ngx_min(page->offset, (int64_t) 1 << 50))
+                  - offset;
+
+    argv[10].data = left;
+    argv[10].len = ngx_sprintf(left, "%L", page->left) - left;
+
+    ngx_str_set(&argv[11], NGX_HTTP_TB_RPC_LIST_BYTES);
+
+    return ngx_http_tb_rpc_query_send(q, argv, 12, ngx_http_tb_rpc_list_done);
+}
+
+
+static void
+ngx_http_tb_rpc_list_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 word;
+    ngx_http_tb_rpc_page_t   *page;
+    ngx_http_tb_rpc_query_t  *q;
+
+    q = ngx_http_tb_rpc_query_done(data);
+    page = q->data;
+
+    if (page->total >= 0) {
+
+        /* the header is sent: what fails now can only end the connection */
+
+        if (status != NGX_TB_REDIS_REPLY
+            || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0),
+                                      &word)
+               != NGX_OK
+            || !ngx_http_tb_rpc_word(&word, "ok"))
+        {
+            ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
+                          "tb_rpc: a page of records of device %V breaks "
+                          "off, Redis did not give the rest",
+                          &q->ctx->device_id);
+            ngx_http_tb_rpc_query_finish(q, NGX_ERROR);
+            return;
+        }
+
+        rc = ngx_http_tb_rpc_list_reply(q, reply);
+
+    } else if (ngx_http_tb_rpc_query_word(q, status, reply, &word, &rc)
+               == NGX_OK)
+    {
+        rc = ngx_http_tb_rpc_word(&word, "ok")
+                 ? ngx_http_tb_rpc_list_reply(q, reply)
+                 : ngx_http_tb_rpc_list_refused(q, reply, &word);
+    }
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_tb_rpc_query_finish(q, rc);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_list_refused(ngx_http_tb_rpc_query_t *q, redisReply *reply,
+    ngx_str_t *word)
+{
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    if (ngx_http_tb_rpc_word(word, "toomany")) {
+        return ngx_http_tb_rpc_send_error(q->request, NGX_HTTP_BAD_REQUEST,
+                                          NGX_HTTP_TB_RPC_BAD_REQUEST,
+                                          "too many records to sort by %V",
+                                          &page->property);
+    }
+
+    return ngx_http_tb_rpc_send_unknown_device(q->request, q->ctx, reply);
+}
+
+
+/* NGX_AGAIN: there is more; anything else is for finalize_request() */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
+{
+    int64_t                  total, returned;
+    ngx_int_t                rc;
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_page_t  *page;
+
+    r = q->request;
+    page = q->data;
+
+    if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &total)
+        != NGX_OK
+        || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 2),
+                                  &returned)
+           != NGX_OK
+        || total < 0 || total > NGX_HTTP_TB_RPC_LIST_TOTAL
+        || returned < 0)
+    {
+        goto invalid;
+    }
+
+    if (page->total < 0) {
+        page->total = total;
+        page->left = ngx_max(ngx_min(page->left, total - page->offset), 0);
+    }
+
+    if (returned > page->left) {
+        goto invalid;
+    }
+
+    if (ngx_http_tb_rpc_list_chunk(q, reply, returned) != NGX_OK) {
+        goto failed;
+    }
+
+    if (!r->header_sent) {
+        rc = ngx_http_tb_rpc_send_json_header(r, page->left ? -1 : page->len);
+
+        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+            return rc;
+        }
+    }
+
+    return ngx_http_tb_rpc_list_output(q);
+
+invalid:
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "tb_rpc: invalid reply to tb_rpc_list");
+
+failed:
+
+    return r->header_sent ? NGX_ERROR : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/* what this reply adds to the answer becomes page->out */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_chunk(ngx_http_tb_rpc_query_t *q, redisReply *reply,
+    int64_t returned)
+{
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_page_t  *page;
+
+    r = q->request;
+    page = q->data;
+
+    page->chunk = ngx_create_pool(NGX_DEFAULT_POOL_SIZE, r->connection->log);
+    if (page->chunk == NULL) {
+        return NGX_ERROR;
+    }
+
+    page->out = NULL;
+    page->last_out = &page->out;
+    page->len = 0;
+
+    if (!r->header_sent
+        && ngx_http_tb_rpc_list_buf(q, (u_char *) "{\"data\":[",
+                                    sizeof("{\"data\":[") - 1)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_tb_rpc_list_records(q, reply, returned) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    page->offset += returned;
+    page->left -= returned;
+
+    if (returned == 0) {
+
+        /* records have gone meanwhile */
+
+        page->left = 0;
+    }
+
+    return page->left ? NGX_OK : ngx_http_tb_rpc_list_tail(q);
+}
+
+
+/* each record is its number of field replies, its id, and the fields */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_records(ngx_http_tb_rpc_query_t *q, redisReply *reply,
+    int64_t returned)
+{
+    size_t     i;
+    int64_t    n;
+    ngx_str_t  id;
+
+    for (i = 3; returned; returned--, i += n) {
+
+        if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, i), &n)
+            != NGX_OK
+            || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, i + 1),
+                                      &id)
+               != NGX_OK
+            || n < 0 || (uint64_t) n > reply->elements - (i + 2))
+        {
+            ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
+                          "tb_rpc: invalid record in a reply to tb_rpc_list");
+            return NGX_ERROR;
+        }
+
+        i += 2;
+
+        if (ngx_http_tb_rpc_list_record(q, &id, reply->element + i, n)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_list_record(ngx_http_tb_rpc_query_t *q, ngx_str_t *id,
+    redisReply **fields, ngx_uint_t n)
+{
+    u_char                   dst[NGX_HTTP_TB_RPC_UUID_LEN];
+    ngx_int_t                rc;
+    ngx_str_t                json;
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    rc = ngx_http_tb_rpc_parse_uuid(dst, id);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_tb_rpc_record_json(q->request, page->chunk, id, fields,
+                                         n, &json);
+    }
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, q->request->connection->log, 0,
+                      "tb_rpc: a record of device %V is broken in Redis "
+                      "and left out", &q->ctx->device_id);
+        return NGX_OK;
+    }
+
+    if (page->begun
+        && ngx_http_tb_rpc_list_buf(q, (u_char *) ",", 1) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    page->begun = 1;
+
+    return ngx_http_tb_rpc_list_buf(q, json.data, json.len);
+}
+
+
+/*
+ * The text is of the chunk, which goes when it is sent; the buffer is not:
+ * filters may keep pointers to buffers that they are done with.
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_list_buf(ngx_http_tb_rpc_query_t *q, u_char *p, size_t len)
+{
+    ngx_buf_t               *b;
+    ngx_chain_t             *cl;
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    cl = ngx_chain_get_free_buf(q->request->pool, &page->free);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    b = cl->buf;
+
+    ngx_memzero(b, sizeof(ngx_buf_t));
+
+    b->start = p;
+    b->pos = p;
+    b->last = p + len;
+    b->end = b->last;
+    b->memory = 1;
+    b->tag = (ngx_buf_tag_t) &ngx_http_tb_rpc_module;
+
+    *page->last_out = cl;
+    page->last_out = &cl->next;
+    page->last = b;
+    page->len += len;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_list_tail(ngx_http_tb_rpc_query_t *q)
+{
+    u_char                  *p, *last;
+    int64_t                  pages;
+    ngx_http_tb_rpc_page_t  *page;
+
+    page = q->data;
+
+    p = ngx_pnalloc(page->chunk, NGX_HTTP_TB_RPC_LIST_TAIL);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    pages = (page->total + page->page_size - 1) / page->page_size;
+
+    last = ngx_sprintf(p, "],\"totalPages\":%L,\"totalElements\":%L,"
+                          "\"hasNext\":%s}",
+                       pages, page->total,
+                       page->page + 1 < pages ? "true" : "false");
+
+    if (ngx_http_tb_rpc_list_buf(q, p, last - p) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    page->last->last_buf = (q->request == q->request->main) ? 1 : 0;
+    page->last->last_in_chain = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_list_output(ngx_http_tb_rpc_query_t *q)
+{
+    ngx_int_t                rc;
+    ngx_http_request_t      *r;
+    ngx_http_tb_rpc_page_t  *page;
+
+    r = q->request;
+    page = q->data;
+
+    if (page->left == 0) {
+
+        /* what stays buffered is the business of finalize_request() */
+
+        rc = ngx_http_output_filter(r, page->out);
+
+        return (rc == NGX_AGAIN) ? NGX_OK : rc;
+    }
+
+    /* nothing is there if all records were left out */
+
+    if (page->out) {
+        page->last->flush = 1;
+
+        if (ngx_http_output_filter(r, page->out) == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        ngx_chain_update_chains(r->pool, &page->free, &page->busy, &page->out,
+                                (ngx_buf_tag_t) &ngx_http_tb_rpc_module);
+    }
+
+    q->ctx->query = q;
+
+    ngx_http_tb_rpc_list_writer(r);
+
+    return NGX_AGAIN;
+}
+
+
+/* asks for more once the client has taken what there was */
+
+static void
+ngx_http_tb_rpc_list_writer(ngx_http_request_t *r)
+{
+    ngx_chain_t              *out;
+    ngx_event_t              *wev;
+    ngx_connection_t         *c;
+    ngx_http_tb_rpc_ctx_t    *ctx;
+    ngx_http_tb_rpc_page_t   *page;
+    ngx_http_tb_rpc_query_t  *q;
+
+    ctx = ngx_http_tb_rpc_get_ctx(r);
+    q = ctx->query;
+    page = q->data;
+
+    c = r->connection;
+    wev = c->write;
+
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "client timed out");
+        c->timedout = 1;
+        ngx_http_tb_rpc_query_finish(q, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    /* gzip has taken all that is ours long before the client has */
+
+    if (page->busy || r->buffered || c->buffered) {
+
+        if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
+            ngx_http_tb_rpc_query_finish(q, NGX_ERROR);
+            return;
+        }
+
+        out = NULL;
+
+        ngx_chain_update_chains(r->pool, &page->free, &page->busy, &out,
+                                (ngx_buf_tag_t) &ngx_http_tb_rpc_module);
+    }
+
+    /* the timer of a delayed event is that of limit_rate */
+
+    if (page->busy || wev->delayed || r->buffered || r->postponed
+        || (r == r->main && c->buffered))
+    {
+        ngx_http_tb_rpc_list_block(q);
+        return;
+    }
+
+    if (wev->timer_set) {
+        ngx_del_timer(wev);
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_tb_rpc_list_cleanup(page);
+
+    if (ngx_http_tb_rpc_list_send(q) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "tb_rpc: a page of records of device %V breaks off, "
+                      "Redis can't be asked for the rest", &ctx->device_id);
+        ngx_http_tb_rpc_query_finish(q, NGX_ERROR);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_list_block(ngx_http_tb_rpc_query_t *q)
+{
+    ngx_event_t               *wev;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = q->request;
+    wev = r->connection->write;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    r->write_event_handler = ngx_http_tb_rpc_list_writer;
+
+    if (!wev->delayed) {
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
+        ngx_http_tb_rpc_query_finish(q, NGX_ERROR);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_list_cleanup(void *data)
+{
+    ngx_http_tb_rpc_page_t *page = data;
+
+    if (page->chunk) {
+        ngx_destroy_pool(page->chunk);
+        page->chunk = NULL;
+    }
+}

@@ -1,0 +1,521 @@
+
+/*
+ * GET and DELETE of one persistent record.  An id that is not shaped like
+ * ours can only be a client's requestUUID: all shards are asked for it, in
+ * one write.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_record.h"
+
+
+static void ngx_http_tb_rpc_query_cleanup(void *data);
+static ngx_int_t ngx_http_tb_rpc_unavailable(ngx_http_tb_rpc_query_t *q);
+static ngx_int_t ngx_http_tb_rpc_record_send(ngx_http_tb_rpc_query_t *q,
+    ngx_uint_t shard);
+static void ngx_http_tb_rpc_get_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_http_tb_rpc_delete_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_record_refused(ngx_http_tb_rpc_query_t *q,
+    ngx_str_t *word);
+static ngx_int_t ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q);
+static void ngx_http_tb_rpc_find_uuid_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+
+
+ngx_int_t
+ngx_http_tb_rpc_record(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
+{
+    ngx_int_t                     rc, shard;
+    ngx_http_tb_rpc_query_t      *q;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    if (ctx->op == NGX_HTTP_TB_RPC_OP_LIST) {
+        return ngx_http_tb_rpc_list(r, ctx);
+    }
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+
+    shard = ngx_http_tb_rpc_id_shard(mcf, &ctx->rpc_id);
+
+    q = ngx_http_tb_rpc_query(r, ctx,
+                              shard == NGX_DECLINED ? mcf->shards : 1);
+    if (q == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    q->id = ctx->rpc_id;
+
+    if (shard == NGX_DECLINED) {
+        rc = ngx_http_tb_rpc_find_uuid(q);
+
+    } else {
+        rc = ngx_http_tb_rpc_record_send(q, shard);
+    }
+
+    if (rc == NGX_OK) {
+        return NGX_DONE;
+    }
+
+    /* of several commands some may be on their way */
+
+    ngx_http_tb_rpc_query_cleanup(q);
+
+    r->main->count--;
+
+    return rc == NGX_DECLINED ? ngx_http_tb_rpc_unavailable(q)
+                              : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+ngx_http_tb_rpc_query_t *
+ngx_http_tb_rpc_query(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_uint_t commands)
+{
+    ngx_http_cleanup_t           *cln;
+    ngx_http_tb_rpc_query_t      *q;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+
+    q = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_query_t));
+    if (q == NULL) {
+        return NULL;
+    }
+
+    q->commands = ngx_palloc(r->pool,
+                          commands * sizeof(ngx_http_tb_rpc_query_command_t));
+    if (q->commands == NULL) {
+        return NULL;
+    }
+
+    q->worker = ngx_http_tb_rpc_worker(mcf);
+    if (q->worker == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_tb_rpc_watch_client(r) != NGX_OK) {
+        return NULL;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_tb_rpc_query_cleanup;
+    cln->data = q;
+
+    q->request = r;
+    q->ctx = ctx;
+
+    r->connection->log->action = "reading rpc records";
+
+    r->main->count++;
+
+    ctx->redis_start = ngx_current_msec;
+
+    return q;
+}
+
+
+static void
+ngx_http_tb_rpc_query_cleanup(void *data)
+{
+    ngx_http_tb_rpc_query_t *q = data;
+
+    ngx_uint_t  i;
+
+    for (i = 0; i < q->ncommands; i++) {
+        if (q->commands[i].command) {
+            (void) ngx_tb_redis_detach(q->commands[i].command);
+            q->commands[i].command = NULL;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+{
+    ngx_uint_t                        flags;
+    ngx_http_tb_rpc_query_command_t  *qc;
+
+    /* a DELETE that is repeated does not find what it has deleted */
+
+    flags = (q->request->method == NGX_HTTP_DELETE) ? 0 : NGX_TB_REDIS_REPEAT;
+
+    qc = &q->commands[q->ncommands];
+
+    qc->query = q;
+    qc->command = ngx_tb_redis_command(&q->worker->redis, argv, argc,
+                                     q->worker->conf->redis->command_timeout,
+                                       flags, handler, qc);
+    if (qc->command == NULL) {
+        return NGX_DECLINED;
+    }
+
+    q->ncommands++;
+    q->waiting++;
+
+    return NGX_OK;
+}
+
+
+ngx_http_tb_rpc_query_t *
+ngx_http_tb_rpc_query_done(void *data)
+{
+    ngx_http_tb_rpc_query_command_t *qc = data;
+
+    ngx_http_tb_rpc_query_t  *q;
+
+    qc->command = NULL;
+
+    q = qc->query;
+
+    if (--q->waiting == 0) {
+        q->ncommands = 0;
+    }
+
+    return q;
+}
+
+
+void
+ngx_http_tb_rpc_query_finish(ngx_http_tb_rpc_query_t *q, ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = q->request;
+    c = r->connection;
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q, ngx_uint_t status,
+    redisReply *reply, ngx_str_t *word, ngx_int_t *rc)
+{
+    u_char             text[NGX_TB_REDIS_TEXT];
+    ngx_str_t          error;
+    ngx_connection_t  *c;
+
+    c = q->request->connection;
+
+    ngx_http_set_log_request(c->log, q->request);
+
+    q->ctx->redis_time = ngx_current_msec - q->ctx->redis_start;
+
+    if (status == NGX_TB_REDIS_LOST
+        && q->request->method == NGX_HTTP_DELETE)
+    {
+        *rc = ngx_http_tb_rpc_send_result(q->request, q->ctx,
+                                          NGX_HTTP_TB_RPC_RESULT_UNKNOWN,
+                                          NULL);
+        return NGX_DECLINED;
+    }
+
+    if (status != NGX_TB_REDIS_REPLY) {
+        *rc = ngx_http_tb_rpc_unavailable(q);
+        return NGX_DECLINED;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_reply_text(reply, text, &error);
+
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "tb_rpc: records can't be read: \"%V\"", &error);
+        *rc = ngx_http_tb_rpc_unavailable(q);
+        return NGX_DECLINED;
+    }
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), word)
+        != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "tb_rpc: invalid reply to a query for records");
+        *rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_tb_rpc_query_customer(ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_str_t *customer)
+{
+    if (ctx->identity->authority == NGX_HTTP_TB_RPC_CUSTOMER_USER) {
+        *customer = ctx->identity->customer_id;
+        return;
+    }
+
+    ngx_str_set(customer, "*");
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_unavailable(ngx_http_tb_rpc_query_t *q)
+{
+    return ngx_http_tb_rpc_send_result(q->request, q->ctx,
+                                       NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                       NULL);
+}
+
+
+/* NGX_OK, NGX_DECLINED, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_tb_rpc_record_send(ngx_http_tb_rpc_query_t *q, ngx_uint_t shard)
+{
+    ngx_str_t                    argv[6];
+    ngx_http_request_t          *r;
+    ngx_tb_redis_reply_pt        handler;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r = q->request;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (ngx_http_tb_rpc_key(r->pool, q->worker->conf, shard, "rpc:", &q->id,
+                            &argv[3])
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[2], "1");
+
+    argv[4] = q->ctx->identity->tenant_id;
+
+    if (r->method == NGX_HTTP_DELETE) {
+        ngx_str_set(&argv[1], "tb_rpc_delete");
+        handler = ngx_http_tb_rpc_delete_done;
+
+        return ngx_http_tb_rpc_query_send(q, argv, 5, handler);
+    }
+
+    ngx_str_set(&argv[1], "tb_rpc_get");
+    handler = ngx_http_tb_rpc_get_done;
+
+    /* the original shows a tenant's records to each of its customers */
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD) {
+        ngx_str_set(&argv[5], "*");
+
+    } else {
+        ngx_http_tb_rpc_query_customer(q->ctx, &argv[5]);
+    }
+
+    return ngx_http_tb_rpc_query_send(q, argv, 6, handler);
+}
+
+
+static void
+ngx_http_tb_rpc_get_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 word, json;
+    ngx_http_request_t       *r;
+    ngx_http_tb_rpc_query_t  *q;
+
+    q = ngx_http_tb_rpc_query_done(data);
+    r = q->request;
+
+    if (ngx_http_tb_rpc_query_word(q, status, reply, &word, &rc) == NGX_OK) {
+
+        if (!ngx_http_tb_rpc_word(&word, "ok")) {
+            rc = ngx_http_tb_rpc_record_refused(q, &word);
+
+        } else {
+            rc = ngx_http_tb_rpc_record_json(r, r->pool, &q->id,
+                                             reply->element + 1,
+                                             reply->elements - 1, &json);
+
+            if (rc == NGX_DECLINED) {
+                ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                              "tb_rpc: record %V is broken in Redis", &q->id);
+            }
+
+            rc = (rc == NGX_OK) ? ngx_http_tb_rpc_send_json(r, &json)
+                                : NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ngx_http_tb_rpc_query_finish(q, rc);
+}
+
+
+static void
+ngx_http_tb_rpc_delete_done(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 word;
+    ngx_http_tb_rpc_query_t  *q;
+
+    q = ngx_http_tb_rpc_query_done(data);
+
+    if (ngx_http_tb_rpc_query_word(q, status, reply, &word, &rc) == NGX_OK) {
+
+        if (ngx_http_tb_rpc_word(&word, "ok")) {
+            rc = ngx_http_tb_rpc_send(q->request, NGX_HTTP_OK, NULL, NULL);
+
+        } else {
+            rc = ngx_http_tb_rpc_record_refused(q, &word);
+        }
+    }
+
+    ngx_http_tb_rpc_query_finish(q, rc);
+}
+
+
+/* for a foreign record the answer is that for a missing one */
+
+static ngx_int_t
+ngx_http_tb_rpc_record_refused(ngx_http_tb_rpc_query_t *q, ngx_str_t *word)
+{
+    ngx_http_request_t          *r;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    r = q->request;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    q->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_RECORD;
+
+    if (ngx_http_tb_rpc_word(word, "tenant")) {
+        q->ctx->result = NGX_HTTP_TB_RPC_FOREIGN_RECORD;
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "tb_rpc: record %V is not of the caller's tenant %V",
+                      &q->ctx->rpc_id, &q->ctx->identity->tenant_id);
+
+    } else if (ngx_http_tb_rpc_word(word, "customer")) {
+        q->ctx->result = NGX_HTTP_TB_RPC_FOREIGN_CUSTOMER;
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "tb_rpc: record %V is of a device that is not of the "
+                      "caller's customer \"%V\"",
+                      &q->ctx->rpc_id, &q->ctx->identity->customer_id);
+    }
+
+    if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD
+        && ngx_http_tb_rpc_word(word, "tenant"))
+    {
+        return ngx_http_tb_rpc_send_forbidden(r, 0);
+    }
+
+    return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_FOUND,
+                                      NGX_HTTP_TB_RPC_NOT_FOUND,
+                                      "Rpc with id [%V] is not found",
+                                      &q->ctx->rpc_id);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q)
+{
+    ngx_str_t   argv[5];
+    ngx_uint_t  i;
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_uuid");
+    ngx_str_set(&argv[2], "1");
+    argv[4] = q->ctx->identity->tenant_id;
+
+    for (i = 0; i < q->worker->conf->shards; i++) {
+
+        if (ngx_http_tb_rpc_key(q->request->pool, q->worker->conf, i, "uuid:",
+                                &q->ctx->rpc_id, &argv[3])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        if (ngx_http_tb_rpc_query_send(q, argv, 5,
+                                       ngx_http_tb_rpc_find_uuid_done)
+            != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_find_uuid_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 word, id;
+    ngx_connection_t         *c;
+    ngx_http_tb_rpc_query_t  *q;
+
+    q = ngx_http_tb_rpc_query_done(data);
+    c = q->request->connection;
+
+    if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
+        q->failed = 1;
+
+    } else if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0),
+                                      &word)
+               == NGX_OK
+               && ngx_http_tb_rpc_word(&word, "ok")
+               && ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1),
+                                         &id)
+                  == NGX_OK
+               && id.len == NGX_HTTP_TB_RPC_UUID_LEN)
+    {
+        q->data = ngx_pstrdup(q->request->pool, &id);
+        if (q->data == NULL) {
+            q->failed = 1;
+        }
+    }
+
+    if (q->waiting) {
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, q->request);
+
+    if (q->data) {
+        id.data = q->data;
+        id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+        q->id = id;
+
+        rc = ngx_http_tb_rpc_id_shard(q->worker->conf, &id);
+
+        if (rc != NGX_DECLINED
+            && ngx_http_tb_rpc_record_send(q, rc) == NGX_OK)
+        {
+            return;
+        }
+
+        q->failed = 1;
+    }
+
+    if (q->failed) {
+        rc = ngx_http_tb_rpc_unavailable(q);
+
+    } else {
+        ngx_str_set(&word, "unknown");
+        rc = ngx_http_tb_rpc_record_refused(q, &word);
+    }
+
+    ngx_http_tb_rpc_query_finish(q, rc);
+}

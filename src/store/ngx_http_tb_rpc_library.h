@@ -1,0 +1,46 @@
+
+/*
+ * The handshake: shared by library.c, which goes through its steps, and
+ * settings.c, which is the last of them.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_
+
+
+#include "../ngx_http_tb_rpc.h"
+
+
+typedef struct {
+    int64_t      version;       /* of the embedded library */
+    ngx_uint_t   loads;         /* in this handshake */
+    ngx_uint_t   configs;       /* replies awaited */
+
+    ngx_str_t    error;         /* why "tb:meta" could not be written */
+    u_char       text[NGX_TB_REDIS_TEXT];
+
+    uint32_t     told_failed;   /* the hash of an error, 0: none */
+
+    /* said once, until it changes */
+    unsigned     told_version:1;
+    unsigned     told_meta:1;
+    unsigned     told_write:1;
+    unsigned     told_role:1;
+    unsigned     told_info:1;
+    unsigned     told_config:1;
+} ngx_http_tb_rpc_library_t;
+
+
+/*
+ * NGX_OK: the command called "what" has failed and the handshake ends here,
+ * or NGX_DECLINED
+ */
+ngx_int_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w,
+    ngx_uint_t status, redisReply *reply, const char *what);
+
+/* the settings for the functions of all shards; then the client is ready */
+void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w);
+
+
+#endif /* _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_ */

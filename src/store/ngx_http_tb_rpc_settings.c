@@ -1,0 +1,195 @@
+
+/*
+ * The last step of the handshake: the settings that the functions need, to
+ * each shard, with the stamp of this configuration.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_library.h"
+
+
+typedef struct {
+    ngx_str_t    name;
+    size_t       offset;
+} ngx_http_tb_rpc_setting_t;
+
+
+static ngx_uint_t ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w,
+    ngx_str_t *argv, u_char *buf, u_char *last);
+static void ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+
+
+/* all of them are as wide as ngx_uint_t */
+
+static ngx_http_tb_rpc_setting_t  ngx_http_tb_rpc_settings[] = {
+
+    { ngx_string("shards"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, shards) },
+
+    { ngx_string("max_retries"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, max_retries) },
+
+    { ngx_string("ack_timeout"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, ack_timeout) },
+
+    { ngx_string("response_timeout"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, response_timeout) },
+
+    { ngx_string("events"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, events) },
+
+    { ngx_string("max_pending"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, max_pending) },
+
+    { ngx_string("max_records"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, max_records) },
+
+    { ngx_string("max_queue"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, max_queue) },
+
+    { ngx_string("max_response"),
+      offsetof(ngx_http_tb_rpc_main_conf_t, max_response) },
+
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_str_t  ngx_http_tb_rpc_strategies[] = {
+    ngx_string("burst"),
+    ngx_string("sequential_on_ack"),
+    ngx_string("sequential_on_response")
+};
+
+
+void
+ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
+{
+    u_char                     *p, key[64], buf[256];
+    ngx_str_t                   argv[32];
+    ngx_uint_t                  i, n;
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+    lib->configs = 0;
+
+    n = ngx_http_tb_rpc_settings_args(w, argv, buf, buf + sizeof(buf));
+
+    for (i = 0; i < w->conf->shards; i++) {
+
+        p = ngx_http_tb_rpc_shard_tag(key, w->conf, i);
+        p = ngx_cpymem(p, "config", sizeof("config") - 1);
+        argv[3].data = key;
+        argv[3].len = p - key;
+
+        if (ngx_tb_redis_command(&w->redis, argv, n,
+                                 w->conf->redis->command_timeout,
+                                 NGX_TB_REDIS_SETUP|NGX_TB_REDIS_BACKGROUND,
+                                 ngx_http_tb_rpc_settings_done, w)
+            == NULL)
+        {
+            ngx_tb_redis_client_refuse(&w->redis);
+            return;
+        }
+
+        lib->configs++;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
+    u_char *buf, u_char *last)
+{
+    ngx_uint_t                    i, n, value;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    mcf = w->conf;
+
+    ngx_str_set(&argv[0], "FCALL");
+    ngx_str_set(&argv[1], "tb_rpc_config");
+    ngx_str_set(&argv[2], "1");
+
+    argv[4].data = buf;
+    buf = ngx_slprintf(buf, last, "%uL", mcf->stamp);
+    argv[4].len = buf - argv[4].data;
+
+    n = 5;
+
+    for (i = 0; ngx_http_tb_rpc_settings[i].name.len; i++) {
+        value = *(ngx_uint_t *) ((u_char *) mcf
+                                 + ngx_http_tb_rpc_settings[i].offset);
+
+        argv[n++] = ngx_http_tb_rpc_settings[i].name;
+        argv[n].data = buf;
+        buf = ngx_slprintf(buf, last, "%ui", value);
+        argv[n].len = buf - argv[n].data;
+        n++;
+    }
+
+    ngx_str_set(&argv[n], "record_ttl");
+    argv[n + 1].data = buf;
+    buf = ngx_slprintf(buf, last, "%L", (int64_t) mcf->record_ttl * 1000);
+    argv[n + 1].len = buf - argv[n + 1].data;
+    n += 2;
+
+    ngx_str_set(&argv[n], "strategy");
+    argv[n + 1] = ngx_http_tb_rpc_strategies[mcf->strategy];
+
+    return n + 2;
+}
+
+
+static void
+ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    int64_t                     written;
+    ngx_http_tb_rpc_library_t  *lib;
+
+    lib = w->library;
+
+    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FCALL tb_rpc_config")
+        == NGX_OK)
+    {
+        return;
+    }
+
+    written = 1;
+
+    (void) ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 0),
+                                  &written);
+
+    if (!written && !lib->told_config) {
+        lib->told_config = 1;
+
+        ngx_log_error(NGX_LOG_WARN, w->log, 0,
+                      "tb_rpc: another nginx has set other settings for "
+                      "this Redis since, they are kept: hosts that share a "
+                      "Redis must agree on tb_rpc_max_retries, "
+                      "tb_rpc_ack_timeout and so on");
+    }
+
+    if (--lib->configs == 0) {
+        lib->told_failed = 0;
+        ngx_tb_redis_client_ready(&w->redis);
+    }
+}
+
+
+/* as in the functions: what is due at once is due for ever */
+
+char *
+ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msp = data;
+
+    return *msp >= 10 ? NGX_CONF_OK : "must be at least 10ms";
+}
