@@ -70,6 +70,10 @@ ngx_http_tb_rpc_parse_body(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 
     ngx_http_tb_rpc_json_close(&body.json);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc body: %uz bytes, a call: %d", text.len,
+                   body.call != NULL);
+
     /* an error answer returns NGX_OK too, but leaves no call */
 
     ctx->call = body.call;

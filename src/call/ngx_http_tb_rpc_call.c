@@ -148,6 +148,11 @@ ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
     argc = ngx_http_tb_rpc_create_call_args(held, argv, buf,
                                             buf + sizeof(buf));
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc call %V: device %V, shard %ui, persistent:%d",
+                   &ctx->rpc_id, &ctx->device_id, held->shard,
+                   (int) call->persistent);
+
     flags = call->persistent ? NGX_TB_REDIS_REPEAT : NGX_TB_REDIS_SUBSCRIBED;
 
     ctx->redis_start = ngx_current_msec;
@@ -452,6 +457,10 @@ ngx_http_tb_rpc_create_reply(ngx_http_tb_rpc_held_t *held, redisReply *reply)
     {
         goto invalid;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
+                   "tb_rpc call %V: Redis says \"%V\"", &held->ctx->rpc_id,
+                   &word);
 
     if (reply->elements < 4) {
         return ngx_http_tb_rpc_create_refused(held, reply, &word);

@@ -174,6 +174,11 @@ ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device)
                                             NULL);
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc device: %V, %s", &device->ctx->device_id,
+                   device->op == NGX_HTTP_TB_RPC_DO_ANSWER ? "an answer"
+                                                           : "a poll");
+
     if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
         return ngx_http_tb_rpc_device_answer(r, device->ctx, device->value);
     }

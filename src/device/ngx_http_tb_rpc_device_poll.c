@@ -88,6 +88,9 @@ ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     ngx_http_tb_rpc_polls_guard(polls);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc poll %ui: for %M ms", poll->session, timeout);
+
     r->connection->log->action = "waiting for a call to the device";
 
     r->main->count++;
@@ -447,6 +450,10 @@ ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
 
     poll->served = 1;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "tb_rpc poll %ui: request %L", poll->session,
+                   handed->request_id);
+
     ngx_http_tb_rpc_poll_release(poll);
 
     if (ngx_http_tb_rpc_device_listens(r)) {
@@ -508,6 +515,9 @@ ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
     c = r->connection;
 
     ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "tb_rpc poll %ui: ends with %ui", poll->session, status);
 
     ngx_http_tb_rpc_poll_release(poll);
 

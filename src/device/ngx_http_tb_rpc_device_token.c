@@ -97,6 +97,9 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
         known = ngx_http_tb_rpc_cache_get(device->worker->tokens,
                                           device->digest, lcf->api_key_cache);
         if (known) {
+            ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                           "tb_rpc device: its token was seen before");
+
             return ngx_http_tb_rpc_device_known(device, known);
         }
     }

@@ -112,6 +112,9 @@ ngx_http_tb_rpc_send_result(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc result: %V", &ngx_http_tb_rpc_results[result]);
+
     ctx->result = result;
 
     outcome = &ngx_http_tb_rpc_outcomes[result];

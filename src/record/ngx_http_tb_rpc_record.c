@@ -152,6 +152,9 @@ ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
 
     flags = (q->request->method == NGX_HTTP_DELETE) ? 0 : NGX_TB_REDIS_REPEAT;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, q->request->connection->log, 0,
+                   "tb_rpc records: \"%V\" of \"%V\"", &argv[1], &argv[3]);
+
     qc = &q->commands[q->ncommands];
 
     qc->query = q;
@@ -248,6 +251,10 @@ ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q, ngx_uint_t status,
         *rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
         return NGX_DECLINED;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "tb_rpc records: Redis says \"%V\" after %M ms", word,
+                   q->ctx->redis_time);
 
     return NGX_OK;
 }

@@ -97,6 +97,9 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
     cln->handler = ngx_http_tb_rpc_worker_cleanup;
     cln->data = w->conf;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, w->log, 0,
+                   "tb_rpc: the worker is \"%*s\"", sizeof(w->name), w->name);
+
     ngx_http_tb_rpc_tick_start(w->tick);
 
     return NGX_OK;
