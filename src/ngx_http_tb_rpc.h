@@ -261,9 +261,19 @@ typedef struct {
 extern ngx_module_t  ngx_http_tb_rpc_module;
 
 
+/* 1 if the reply's word is this literal */
+
+#define ngx_http_tb_rpc_word(s, w)                                            \
+    ((s)->len == sizeof(w) - 1                                                \
+     && ngx_memcmp((s)->data, w, sizeof(w) - 1) == 0)
+
+
 /* ngx_http_tb_rpc_handler.c */
 
 ngx_int_t ngx_http_tb_rpc_handler(ngx_http_request_t *r);
+
+
+/* ngx_http_tb_rpc_ctx.c */
 
 /* NULL only without memory; a new one after an internal redirect */
 ngx_http_tb_rpc_ctx_t *ngx_http_tb_rpc_get_ctx(ngx_http_request_t *r);
@@ -642,7 +652,7 @@ void ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p,
 void ngx_http_tb_rpc_subscribed(void *data);
 
 
-/* ngx_http_tb_rpc_wait.c: the worker's table of held requests */
+/* ngx_http_tb_rpc_client.c */
 
 /* a request that waits is told when its client leaves, unless ignored */
 ngx_int_t ngx_http_tb_rpc_watch_client(ngx_http_request_t *r);

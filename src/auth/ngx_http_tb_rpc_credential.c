@@ -150,14 +150,7 @@ ngx_http_tb_rpc_key_id(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char                         digest[EVP_MAX_MD_SIZE];
     ngx_http_tb_rpc_ctx_t         *ctx;
-    ngx_http_tb_rpc_loc_conf_t    *lcf;
     ngx_http_tb_rpc_credential_t   credential;
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    if (lcf->device_api) {
-        return ngx_http_tb_rpc_device_key_id(r, value);
-    }
 
     /* error_page may have led out of a device's location */
 

@@ -16,8 +16,6 @@
 #define NGX_HTTP_TB_RPC_NAME_LEN  64
 
 
-static ngx_int_t ngx_http_tb_rpc_copy_body(ngx_http_request_t *r, u_char *p);
-static size_t ngx_http_tb_rpc_buf_size(ngx_buf_t *b);
 static ngx_int_t ngx_http_tb_rpc_parse_members(ngx_http_tb_rpc_body_t *body);
 static ngx_int_t ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body);
 static ngx_int_t ngx_http_tb_rpc_bad_json(ngx_http_tb_rpc_body_t *body);
@@ -79,115 +77,6 @@ ngx_http_tb_rpc_parse_body(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
     ctx->call = body.call;
 
     return rc;
-}
-
-
-ngx_uint_t
-ngx_http_tb_rpc_lenient(ngx_http_tb_rpc_loc_conf_t *lcf)
-{
-    if (lcf->validation == NGX_CONF_UNSET_UINT) {
-        return lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD;
-    }
-
-    return lcf->validation == NGX_HTTP_TB_RPC_LENIENT;
-}
-
-
-ngx_int_t
-ngx_http_tb_rpc_collect_body(ngx_http_request_t *r, size_t max,
-    ngx_str_t *text)
-{
-    size_t        len;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    ngx_str_null(text);
-
-    if (r->request_body == NULL || r->request_body->bufs == NULL) {
-        return NGX_OK;
-    }
-
-    len = 0;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        len += ngx_http_tb_rpc_buf_size(cl->buf);
-
-        if (len > max) {
-            return NGX_DECLINED;
-        }
-    }
-
-    if (len == 0) {
-        return NGX_OK;
-    }
-
-    text->len = len;
-
-    cl = r->request_body->bufs;
-    b = cl->buf;
-
-    if (cl->next == NULL && ngx_buf_in_memory(b)) {
-        text->data = b->pos;
-        return NGX_OK;
-    }
-
-    text->data = ngx_pnalloc(r->pool, len);
-    if (text->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_tb_rpc_copy_body(r, text->data);
-}
-
-
-static ngx_int_t
-ngx_http_tb_rpc_copy_body(ngx_http_request_t *r, u_char *p)
-{
-    off_t         offset;
-    size_t        size;
-    ssize_t       n;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-
-        b = cl->buf;
-        size = ngx_http_tb_rpc_buf_size(b);
-
-        if (ngx_buf_in_memory(b)) {
-            p = ngx_cpymem(p, b->pos, size);
-            continue;
-        }
-
-        for (offset = b->file_pos; size; offset += n, size -= n, p += n) {
-
-            n = ngx_read_file(b->file, p, size, offset);
-
-            if (n == NGX_ERROR) {
-                return NGX_ERROR;
-            }
-
-            if (n == 0) {
-                ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                              "tb_rpc: request body file \"%V\" ended at %O",
-                              &b->file->name, offset);
-                return NGX_ERROR;
-            }
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static size_t
-ngx_http_tb_rpc_buf_size(ngx_buf_t *b)
-{
-    if (ngx_buf_in_memory(b)) {
-        return b->last - b->pos;
-    }
-
-    return b->in_file ? (size_t) (b->file_last - b->file_pos) : 0;
 }
 
 

@@ -42,13 +42,6 @@ struct ngx_http_tb_rpc_held_s {
 };
 
 
-/* 1 if the reply's word is this literal */
-
-#define ngx_http_tb_rpc_word(s, w)                                            \
-    ((s)->len == sizeof(w) - 1                                                \
-     && ngx_memcmp((s)->data, w, sizeof(w) - 1) == 0)
-
-
 /*
  * Gives the call its id and, if it is lightweight, puts it into the table.
  * NULL without memory.

@@ -107,48 +107,6 @@ ngx_http_tb_rpc_hold(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 }
 
 
-ngx_int_t
-ngx_http_tb_rpc_watch_client(ngx_http_request_t *r)
-{
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
-
-    if (lcf->ignore_client_abort) {
-        r->write_event_handler = ngx_http_request_empty_handler;
-        return NGX_OK;
-    }
-
-    return ngx_http_tb_rpc_watch(r);
-}
-
-
-ngx_int_t
-ngx_http_tb_rpc_watch(ngx_http_request_t *r)
-{
-    ngx_connection_t  *c;
-
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    if (r->discard_body) {
-        return NGX_OK;
-    }
-
-    c = r->connection;
-
-    r->read_event_handler = ngx_http_test_reading;
-
-    /* the end of the connection may have been read with the body */
-
-    if (c->read->ready) {
-        ngx_post_event(c->read, &ngx_posted_events);
-        return NGX_OK;
-    }
-
-    return ngx_handle_read_event(c->read, 0);
-}
-
-
 void
 ngx_http_tb_rpc_wait(ngx_http_tb_rpc_held_t *held, int64_t msec)
 {

@@ -11,7 +11,6 @@
 #include "../ngx_http_tb_rpc.h"
 
 
-static void ngx_http_tb_rpc_ctx_cleanup(void *data);
 static ngx_int_t ngx_http_tb_rpc_authenticate_content(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx);
 static void ngx_http_tb_rpc_content_authenticated(ngx_http_request_t *r,
@@ -23,86 +22,6 @@ static ngx_int_t ngx_http_tb_rpc_process_record(ngx_http_request_t *r,
 static ngx_int_t ngx_http_tb_rpc_process_call(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx);
 static void ngx_http_tb_rpc_body_handler(ngx_http_request_t *r);
-
-
-/* it only marks the context in the list of cleanups */
-
-static void
-ngx_http_tb_rpc_ctx_cleanup(void *data)
-{
-    return;
-}
-
-
-ngx_http_tb_rpc_ctx_t *
-ngx_http_tb_rpc_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t     *cln;
-    ngx_http_tb_rpc_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_tb_rpc_module);
-
-    if (ctx) {
-        return ctx;
-    }
-
-    /*
-     * after an internal redirect too: what another location found out,
-     * an identity above all, does not hold here
-     */
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_tb_rpc_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    cln->handler = ngx_http_tb_rpc_ctx_cleanup;
-
-    ctx = cln->data;
-
-    ngx_memzero(ctx, sizeof(ngx_http_tb_rpc_ctx_t));
-
-    ctx->request = r;
-    ctx->redis_time = (ngx_msec_t) -1;
-
-    ngx_http_set_ctx(r, ctx, ngx_http_tb_rpc_module);
-
-    return ctx;
-}
-
-
-ngx_http_tb_rpc_ctx_t *
-ngx_http_tb_rpc_find_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t     *cln;
-    ngx_http_tb_rpc_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_tb_rpc_module);
-
-    if (ctx || !(r->internal || r->filter_finalize)) {
-        return ctx;
-    }
-
-    /*
-     * module contexts were reset, the newest of ours is first in the list;
-     * subrequests share the pool
-     */
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler != ngx_http_tb_rpc_ctx_cleanup) {
-            continue;
-        }
-
-        ctx = cln->data;
-
-        if (ctx->request == r) {
-            return ctx;
-        }
-    }
-
-    return NULL;
-}
 
 
 ngx_int_t

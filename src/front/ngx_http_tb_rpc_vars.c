@@ -228,10 +228,14 @@ static ngx_int_t
 ngx_http_tb_rpc_key_id_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_int_t  rc;
-    ngx_str_t  value;
+    ngx_int_t                    rc;
+    ngx_str_t                    value;
+    ngx_http_tb_rpc_loc_conf_t  *lcf;
 
-    rc = ngx_http_tb_rpc_key_id(r, &value);
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    rc = lcf->device_api ? ngx_http_tb_rpc_device_key_id(r, &value)
+                         : ngx_http_tb_rpc_key_id(r, &value);
 
     if (rc == NGX_ERROR) {
         return NGX_ERROR;
