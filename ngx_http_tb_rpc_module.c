@@ -2,8 +2,9 @@
 /*
  * ngx_http_tb_rpc_module: the ThingsBoard server-side RPC API in nginx.
  *
- * This file holds the directives, the phases and the life of the module;
- * the content handler is in src/front/ngx_http_tb_rpc_handler.c.
+ * This file holds the directives, the phases and the life of the module, and
+ * lists its parts; the content handler is in
+ * src/front/ngx_http_tb_rpc_handler.c.
  */
 
 
@@ -25,6 +26,16 @@ static ngx_int_t ngx_http_tb_rpc_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_tb_rpc_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_tb_rpc_init_process(ngx_cycle_t *cycle);
 static void ngx_http_tb_rpc_exit_process(ngx_cycle_t *cycle);
+
+
+/* in this order they are made, told and closed */
+
+static ngx_http_tb_rpc_part_t  *ngx_http_tb_rpc_parts[] = {
+    &ngx_http_tb_rpc_auth_part,
+    &ngx_http_tb_rpc_call_part,
+    &ngx_http_tb_rpc_device_part,
+    NULL
+};
 
 
 static ngx_conf_enum_t  ngx_http_tb_rpc_profiles[] = {
@@ -371,6 +382,8 @@ ngx_http_tb_rpc_postconfiguration(ngx_conf_t *cf)
     if (!mcf->used) {
         return NGX_OK;
     }
+
+    mcf->parts = ngx_http_tb_rpc_parts;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

@@ -113,6 +113,23 @@ typedef enum {
 typedef struct ngx_http_tb_rpc_worker_s  ngx_http_tb_rpc_worker_t;
 
 
+/*
+ * What a room has in each worker: the worker calls it, and knows no room.
+ * A message on the worker's channels is "<uuid><kind>...", and is of the part
+ * that has its kind; "subscribed" says that messages may have been lost.
+ * Each may be NULL.
+ */
+
+typedef struct {
+    ngx_str_t                     kinds;
+    ngx_int_t                   (*create)(ngx_http_tb_rpc_worker_t *w);
+    void                        (*message)(ngx_http_tb_rpc_worker_t *w,
+                                      u_char *p, size_t len);
+    void                        (*subscribed)(ngx_http_tb_rpc_worker_t *w);
+    void                        (*close)(ngx_http_tb_rpc_worker_t *w);
+} ngx_http_tb_rpc_part_t;
+
+
 typedef struct ngx_http_tb_rpc_cache_s  ngx_http_tb_rpc_cache_t;
 typedef struct ngx_http_tb_rpc_jwt_cache_s  ngx_http_tb_rpc_jwt_cache_t;
 typedef struct ngx_http_tb_rpc_polls_s  ngx_http_tb_rpc_polls_t;
@@ -144,6 +161,7 @@ typedef struct {
     uint64_t                      stamp;        /* epoch ms of this
                                                    configuration */
 
+    ngx_http_tb_rpc_part_t      **parts;        /* the last one is NULL */
     ngx_http_tb_rpc_worker_t     *worker;       /* set in the worker only */
 } ngx_http_tb_rpc_main_conf_t;
 
@@ -557,9 +575,6 @@ extern ngx_str_t  ngx_http_tb_rpc_results[];    /* "TIMEOUT", ... */
 
 ngx_int_t ngx_http_tb_rpc_device_handler(ngx_http_request_t *r);
 
-/* ngx_http_tb_rpc_device_token.c: the worker's cache; NULL without memory */
-ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
-
 /* ngx_http_tb_rpc_device_path.c: these see to it that no token is logged */
 
 ngx_int_t ngx_http_tb_rpc_device_preaccess_handler(ngx_http_request_t *r);
@@ -645,13 +660,6 @@ ngx_int_t ngx_http_tb_rpc_key(ngx_pool_t *pool,
     ngx_str_t *id, ngx_str_t *key);
 
 
-/* ngx_http_tb_rpc_answer.c: what comes on the reply channels */
-
-void ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p,
-    size_t len);
-void ngx_http_tb_rpc_subscribed(void *data);
-
-
 /* ngx_http_tb_rpc_client.c */
 
 /* a request that waits is told when its client leaves, unless ignored */
@@ -660,21 +668,11 @@ ngx_int_t ngx_http_tb_rpc_watch_client(ngx_http_request_t *r);
 ngx_int_t ngx_http_tb_rpc_watch(ngx_http_request_t *r);
 
 
-/* ngx_http_tb_rpc_device_polls.c: the worker's table of open polls */
+/* the parts */
 
-/* NULL without memory */
-ngx_http_tb_rpc_polls_t *ngx_http_tb_rpc_polls_create(
-    ngx_http_tb_rpc_worker_t *w);
-
-/* answers all of them */
-void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls);
-
-/* messages may have been lost: tells Redis of all of them again */
-void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls);
-
-/* "<deviceId>P..." or "<deviceId>E..." */
-void ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
-    size_t len);
+extern ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_auth_part;
+extern ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_call_part;
+extern ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_device_part;
 
 
 #endif /* _NGX_HTTP_TB_RPC_H_INCLUDED_ */

@@ -4,9 +4,10 @@
  */
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_jwt_cache.h"
 
 
+static ngx_int_t ngx_http_tb_rpc_auth_create(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_access_done(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_int_t ngx_http_tb_rpc_access_refuse(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_int_t rc);
@@ -14,6 +15,25 @@ static ngx_int_t ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
     ngx_uint_t preview);
 static ngx_int_t ngx_http_tb_rpc_set_challenge(ngx_http_request_t *r);
+
+
+ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_auth_part = {
+    ngx_string(""),
+    ngx_http_tb_rpc_auth_create,
+    NULL,
+    NULL,
+    NULL
+};
+
+
+static ngx_int_t
+ngx_http_tb_rpc_auth_create(ngx_http_tb_rpc_worker_t *w)
+{
+    w->jwts = ngx_http_tb_rpc_jwt_cache_create(w->pool);
+    w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
+
+    return (w->jwts && w->api_keys) ? NGX_OK : NGX_ERROR;
+}
 
 
 ngx_int_t

@@ -24,31 +24,16 @@ static ngx_int_t ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
 static void ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held);
 
 
-/* a message is "<rpcId><kind><payload>", or of a device's poll */
+/* a message is "<rpcId><kind><payload>" */
 
 void
-ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p, size_t len)
+ngx_http_tb_rpc_call_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
+    size_t len)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
-
     uint32_t                 hash;
     ngx_int_t                rc;
     ngx_str_t                id;
     ngx_http_tb_rpc_held_t  *held;
-
-    if (len <= NGX_HTTP_TB_RPC_UUID_LEN) {
-        ngx_log_error(NGX_LOG_ERR, w->log, 0,
-                      "tb_rpc: a message of %uz bytes on \"%V\" is too short "
-                      "for an answer", len, channel);
-        return;
-    }
-
-    if (p[NGX_HTTP_TB_RPC_UUID_LEN] == 'P'
-        || p[NGX_HTTP_TB_RPC_UUID_LEN] == 'E')
-    {
-        ngx_http_tb_rpc_poll_message(w, p, len);
-        return;
-    }
 
     id.data = p;
     id.len = NGX_HTTP_TB_RPC_UUID_LEN;
@@ -89,15 +74,11 @@ ngx_http_tb_rpc_message(void *data, ngx_str_t *channel, u_char *p, size_t len)
 /* what was published while nobody listened is kept under answer keys */
 
 void
-ngx_http_tb_rpc_subscribed(void *data)
+ngx_http_tb_rpc_call_subscribed(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
-
     if (w->held.root != w->held.sentinel) {
         ngx_http_tb_rpc_fetch_held(w->held.root, w->held.sentinel);
     }
-
-    ngx_http_tb_rpc_polls_again(w->polls);
 }
 
 

@@ -29,6 +29,7 @@ typedef struct {
 } ngx_http_tb_rpc_left_t;
 
 
+static ngx_int_t ngx_http_tb_rpc_held_create(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_held_cleanup(void *data);
 static ngx_int_t ngx_http_tb_rpc_leave(ngx_http_tb_rpc_held_t *held);
 static void ngx_http_tb_rpc_left_done(void *data, ngx_uint_t status,
@@ -44,6 +45,26 @@ static void ngx_http_tb_rpc_cancel_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_cancel_reply(ngx_http_tb_rpc_held_t *held,
     redisReply *reply);
+
+
+/* the kinds are those of ngx_http_tb_rpc_answer(), and 'G': fetch it */
+
+ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_call_part = {
+    ngx_string("ASFDLXG"),
+    ngx_http_tb_rpc_held_create,
+    ngx_http_tb_rpc_call_message,
+    ngx_http_tb_rpc_call_subscribed,
+    NULL
+};
+
+
+static ngx_int_t
+ngx_http_tb_rpc_held_create(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_rbtree_init(&w->held, &w->sentinel, ngx_str_rbtree_insert_value);
+
+    return NGX_OK;
+}
 
 
 ngx_http_tb_rpc_held_t *

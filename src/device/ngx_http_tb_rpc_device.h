@@ -125,6 +125,9 @@ ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device);
  */
 ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device);
 
+/* the worker's cache; NULL without memory */
+ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
+
 /* Redis may be back, or away for too long */
 void ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls);
 

@@ -17,21 +17,40 @@
 #define NGX_HTTP_TB_RPC_POLL_WATCH  200
 
 
+static ngx_int_t ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w,
+    u_char *p, size_t len);
 static ngx_http_tb_rpc_poll_t *ngx_http_tb_rpc_poll_find(
     ngx_http_tb_rpc_polls_t *polls, ngx_uint_t session, u_char *device_id);
 static ngx_int_t ngx_http_tb_rpc_poll_number(u_char **p, u_char *last,
     int64_t *value);
 static void ngx_http_tb_rpc_polls_watch(ngx_event_t *ev);
+static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w);
 
 
-ngx_http_tb_rpc_polls_t *
+ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_device_part = {
+    ngx_string("PE"),
+    ngx_http_tb_rpc_polls_create,
+    ngx_http_tb_rpc_poll_message,
+    ngx_http_tb_rpc_polls_again,
+    ngx_http_tb_rpc_polls_close
+};
+
+
+static ngx_int_t
 ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
 {
     ngx_http_tb_rpc_polls_t  *polls;
 
+    w->tokens = ngx_http_tb_rpc_tokens_create(w->pool);
+    if (w->tokens == NULL) {
+        return NGX_ERROR;
+    }
+
     polls = ngx_pcalloc(w->pool, sizeof(ngx_http_tb_rpc_polls_t));
     if (polls == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     polls->worker = w;
@@ -47,7 +66,9 @@ ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
     polls->watch.data = &w->dummy;
     polls->watch.log = w->log;
 
-    return polls;
+    w->polls = polls;
+
+    return NGX_OK;
 }
 
 
@@ -65,7 +86,7 @@ ngx_http_tb_rpc_polls_guard(ngx_http_tb_rpc_polls_t *polls)
  * poll.  "<deviceId>E<session>": the device has opened another one.
  */
 
-void
+static void
 ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
     size_t len)
 {
@@ -192,11 +213,15 @@ ngx_http_tb_rpc_poll_number(u_char **p, u_char *last, int64_t *value)
 }
 
 
-void
-ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_polls_t *polls)
-{
-    ngx_rbtree_node_t  *node;
+/* messages may have been lost: tells Redis of all of them again */
 
+static void
+ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_rbtree_node_t        *node;
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = w->polls;
     node = NULL;
 
     if (polls->tree.root != polls->tree.sentinel) {
@@ -271,12 +296,17 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
 }
 
 
-void
-ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_polls_t *polls)
+/* answers all of them */
+
+static void
+ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_queue_t             *q;
-    ngx_rbtree_node_t       *node;
-    ngx_http_tb_rpc_poll_t  *poll;
+    ngx_queue_t              *q;
+    ngx_rbtree_node_t        *node;
+    ngx_http_tb_rpc_poll_t   *poll;
+    ngx_http_tb_rpc_polls_t  *polls;
+
+    polls = w->polls;
 
     while (polls->tree.root != polls->tree.sentinel) {
 

@@ -1,7 +1,7 @@
 
 /*
- * What a worker keeps: its Redis client, its name on the reply channels,
- * the table of held requests, the caches.
+ * What a worker keeps: its Redis client, its name on the reply channels, and
+ * what its parts have.
  */
 
 
@@ -11,13 +11,16 @@
 
 #include <openssl/rand.h>
 
-#include "../auth/ngx_http_tb_rpc_jwt_cache.h"
+#include "../ngx_http_tb_rpc.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_name(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel,
+    u_char *p, size_t len);
+static void ngx_http_tb_rpc_worker_subscribed(void *data);
 static void ngx_http_tb_rpc_worker_cleanup(void *data);
 
 
@@ -58,11 +61,11 @@ ngx_http_tb_rpc_worker(ngx_http_tb_rpc_main_conf_t *mcf)
 static ngx_int_t
 ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_pool_cleanup_t  *cln;
+    ngx_uint_t               i;
+    ngx_pool_cleanup_t      *cln;
+    ngx_http_tb_rpc_part_t  *part;
 
     w->dummy.fd = (ngx_socket_t) -1;
-
-    ngx_rbtree_init(&w->held, &w->sentinel, ngx_str_rbtree_insert_value);
 
     /* the seed of jansson's hash tables must not be guessable */
 
@@ -72,15 +75,16 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
         return NGX_ERROR;
     }
 
-    w->jwts = ngx_http_tb_rpc_jwt_cache_create(w->pool);
-    w->api_keys = ngx_http_tb_rpc_api_keys_create(w->pool);
-    w->tokens = ngx_http_tb_rpc_tokens_create(w->pool);
-    w->polls = ngx_http_tb_rpc_polls_create(w);
-    w->tick = ngx_http_tb_rpc_tick_create(w);
+    for (i = 0; w->conf->parts[i]; i++) {
+        part = w->conf->parts[i];
 
-    if (w->jwts == NULL || w->api_keys == NULL || w->tokens == NULL
-        || w->polls == NULL || w->tick == NULL)
-    {
+        if (part->create && part->create(w) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    w->tick = ngx_http_tb_rpc_tick_create(w);
+    if (w->tick == NULL) {
         return NGX_ERROR;
     }
 
@@ -109,6 +113,7 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
 void
 ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
 {
+    ngx_uint_t                 i;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = mcf->worker;
@@ -117,7 +122,11 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
         return;
     }
 
-    ngx_http_tb_rpc_polls_close(w->polls);
+    for (i = 0; mcf->parts[i]; i++) {
+        if (mcf->parts[i]->close) {
+            mcf->parts[i]->close(w);
+        }
+    }
 
     ngx_http_tb_rpc_tick_stop(w->tick);
 
@@ -182,8 +191,8 @@ ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
     client->log = w->log;
     client->data = w;
     client->setup = ngx_http_tb_rpc_setup;
-    client->message = ngx_http_tb_rpc_message;
-    client->subscribed = ngx_http_tb_rpc_subscribed;
+    client->message = ngx_http_tb_rpc_worker_message;
+    client->subscribed = ngx_http_tb_rpc_worker_subscribed;
 
     client->name.data = ngx_pnalloc(w->pool, sizeof("tb-rpc-") - 1 + 8);
     if (client->name.data == NULL) {
@@ -232,4 +241,55 @@ ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w)
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel, u_char *p,
+    size_t len)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    u_char                   kind;
+    ngx_uint_t               i;
+    ngx_http_tb_rpc_part_t  *part;
+
+    if (len <= NGX_HTTP_TB_RPC_UUID_LEN) {
+        ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                      "tb_rpc: a message of %uz bytes on \"%V\" is too short "
+                      "for an answer", len, channel);
+        return;
+    }
+
+    kind = p[NGX_HTTP_TB_RPC_UUID_LEN];
+
+    for (i = 0; w->conf->parts[i]; i++) {
+        part = w->conf->parts[i];
+
+        if (ngx_strlchr(part->kinds.data, part->kinds.data + part->kinds.len,
+                        kind))
+        {
+            part->message(w, p, len);
+            return;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                  "tb_rpc: a message of unknown kind %ui on \"%V\"",
+                  (ngx_uint_t) kind, channel);
+}
+
+
+static void
+ngx_http_tb_rpc_worker_subscribed(void *data)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    ngx_uint_t  i;
+
+    for (i = 0; w->conf->parts[i]; i++) {
+        if (w->conf->parts[i]->subscribed) {
+            w->conf->parts[i]->subscribed(w);
+        }
+    }
 }
