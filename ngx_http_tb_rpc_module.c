@@ -13,7 +13,11 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "src/ngx_http_tb_rpc.h"
+#include "src/store/ngx_http_tb_rpc_library.h"
+#include "src/auth/ngx_http_tb_rpc_jwt.h"
+#include "src/call/ngx_http_tb_rpc_call.h"
+#include "src/device/ngx_http_tb_rpc_device.h"
+#include "src/front/ngx_http_tb_rpc_front.h"
 #include "src/ngx_http_tb_rpc_version.h"
 
 

@@ -4,8 +4,10 @@
  */
 
 
-#include "ngx_http_tb_rpc_api_key.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
+#include "ngx_http_tb_rpc_api_key.h"
 
 #include <openssl/evp.h>
 

@@ -3,7 +3,8 @@
 #define _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "ngx_http_tb_rpc_auth.h"
 
 
 #define NGX_HTTP_TB_RPC_API_KEY_UNKNOWN   "Invalid username or password"
@@ -26,6 +27,15 @@ typedef struct {
     u_char                        customer_id[NGX_HTTP_TB_RPC_UUID_LEN];
     u_char                        user_id[NGX_HTTP_TB_RPC_MAX_USER];
 } ngx_http_tb_rpc_api_key_t;
+
+
+/* the worker's cache; NULL without memory */
+ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool);
+
+/* as ngx_http_tb_rpc_authenticate() */
+ngx_int_t ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
+    ngx_str_t *key);
 
 
 #endif /* _NGX_HTTP_TB_RPC_API_KEY_H_INCLUDED_ */

@@ -4,6 +4,11 @@
  */
 
 
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_api_key.h"
+#include "ngx_http_tb_rpc_auth.h"
+#include "ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_jwt_cache.h"
 
 

@@ -5,7 +5,7 @@
  */
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_auth.h"
 
 #include <openssl/evp.h>
 

@@ -5,7 +5,10 @@
  */
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_auth.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_check_values(ngx_http_request_t *r,

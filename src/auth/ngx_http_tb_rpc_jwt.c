@@ -5,6 +5,9 @@
  */
 
 
+#include "../json/ngx_http_tb_rpc_json.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_jwt_cache.h"
 
 

@@ -9,7 +9,7 @@
 #define _NGX_HTTP_TB_RPC_JWT_CACHE_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_auth.h"
 
 
 /* of the claims, what must be looked at again, or is the identity */

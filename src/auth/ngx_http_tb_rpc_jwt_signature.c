@@ -4,7 +4,7 @@
  */
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_jwt.h"
 
 #include <openssl/bn.h>
 #include <openssl/crypto.h>

@@ -10,7 +10,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
 
 

@@ -9,7 +9,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
 #include "ngx_http_tb_rpc_body.h"
 
 

@@ -9,8 +9,9 @@
 #define _NGX_HTTP_TB_RPC_BODY_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
 #include "../json/ngx_http_tb_rpc_json.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "ngx_http_tb_rpc_call.h"
 
 
 /* the largest integer up to which a double has them all */

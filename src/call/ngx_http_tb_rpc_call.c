@@ -14,7 +14,12 @@
 
 #include <openssl/sha.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "../store/ngx_http_tb_rpc_unknown.h"
+#include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
 
 

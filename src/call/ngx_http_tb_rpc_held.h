@@ -10,7 +10,8 @@
 #define _NGX_HTTP_TB_RPC_HELD_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_ctx.h"
+#include "../store/ngx_http_tb_rpc_worker.h"
 
 
 /*

@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_body.h"
 
 

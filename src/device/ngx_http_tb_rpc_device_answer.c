@@ -8,16 +8,20 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_device.h"
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_device_request.h"
 
 
-typedef struct {
+struct ngx_http_tb_rpc_reported_s {
     ngx_http_request_t           *request;
     ngx_http_tb_rpc_ctx_t        *ctx;
     ngx_tb_redis_command_t       *command;
     ngx_http_cleanup_pt          *cleanup;
     int64_t                       id;
-} ngx_http_tb_rpc_reported_t;
+};
 
 
 static void ngx_http_tb_rpc_answer_body(ngx_http_request_t *r);
@@ -49,7 +53,7 @@ ngx_http_tb_rpc_device_answer(ngx_http_request_t *r,
     reported->ctx = ctx;
     reported->id = request_id;
 
-    ctx->query = reported;
+    ctx->reported = reported;
 
     r->request_body_in_single_buf = 1;
 
@@ -74,7 +78,7 @@ ngx_http_tb_rpc_answer_body(ngx_http_request_t *r)
 
     ctx = ngx_http_tb_rpc_get_ctx(r);
 
-    if (ctx == NULL || ctx->query == NULL) {
+    if (ctx == NULL || ctx->reported == NULL) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
@@ -82,7 +86,7 @@ ngx_http_tb_rpc_answer_body(ngx_http_request_t *r)
     rc = ngx_http_tb_rpc_answer_check(r, &text);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_tb_rpc_answer_report(ctx->query, &text);
+        rc = ngx_http_tb_rpc_answer_report(ctx->reported, &text);
 
         if (rc == NGX_DONE) {
             return;

@@ -9,7 +9,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_device.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "ngx_http_tb_rpc_device_request.h"
 
 
 /* more of a token is hidden in another way */

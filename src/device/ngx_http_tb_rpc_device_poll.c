@@ -11,7 +11,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_device.h"
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_unknown.h"
+#include "ngx_http_tb_rpc_device_polls.h"
 
 
 /* a poll stays in Redis for so long after its time, ms */

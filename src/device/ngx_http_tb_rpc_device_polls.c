@@ -9,7 +9,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_device.h"
+#include "ngx_http_tb_rpc_device_polls.h"
+#include "ngx_http_tb_rpc_device_request.h"
 
 
 /* how often it is looked whether the worker is to exit, ms */

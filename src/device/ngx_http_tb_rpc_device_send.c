@@ -9,7 +9,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_device.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_device_polls.h"
+#include "ngx_http_tb_rpc_device_send.h"
 
 
 typedef struct {

@@ -13,8 +13,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
-#include "ngx_http_tb_rpc_device.h"
+#include "ngx_http_tb_rpc_device_request.h"
 
 
 /* large enough to be apart from what comes and goes with requests */

@@ -8,7 +8,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../auth/ngx_http_tb_rpc_jwt.h"
+#include "../device/ngx_http_tb_rpc_device.h"
+#include "ngx_http_tb_rpc_front.h"
 
 
 #define NGX_HTTP_TB_RPC_MAX_TEXT  (1024 * 1024)

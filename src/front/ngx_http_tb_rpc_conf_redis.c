@@ -8,7 +8,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_front.h"
 
 
 /* each worker subscribes to a channel in each of them */

@@ -8,7 +8,13 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../auth/ngx_http_tb_rpc_auth.h"
+#include "../call/ngx_http_tb_rpc_call.h"
+#include "../record/ngx_http_tb_rpc_record.h"
+#include "ngx_http_tb_rpc_front.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_authenticate_content(ngx_http_request_t *r,

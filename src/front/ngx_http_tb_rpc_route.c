@@ -9,7 +9,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_front.h"
 
 
 typedef struct {

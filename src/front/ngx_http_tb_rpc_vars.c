@@ -9,7 +9,12 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../auth/ngx_http_tb_rpc_auth.h"
+#include "../call/ngx_http_tb_rpc_call.h"
+#include "../device/ngx_http_tb_rpc_device.h"
+#include "ngx_http_tb_rpc_front.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_variable_ctx(ngx_http_request_t *r,

@@ -9,7 +9,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_client.h"
+#include "ngx_http_tb_rpc_loc_conf.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_copy_body(ngx_http_request_t *r, u_char *p);

@@ -8,7 +8,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_ctx.h"
+#include "ngx_http_tb_rpc_loc_conf.h"
 
 
 static void ngx_http_tb_rpc_ctx_cleanup(void *data);

@@ -9,7 +9,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../json/ngx_http_tb_rpc_json.h"
+#include "ngx_http_tb_rpc_loc_conf.h"
+#include "ngx_http_tb_rpc_outcome.h"
+#include "ngx_http_tb_rpc_respond.h"
 
 
 /* as much of a device's or bridge's text is shown */

@@ -8,7 +8,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "ngx_http_tb_rpc_loc_conf.h"
+#include "ngx_http_tb_rpc_respond.h"
 
 
 #define NGX_HTTP_TB_RPC_MESSAGE_LEN  1024

@@ -9,7 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_text.h"
 
 
 static size_t ngx_http_tb_rpc_utf8_len(u_char *p, u_char *last);

@@ -9,10 +9,14 @@
 #define _NGX_HTTP_TB_RPC_JSON_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include <jansson.h>
 
 
-#define NGX_HTTP_TB_RPC_JSON_ERROR  128
+#define NGX_HTTP_TB_RPC_MAX_DEPTH       64
+#define NGX_HTTP_TB_RPC_JSON_ERROR      128
 
 
 typedef struct {
@@ -45,6 +49,14 @@ ngx_int_t ngx_http_tb_rpc_json_open(ngx_http_tb_rpc_json_t *json);
 ngx_int_t ngx_http_tb_rpc_json_next(ngx_http_tb_rpc_json_t *json);
 
 void ngx_http_tb_rpc_json_close(ngx_http_tb_rpc_json_t *json);
+
+
+/*
+ * The rules for a value of a call, for one JSON text: an answer, a text of a
+ * record.  NGX_OK or NGX_DECLINED.
+ */
+ngx_int_t ngx_http_tb_rpc_check_json(u_char *p, size_t len,
+    ngx_uint_t lenient);
 
 
 #endif /* _NGX_HTTP_TB_RPC_JSON_H_INCLUDED_ */

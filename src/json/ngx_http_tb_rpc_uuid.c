@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_text.h"
 
 
 ngx_int_t

@@ -10,9 +10,13 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
-#include "ngx_http_tb_rpc_record.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "../store/ngx_http_tb_rpc_unknown.h"
 #include "ngx_http_tb_rpc_list.h"
+#include "ngx_http_tb_rpc_query.h"
 
 
 #define NGX_HTTP_TB_RPC_LIST_BYTES  "262144"

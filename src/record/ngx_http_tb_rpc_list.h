@@ -9,7 +9,9 @@
 #define _NGX_HTTP_TB_RPC_LIST_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
 
 
 /* the largest total that a client's double and our sums can hold */

@@ -10,7 +10,12 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_client.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_query.h"
 #include "ngx_http_tb_rpc_record.h"
 
 

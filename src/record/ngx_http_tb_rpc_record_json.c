@@ -10,8 +10,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
-#include "ngx_http_tb_rpc_record.h"
+#include "../json/ngx_http_tb_rpc_json.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "ngx_http_tb_rpc_query.h"
 
 
 /* member names, ids, numbers and status, generously */

@@ -8,7 +8,10 @@
 #define _NGX_HTTP_TB_RPC_CACHE_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_worker.h"
+
+
+#define NGX_HTTP_TB_RPC_SHA256_LEN      32
 
 
 /*

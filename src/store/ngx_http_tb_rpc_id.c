@@ -12,7 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_id.h"
 
 
 /* from 1582-10-15 to 1970-01-01 in units of 100 ns */

@@ -10,7 +10,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
 #include "ngx_http_tb_rpc_library.h"
 
 #include "ngx_http_tb_rpc_lua.h"

@@ -9,10 +9,10 @@
 #define _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_
 
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_worker.h"
 
 
-typedef struct {
+struct ngx_http_tb_rpc_library_s {
     int64_t      version;       /* of the embedded library */
     ngx_uint_t   loads;         /* in this handshake */
     ngx_uint_t   configs;       /* replies awaited */
@@ -29,8 +29,11 @@ typedef struct {
     unsigned     told_role:1;
     unsigned     told_info:1;
     unsigned     told_config:1;
-} ngx_http_tb_rpc_library_t;
+};
 
+
+/* the client's setup: functions, "tb:meta", settings, INFO */
+void ngx_http_tb_rpc_setup(void *data);         /* worker */
 
 /*
  * NGX_OK: the command called "what" has failed and the handshake ends here,
@@ -41,6 +44,9 @@ ngx_int_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w,
 
 /* the settings for the functions of all shards; then the client is ready */
 void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w);
+
+/* post handler: a time that functions work with, at least 10 ms */
+char *ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data);
 
 
 #endif /* _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_ */

@@ -16,7 +16,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_tick.h"
 
 
 #define NGX_HTTP_TB_RPC_TICK_CALLS   "16"       /* touched at once */

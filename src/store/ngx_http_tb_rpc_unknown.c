@@ -8,7 +8,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "../http/ngx_http_tb_rpc_loc_conf.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_unknown.h"
 
 
 ngx_int_t

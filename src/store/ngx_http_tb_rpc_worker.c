@@ -9,9 +9,13 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include <jansson.h>
 #include <openssl/rand.h>
 
-#include "../ngx_http_tb_rpc.h"
+#include "ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_library.h"
+#include "ngx_http_tb_rpc_tick.h"
+#include "ngx_http_tb_rpc_worker.h"
 
 
 static ngx_int_t ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w);

@@ -1,0 +1,70 @@
+
+/*
+ * The configuration of a location.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_LOC_CONF_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_LOC_CONF_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+
+#define NGX_HTTP_TB_RPC_V1              1
+#define NGX_HTTP_TB_RPC_V2              2
+
+#define NGX_HTTP_TB_RPC_PROFILE_OPENAPI      0
+#define NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD  1
+
+#define NGX_HTTP_TB_RPC_STRICT          0
+#define NGX_HTTP_TB_RPC_LENIENT         1
+
+#define NGX_HTTP_TB_RPC_OFFLINE_WAIT    0
+#define NGX_HTTP_TB_RPC_OFFLINE_REJECT  1
+
+
+typedef struct {
+    ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
+    ngx_uint_t                    device_api;   /* tb_rpc_device_api */
+    u_char                       *file;         /* where one was said */
+    ngx_uint_t                    line;
+    ngx_msec_t                    poll_timeout; /* of a poll without one */
+
+    ngx_flag_t                    auth;
+    ngx_http_complex_value_t     *tenant;       /* tb_rpc_identity */
+    ngx_http_complex_value_t     *customer;
+    ngx_http_complex_value_t     *user;
+    ngx_http_complex_value_t     *authority;
+
+    ngx_array_t                  *jwt_keys;     /* ngx_http_tb_rpc_jwt_key_t */
+    ngx_uint_t                    jwt_alg;
+    time_t                        jwt_leeway;   /* seconds */
+    ngx_str_t                     jwt_issuer;
+
+    ngx_flag_t                    api_keys;
+    ngx_msec_t                    api_key_cache;
+
+    ngx_uint_t                    profile;
+    ngx_uint_t                    validation;
+    ngx_msec_t                    min_timeout;
+    ngx_msec_t                    default_timeout;
+    ngx_msec_t                    max_timeout;
+    time_t                        max_expiration;  /* seconds, 0 = none */
+    size_t                        max_payload;
+    ngx_uint_t                    offline;
+    ngx_flag_t                    ignore_client_abort;
+    ngx_flag_t                    intercept_errors;
+} ngx_http_tb_rpc_loc_conf_t;
+
+
+extern ngx_module_t  ngx_http_tb_rpc_module;
+
+
+/* tb_rpc_validation; unset it is the default of the profile */
+ngx_uint_t ngx_http_tb_rpc_lenient(ngx_http_tb_rpc_loc_conf_t *lcf);
+
+
+#endif /* _NGX_HTTP_TB_RPC_LOC_CONF_H_INCLUDED_ */

@@ -1,0 +1,35 @@
+
+/*
+ * What goes through texts of any origin: words, UUIDs, JSON strings.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_TEXT_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_TEXT_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+#define NGX_HTTP_TB_RPC_UUID_LEN        36
+
+
+/* 1 if a word is this literal */
+
+#define ngx_http_tb_rpc_word(s, w)                                            \
+    ((s)->len == sizeof(w) - 1                                                \
+     && ngx_memcmp((s)->data, w, sizeof(w) - 1) == 0)
+
+
+/* 36 characters, 8-4-4-4-12 hex; dst gets them in lower case */
+ngx_int_t ngx_http_tb_rpc_parse_uuid(u_char *dst, ngx_str_t *text);
+
+
+/* the inside of a JSON string, invalid UTF-8 as U+FFFD */
+
+size_t ngx_http_tb_rpc_escape_len(ngx_str_t *text);
+u_char *ngx_http_tb_rpc_escape(u_char *dst, ngx_str_t *text);
+
+
+#endif /* _NGX_HTTP_TB_RPC_TEXT_H_INCLUDED_ */
