@@ -19,6 +19,8 @@
 
 #include <hiredis/hiredis.h>
 
+#include "ngx_tb_redis_conf.h"
+
 
 /* how a command ended, as told to its handler */
 
@@ -46,30 +48,6 @@
 
 typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
 typedef struct ngx_tb_redis_command_s  ngx_tb_redis_command_t;
-
-
-typedef struct {
-    ngx_str_t                 url;        /* as configured, for messages */
-    ngx_str_t                 host;       /* without port, "" for unix: */
-    in_port_t                 port;
-    ngx_addr_t               *addrs;      /* resolved at configuration */
-    ngx_uint_t                naddrs;
-    unsigned                  ssl:1;
-    unsigned                  resolve:1;  /* re-resolve in the worker */
-} ngx_tb_redis_server_t;
-
-
-typedef struct {
-    ngx_array_t              *servers;    /* ngx_tb_redis_server_t */
-    ngx_str_t                 username;
-    ngx_str_t                 password;
-    ngx_uint_t                database;
-    ngx_msec_t                connect_timeout;
-    ngx_msec_t                command_timeout;
-    ngx_uint_t                queue;
-    ngx_resolver_t           *resolver;
-    ngx_msec_t                resolver_timeout;
-} ngx_tb_redis_conf_t;
 
 
 /*
@@ -194,14 +172,6 @@ void ngx_tb_redis_reply_text(redisReply *reply, u_char *text,
  * at configuration: another module may bring a hiredis of its own.
  */
 ngx_int_t ngx_tb_redis_check_library(ngx_log_t *log);
-
-
-/*
- * "redis://host[:port][/db]" or "unix:/path"; an optional "resolve" is up to
- * the caller.  Logs and returns NGX_CONF_ERROR, or sets conf->database too.
- */
-char *ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
-    ngx_tb_redis_server_t *server, ngx_str_t *url);
 
 
 #endif /* _NGX_TB_REDIS_H_INCLUDED_ */

@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_int.h"
+#include "ngx_tb_redis_private.h"
 
 
 static void ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn);

@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_int.h"
+#include "ngx_tb_redis_private.h"
 
 
 static ngx_uint_t ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state,

@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_int.h"
+#include "ngx_tb_redis_private.h"
 
 
 static ngx_int_t ngx_tb_redis_test_connect(ngx_tb_redis_conn_t *conn);

@@ -9,7 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_int.h"
+#include "ngx_tb_redis_private.h"
 
 
 enum {
