@@ -41,6 +41,26 @@ sub score { $f->root->cmd('ZSCORE', $f->key($_[0], 'due'), $_[1]) }
 
 $f->config(ack_timeout => 100);
 
+# when it looks: a lightweight call is watched for its acknowledgement only if
+# it has the turn, which a call that was pushed under burst has not
+
+{
+    my $b = bridge();
+    my $d = $f->device(bridge => $b, strategy => 'sequential_on_ack');
+    my $turn = $f->create($d, persistent => 0, timeout => 10_000);
+
+    $f->take($d, $b);
+    is(score($d, "$d/$turn->[2]"), $f->now + 100, 'with the turn: soon');
+
+    my $e = $f->device(bridge => $b, strategy => 'burst');
+    my $none = $f->create($e, persistent => 0, timeout => 10_000);
+
+    $f->device(id => $e, bridge => $b, strategy => 'sequential_on_ack');
+    $f->take($e, $b);
+    is(score($e, "$e/$none->[2]"), $f->now + 10_000 + 3000,
+       'without it: at the end');
+}
+
 # what it returns
 
 {

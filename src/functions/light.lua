@@ -5,7 +5,8 @@ local sub = string.sub
 
 local PUBLISH_MAX, RELEASE = use('const', 'PUBLISH_MAX', 'RELEASE')
 local config = use('settings', 'config')
-local strategy, drop_turn = use('device', 'strategy', 'drop_turn')
+local device, strategy, drop_turn =
+    use('device', 'device', 'strategy', 'drop_turn')
 local NOBODY, is_answered, store, due, due_within =
     use('call', 'NOBODY', 'is_answered', 'store', 'due', 'due_within')
 local take_back, place, release, await_answer, wait =
@@ -17,7 +18,8 @@ local overdue = use 'overdue'
 local M = {}
 
 
--- when tick must look at a call that was taken just now
+-- when tick must look at a call that was taken just now; one that was pushed
+-- without the turn, under another strategy, has none to give away
 
 local function watch(x, c)
     local ms = config(x).ack_timeout
@@ -25,7 +27,7 @@ local function watch(x, c)
     if c.oneway then
         due(x, c, x.now + ms)
 
-    elseif strategy(x) == 'ack' then
+    elseif strategy(x) == 'ack' and device(x).turn == c.rid then
         due_within(x, c, ms)
     end
 end
