@@ -7,6 +7,7 @@
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_api_key.h"
 
 #include <openssl/evp.h>
@@ -110,25 +111,23 @@ static ngx_int_t
 ngx_http_tb_rpc_api_key_ask(ngx_http_request_t *r,
     ngx_http_tb_rpc_worker_t *w, ngx_http_tb_rpc_lookup_t *lookup)
 {
-    u_char              *p;
-    ngx_str_t            argv[2 + NGX_HTTP_TB_RPC_API_KEY_FIELDS];
+    u_char               key[NGX_HTTP_TB_RPC_KEY_LEN];
+    u_char               hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
+    ngx_str_t            argv[2 + NGX_HTTP_TB_RPC_API_KEY_FIELDS], id;
     ngx_http_cleanup_t  *cln;
 
-    argv[1].len = w->conf->prefix.len + sizeof("apikey:") - 1
-                  + 2 * NGX_HTTP_TB_RPC_SHA256_LEN;
-
-    argv[1].data = ngx_pnalloc(r->pool, argv[1].len);
     cln = ngx_http_cleanup_add(r, 0);
-
-    if (argv[1].data == NULL || cln == NULL) {
+    if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    p = ngx_cpymem(argv[1].data, w->conf->prefix.data, w->conf->prefix.len);
-    p = ngx_cpymem(p, "apikey:", sizeof("apikey:") - 1);
-    (void) ngx_hex_dump(p, lookup->digest, NGX_HTTP_TB_RPC_SHA256_LEN);
+    id.data = hex;
+    id.len = ngx_hex_dump(hex, lookup->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+             - hex;
 
     ngx_str_set(&argv[0], "HMGET");
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
+                        "apikey:", &id);
     ngx_str_set(&argv[2], "tenantId");
     ngx_str_set(&argv[3], "customerId");
     ngx_str_set(&argv[4], "userId");

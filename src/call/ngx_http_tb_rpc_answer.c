@@ -10,9 +10,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "../store/ngx_http_tb_rpc_id.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
 
@@ -22,8 +23,8 @@ static void ngx_http_tb_rpc_fetch_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
     ngx_rbtree_node_t *sentinel);
-static ngx_int_t ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
-    ngx_str_t *key);
+static void ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
+    ngx_str_t *key, u_char *buf);
 static void ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held);
 
 
@@ -108,6 +109,7 @@ ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
 static void
 ngx_http_tb_rpc_fetch(ngx_http_tb_rpc_held_t *held)
 {
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[2];
     ngx_http_tb_rpc_worker_t  *w;
 
@@ -124,10 +126,7 @@ ngx_http_tb_rpc_fetch(ngx_http_tb_rpc_held_t *held)
     w = held->worker;
 
     ngx_str_set(&argv[0], "GET");
-
-    if (ngx_http_tb_rpc_answer_key(held, &argv[1]) != NGX_OK) {
-        return;
-    }
+    ngx_http_tb_rpc_answer_key(held, &argv[1], key);
 
     held->fetch = ngx_tb_redis_command(&w->redis, argv, 2,
                                        w->conf->redis->command_timeout,
@@ -170,12 +169,12 @@ ngx_http_tb_rpc_fetch_done(void *data, ngx_uint_t status, redisReply *reply)
 }
 
 
-static ngx_int_t
-ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held, ngx_str_t *key)
+static void
+ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held, ngx_str_t *key,
+    u_char *buf)
 {
-    return ngx_http_tb_rpc_key(held->request->pool, held->worker->conf,
-                               held->shard, "answer:", &held->ctx->rpc_id,
-                               key);
+    ngx_http_tb_rpc_key(key, buf, held->worker->conf, held->shard, "answer:",
+                        &held->ctx->rpc_id);
 }
 
 
@@ -184,16 +183,14 @@ ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held, ngx_str_t *key)
 static void
 ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held)
 {
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[2];
     ngx_http_tb_rpc_worker_t  *w;
 
     w = held->worker;
 
     ngx_str_set(&argv[0], "DEL");
-
-    if (ngx_http_tb_rpc_answer_key(held, &argv[1]) != NGX_OK) {
-        return;
-    }
+    ngx_http_tb_rpc_answer_key(held, &argv[1], key);
 
     (void) ngx_tb_redis_command(&w->redis, argv, 2,
                                 w->conf->redis->command_timeout,

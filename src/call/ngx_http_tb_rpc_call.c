@@ -12,31 +12,15 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include <openssl/sha.h>
-
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "../store/ngx_http_tb_rpc_id.h"
 #include "../store/ngx_http_tb_rpc_unknown.h"
 #include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
 
 
-#define NGX_HTTP_TB_RPC_CREATE_ARGS     21
-#define NGX_HTTP_TB_RPC_TRACEPARENT     55
-
-
-static ngx_int_t ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held);
-static ngx_uint_t ngx_http_tb_rpc_create_call_args(
-    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf, u_char *last);
-static u_char *ngx_http_tb_rpc_create_number_args(
-    ngx_http_tb_rpc_held_t *held, ngx_str_t *argv, u_char *buf,
-    u_char *last);
-static void ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call,
-    u_char *dst);
-static void ngx_http_tb_rpc_traceparent(ngx_http_request_t *r,
-    ngx_str_t *value);
 static void ngx_http_tb_rpc_create_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_create_lost(ngx_http_tb_rpc_held_t *held,
@@ -54,7 +38,6 @@ static ngx_int_t ngx_http_tb_rpc_persistent_reply(
 ngx_int_t
 ngx_http_tb_rpc_call(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 {
-    ngx_int_t                     rc;
     ngx_http_tb_rpc_held_t       *held;
     ngx_http_tb_rpc_worker_t     *w;
     ngx_http_tb_rpc_main_conf_t  *mcf;
@@ -81,282 +64,15 @@ ngx_http_tb_rpc_call(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_tb_rpc_create(held);
-
-    if (rc != NGX_OK) {
+    if (ngx_http_tb_rpc_create(held, ngx_http_tb_rpc_create_done) != NGX_OK) {
         ngx_http_tb_rpc_release(held);
-    }
 
-    if (rc == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (rc == NGX_DECLINED) {
         return ngx_http_tb_rpc_send_result(r, ctx,
                                            NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
                                            NULL);
     }
 
     return NGX_DONE;
-}
-
-
-/* NGX_OK, NGX_DECLINED: not taken by the client, NGX_ERROR */
-
-static ngx_int_t
-ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held)
-{
-    u_char                       buf[256];
-    ngx_str_t                    argv[NGX_HTTP_TB_RPC_CREATE_ARGS];
-    ngx_uint_t                   argc, flags;
-    ngx_http_request_t          *r;
-    ngx_http_tb_rpc_ctx_t       *ctx;
-    ngx_http_tb_rpc_call_t      *call;
-    ngx_http_tb_rpc_worker_t    *w;
-    ngx_http_tb_rpc_identity_t  *id;
-
-    r = held->request;
-    w = held->worker;
-    ctx = held->ctx;
-    call = ctx->call;
-    id = ctx->identity;
-
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_create");
-    ngx_str_set(&argv[2], "1");
-
-    if (ngx_http_tb_rpc_key(r->pool, w->conf, held->shard, "device:",
-                            &ctx->device_id, &argv[3])
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    argv[4] = ctx->rpc_id;
-
-    ngx_str_null(&argv[5]);
-
-    if (!call->persistent) {
-        argv[5].data = w->name;
-        argv[5].len = sizeof(w->name);
-    }
-
-    argv[8] = id->tenant_id;
-
-    if (id->authority == NGX_HTTP_TB_RPC_CUSTOMER_USER) {
-        argv[9] = id->customer_id;
-
-    } else {
-        ngx_str_set(&argv[9], "*");
-    }
-
-    argc = ngx_http_tb_rpc_create_call_args(held, argv, buf,
-                                            buf + sizeof(buf));
-
-    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "tb_rpc call %V: device %V, shard %ui, persistent:%d",
-                   &ctx->rpc_id, &ctx->device_id, held->shard,
-                   (int) call->persistent);
-
-    flags = call->persistent ? NGX_TB_REDIS_REPEAT : NGX_TB_REDIS_SUBSCRIBED;
-
-    ctx->redis_start = ngx_current_msec;
-
-    held->command = ngx_tb_redis_command(&w->redis, argv, argc,
-                                         w->conf->redis->command_timeout,
-                                         flags, ngx_http_tb_rpc_create_done,
-                                         held);
-
-    return held->command ? NGX_OK : NGX_DECLINED;
-}
-
-
-/* how many arguments there are: those empty at the end are left out */
-
-static ngx_uint_t
-ngx_http_tb_rpc_create_call_args(ngx_http_tb_rpc_held_t *held,
-    ngx_str_t *argv, u_char *buf, u_char *last)
-{
-    ngx_uint_t                   argc;
-    ngx_http_tb_rpc_call_t      *call;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    call = held->ctx->call;
-
-    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
-
-    ngx_str_set(&argv[6], "0");
-    ngx_str_set(&argv[7], "0");
-
-    if (call->oneway) {
-        ngx_str_set(&argv[6], "1");
-    }
-
-    if (call->persistent) {
-        ngx_str_set(&argv[7], "1");
-    }
-
-    argv[10] = call->method;
-    argv[11] = call->params;
-    argv[12] = call->additional_info;
-
-    buf = ngx_http_tb_rpc_create_number_args(held, argv, buf, last);
-
-    /* a persistent call waits for its device */
-
-    ngx_str_null(&argv[17]);
-
-    if (!call->persistent && lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
-        ngx_str_set(&argv[17], "reject");
-    }
-
-    ngx_str_null(&argv[18]);
-    ngx_str_null(&argv[19]);
-
-    if (call->persistent && call->request_uuid.len) {
-        argv[18] = call->request_uuid;
-        argv[19].data = buf;
-        argv[19].len = 2 * SHA256_DIGEST_LENGTH;
-        ngx_http_tb_rpc_hash_call(call, buf);
-    }
-
-    ngx_http_tb_rpc_traceparent(held->request, &argv[20]);
-
-    argc = NGX_HTTP_TB_RPC_CREATE_ARGS;
-
-    while (argv[argc - 1].len == 0) {
-        argc--;
-    }
-
-    return argc;
-}
-
-
-static u_char *
-ngx_http_tb_rpc_create_number_args(ngx_http_tb_rpc_held_t *held,
-    ngx_str_t *argv, u_char *buf, u_char *last)
-{
-    ngx_http_tb_rpc_call_t      *call;
-    ngx_http_tb_rpc_loc_conf_t  *lcf;
-
-    call = held->ctx->call;
-
-    lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
-
-    argv[13].data = buf;
-
-    if (call->retries >= 0) {
-        buf = ngx_slprintf(buf, last, "%L", call->retries);
-    }
-
-    argv[13].len = buf - argv[13].data;
-
-    argv[14].data = buf;
-
-    if (call->expiration < 0) {
-        buf = ngx_slprintf(buf, last, "%L", call->timeout);
-    }
-
-    argv[14].len = buf - argv[14].data;
-
-    argv[15].data = buf;
-
-    if (call->expiration >= 0) {
-        buf = ngx_slprintf(buf, last, "%L", call->expiration);
-    }
-
-    argv[15].len = buf - argv[15].data;
-
-    argv[16].data = buf;
-
-    if (!call->persistent) {
-        buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
-    }
-
-    argv[16].len = buf - argv[16].data;
-
-    return buf;
-}
-
-
-/* what makes two calls with one requestUUID the same call */
-
-static void
-ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call, u_char *dst)
-{
-    size_t       len;
-    u_char      *p, digest[4][SHA256_DIGEST_LENGTH], text[128];
-    ngx_uint_t   i;
-
-    /* each text by its own digest: no two lists of texts look alike */
-
-    (void) SHA256(call->method.data, call->method.len, digest[0]);
-    (void) SHA256(call->params.data, call->params.len, digest[1]);
-    (void) SHA256(call->additional_info.data, call->additional_info.len,
-                  digest[2]);
-
-    len = ngx_snprintf(text, sizeof(text), "%d %L %L %L", (int) call->oneway,
-                       call->retries, call->sent_timeout, call->expiration)
-          - text;
-
-    (void) SHA256(text, len, digest[3]);
-    (void) SHA256((u_char *) digest, sizeof(digest), digest[0]);
-
-    for (p = dst, i = 0; i < SHA256_DIGEST_LENGTH; i++) {
-        p = ngx_hex_dump(p, &digest[0][i], 1);
-    }
-}
-
-
-/* it becomes a JSON string in the envelope, hence only what can't break it */
-
-static void
-ngx_http_tb_rpc_traceparent(ngx_http_request_t *r, ngx_str_t *value)
-{
-    u_char            c;
-    ngx_uint_t        i, n;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    ngx_str_null(value);
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("traceparent") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "traceparent",
-                               sizeof("traceparent") - 1)
-               == 0)
-        {
-            break;
-        }
-    }
-
-    if (h[i].value.len != NGX_HTTP_TB_RPC_TRACEPARENT) {
-        return;
-    }
-
-    for (n = 0; n < h[i].value.len; n++) {
-        c = h[i].value.data[n];
-
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-')) {
-            return;
-        }
-    }
-
-    *value = h[i].value;
 }
 
 

@@ -50,6 +50,13 @@ struct ngx_http_tb_rpc_held_s {
 ngx_http_tb_rpc_held_t *ngx_http_tb_rpc_hold(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_worker_t *w);
 
+/*
+ * ngx_http_tb_rpc_create.c: sends tb_rpc_create, whose reply is for handler.
+ * NGX_OK, or NGX_DECLINED: not taken by the client
+ */
+ngx_int_t ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held,
+    ngx_tb_redis_reply_pt handler);
+
 /* the call is created: it may take that many ms from now */
 void ngx_http_tb_rpc_wait(ngx_http_tb_rpc_held_t *held, int64_t msec);
 

@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_body.h"
 

@@ -9,9 +9,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
@@ -26,7 +28,6 @@
 
 typedef struct {
     ngx_http_tb_rpc_worker_t    *worker;
-    ngx_uint_t                   shard;
     int64_t                      request_id;  /* 0: not known */
     u_char                       rpc_id[NGX_HTTP_TB_RPC_UUID_LEN];
     u_char                       device_id[NGX_HTTP_TB_RPC_UUID_LEN];
@@ -303,7 +304,6 @@ ngx_http_tb_rpc_left_from(ngx_http_tb_rpc_left_t *left,
     ngx_http_tb_rpc_held_t *held)
 {
     left->worker = held->worker;
-    left->shard = held->shard;
     left->request_id = held->request_id;
 
     ngx_memcpy(left->rpc_id, held->ctx->rpc_id.data,
@@ -332,34 +332,25 @@ static ngx_tb_redis_command_t *
 ngx_http_tb_rpc_cancel(ngx_http_tb_rpc_left_t *left, ngx_msec_t timeout,
     ngx_uint_t flags, ngx_tb_redis_reply_pt handler, void *data)
 {
-    u_char                    *p, key[128], id[NGX_INT64_LEN];
-    ngx_str_t                  argv[6];
-    ngx_http_tb_rpc_worker_t  *w;
-
-    w = left->worker;
+    u_char      id[NGX_INT64_LEN];
+    ngx_str_t   argv[NGX_HTTP_TB_RPC_ARGS + 2], *arg;
 
     /* no allocation: the request's pool may be on its way out */
 
-    p = ngx_http_tb_rpc_shard_tag(key, w->conf, left->shard);
-    p = ngx_cpymem(p, "device:", sizeof("device:") - 1);
-    p = ngx_cpymem(p, left->device_id, NGX_HTTP_TB_RPC_UUID_LEN);
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_cancel");
-    ngx_str_set(&argv[2], "1");
-    argv[3].data = key;
-    argv[3].len = p - key;
-    argv[4].data = left->rpc_id;
-    argv[4].len = NGX_HTTP_TB_RPC_UUID_LEN;
-    argv[5].data = id;
-    argv[5].len = 0;
+    arg[0].data = left->rpc_id;
+    arg[0].len = NGX_HTTP_TB_RPC_UUID_LEN;
+    arg[1].data = id;
+    arg[1].len = 0;
 
     if (left->request_id) {
-        argv[5].len = ngx_sprintf(id, "%L", left->request_id) - id;
+        arg[1].len = ngx_sprintf(id, "%L", left->request_id) - id;
     }
 
-    return ngx_tb_redis_command(&w->redis, argv, 6, timeout, flags, handler,
-                                data);
+    return ngx_http_tb_rpc_fcall_device(left->worker, left->device_id,
+                                        "tb_rpc_cancel", argv, 2, timeout,
+                                        flags, handler, data);
 }
 
 

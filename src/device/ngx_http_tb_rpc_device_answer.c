@@ -12,6 +12,7 @@
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_request.h"
 
 
@@ -169,9 +170,8 @@ static ngx_int_t
 ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
     ngx_str_t *text)
 {
-    u_char                        key[NGX_HTTP_TB_RPC_DEVICE_KEY];
     u_char                        id[NGX_INT64_LEN];
-    ngx_str_t                     argv[6];
+    ngx_str_t                     argv[NGX_HTTP_TB_RPC_ARGS + 2], *arg;
     ngx_http_cleanup_t           *cln;
     ngx_http_request_t           *r;
     ngx_http_tb_rpc_worker_t     *w;
@@ -188,12 +188,13 @@ ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    argv[3].data = key;
-    argv[4].data = id;
-    argv[4].len = ngx_sprintf(id, "%L", reported->id) - id;
-    argv[5] = *text;
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
 
-    reported->command = ngx_http_tb_rpc_device_call(w,
+    arg[0].data = id;
+    arg[0].len = ngx_sprintf(id, "%L", reported->id) - id;
+    arg[1] = *text;
+
+    reported->command = ngx_http_tb_rpc_fcall_device(w,
                                            reported->ctx->device_id.data,
                                            "tb_rpc_respond", argv, 2,
                                            mcf->redis->command_timeout,

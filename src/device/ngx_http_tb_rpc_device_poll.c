@@ -14,6 +14,7 @@
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "../store/ngx_http_tb_rpc_unknown.h"
 #include "ngx_http_tb_rpc_device_polls.h"
 
@@ -165,9 +166,8 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
 static ngx_int_t
 ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
 {
-    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
     u_char                     session[NGX_INT64_LEN], ttl[NGX_INT64_LEN];
-    ngx_str_t                  argv[8];
+    ngx_str_t                  argv[NGX_HTTP_TB_RPC_ARGS + 4], *arg;
     ngx_msec_int_t             left;
     ngx_http_tb_rpc_worker_t  *w;
 
@@ -175,27 +175,28 @@ ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
 
     left = (ngx_msec_int_t) (poll->end - ngx_current_msec);
 
-    argv[3].data = key;
-    argv[4].data = w->name;
-    argv[4].len = sizeof(w->name);
-    argv[5].data = session;
-    argv[5].len = ngx_sprintf(session, "%ui", poll->session) - session;
-    argv[6].data = ttl;
-    argv[6].len = ngx_sprintf(ttl, "%M", (ngx_msec_t) ngx_max(left, 0)
-                                         + NGX_HTTP_TB_RPC_POLL_GRACE)
-                  - ttl;
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
 
-    ngx_str_set(&argv[7], "0");
+    arg[0].data = w->name;
+    arg[0].len = sizeof(w->name);
+    arg[1].data = session;
+    arg[1].len = ngx_sprintf(session, "%ui", poll->session) - session;
+    arg[2].data = ttl;
+    arg[2].len = ngx_sprintf(ttl, "%M", (ngx_msec_t) ngx_max(left, 0)
+                                        + NGX_HTTP_TB_RPC_POLL_GRACE)
+                 - ttl;
+
+    ngx_str_set(&arg[3], "0");
 
     if (poll->known) {
-        ngx_str_set(&argv[7], "1");
+        ngx_str_set(&arg[3], "1");
     }
 
-    if (ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_poll", argv, 4,
-                                    w->conf->redis->command_timeout,
-                                    NGX_TB_REDIS_SUBSCRIBED
-                                    |NGX_TB_REDIS_UNBOUNDED,
-                                    ngx_http_tb_rpc_poll_reply, poll)
+    if (ngx_http_tb_rpc_fcall_device(w, poll->device_id, "tb_rpc_poll", argv,
+                                     4, w->conf->redis->command_timeout,
+                                     NGX_TB_REDIS_SUBSCRIBED
+                                     |NGX_TB_REDIS_UNBOUNDED,
+                                     ngx_http_tb_rpc_poll_reply, poll)
         == NULL)
     {
         return NGX_ERROR;
@@ -210,9 +211,8 @@ ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll)
 static ngx_int_t
 ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll)
 {
-    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
     u_char                     session[NGX_INT64_LEN];
-    ngx_str_t                  argv[6];
+    ngx_str_t                  argv[NGX_HTTP_TB_RPC_ARGS + 2], *arg;
     ngx_uint_t                 flags;
     ngx_msec_int_t             left;
     ngx_http_tb_rpc_worker_t  *w;
@@ -226,11 +226,12 @@ ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll)
         return NGX_DECLINED;
     }
 
-    argv[3].data = key;
-    argv[4].data = w->name;
-    argv[4].len = sizeof(w->name);
-    argv[5].data = session;
-    argv[5].len = ngx_sprintf(session, "%ui", poll->session) - session;
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
+
+    arg[0].data = w->name;
+    arg[0].len = sizeof(w->name);
+    arg[1].data = session;
+    arg[1].len = ngx_sprintf(session, "%ui", poll->session) - session;
 
     flags = NGX_TB_REDIS_UNBOUNDED|NGX_TB_REDIS_REPEAT;
 
@@ -240,9 +241,9 @@ ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll)
         flags |= NGX_TB_REDIS_BACKGROUND;
     }
 
-    if (ngx_http_tb_rpc_device_call(w, poll->device_id, "tb_rpc_unpoll", argv,
-                                    2, w->conf->redis->command_timeout, flags,
-                                    ngx_http_tb_rpc_poll_told, poll)
+    if (ngx_http_tb_rpc_fcall_device(w, poll->device_id, "tb_rpc_unpoll", argv,
+                                     2, w->conf->redis->command_timeout, flags,
+                                     ngx_http_tb_rpc_poll_told, poll)
         == NULL)
     {
         return NGX_ERROR;

@@ -10,7 +10,7 @@
 #include <ngx_http.h>
 
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "../store/ngx_http_tb_rpc_id.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_polls.h"
 #include "ngx_http_tb_rpc_device_send.h"
 
@@ -32,35 +32,6 @@ static ngx_int_t ngx_http_tb_rpc_device_body(ngx_http_request_t *r,
 static u_char *ngx_http_tb_rpc_device_member(u_char *p, u_char *last,
     ngx_str_t *name, ngx_str_t *value);
 static u_char *ngx_http_tb_rpc_device_string(u_char *p, u_char *last);
-
-
-ngx_tb_redis_command_t *
-ngx_http_tb_rpc_device_call(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
-    const char *name, ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout,
-    ngx_uint_t flags, ngx_tb_redis_reply_pt handler, void *data)
-{
-    u_char     *p;
-    ngx_str_t   id;
-
-    id.data = device_id;
-    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
-
-    ngx_str_set(&argv[0], "FCALL");
-    argv[1].data = (u_char *) name;
-    argv[1].len = ngx_strlen(name);
-    ngx_str_set(&argv[2], "1");
-
-    /* the length of the prefix is bounded by the configuration */
-
-    p = ngx_http_tb_rpc_shard_tag(argv[3].data, w->conf,
-                                  ngx_http_tb_rpc_shard(w->conf, &id));
-    p = ngx_sprintf(p, "device:%V", &id);
-
-    argv[3].len = p - argv[3].data;
-
-    return ngx_tb_redis_command(&w->redis, argv, 4 + n, timeout, flags,
-                                handler, data);
-}
 
 
 ngx_uint_t
@@ -245,29 +216,27 @@ static void
 ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w, const char *name,
     ngx_http_tb_rpc_handed_t *handed, ngx_str_t *text)
 {
-    u_char       key[NGX_HTTP_TB_RPC_DEVICE_KEY];
     u_char       id[NGX_INT64_LEN], attempt[NGX_INT64_LEN];
-    ngx_str_t    argv[7];
+    ngx_str_t    argv[NGX_HTTP_TB_RPC_ARGS + 3], *arg;
     ngx_uint_t   n;
 
-    argv[3].data = key;
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
+    n = 0;
 
-    n = 4;
-
-    argv[n].data = id;
-    argv[n++].len = ngx_sprintf(id, "%L", handed->request_id) - id;
+    arg[n].data = id;
+    arg[n++].len = ngx_sprintf(id, "%L", handed->request_id) - id;
 
     if (text) {
-        argv[n++] = *text;
+        arg[n++] = *text;
     }
 
-    argv[n].data = attempt;
-    argv[n++].len = ngx_sprintf(attempt, "%L", handed->attempt) - attempt;
+    arg[n].data = attempt;
+    arg[n++].len = ngx_sprintf(attempt, "%L", handed->attempt) - attempt;
 
-    if (ngx_http_tb_rpc_device_call(w, handed->device_id, name, argv, n - 4,
-                                    NGX_HTTP_TB_RPC_REPORT,
-                                    NGX_TB_REDIS_REPEAT
-                                    |NGX_TB_REDIS_UNBOUNDED, NULL, NULL)
+    if (ngx_http_tb_rpc_fcall_device(w, handed->device_id, name, argv, n,
+                                     NGX_HTTP_TB_RPC_REPORT,
+                                     NGX_TB_REDIS_REPEAT
+                                     |NGX_TB_REDIS_UNBOUNDED, NULL, NULL)
         == NULL)
     {
         /* tb_rpc_tick will miss it */

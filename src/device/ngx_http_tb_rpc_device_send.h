@@ -13,10 +13,6 @@
 #include "../store/ngx_http_tb_rpc_worker.h"
 
 
-/* bytes enough for a device's key */
-
-#define NGX_HTTP_TB_RPC_DEVICE_KEY  128
-
 /* how long a report that Redis does not take is worth a try, ms */
 
 #define NGX_HTTP_TB_RPC_REPORT  10000
@@ -52,16 +48,6 @@ void ngx_http_tb_rpc_give_back_late(ngx_http_tb_rpc_worker_t *w,
 /* the call did not reach the device */
 void ngx_http_tb_rpc_give_back(ngx_http_tb_rpc_worker_t *w,
     ngx_http_tb_rpc_handed_t *handed);
-
-/*
- * FCALL of a function on a device: name, then n arguments from argv[4] on;
- * argv[0..3] are filled in, argv[3].data has NGX_HTTP_TB_RPC_DEVICE_KEY bytes
- * for the key.  As ngx_tb_redis_command().
- */
-ngx_tb_redis_command_t *ngx_http_tb_rpc_device_call(
-    ngx_http_tb_rpc_worker_t *w, u_char *device_id, const char *name,
-    ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout, ngx_uint_t flags,
-    ngx_tb_redis_reply_pt handler, void *data);
 
 
 #endif /* _NGX_HTTP_TB_RPC_DEVICE_SEND_H_INCLUDED_ */

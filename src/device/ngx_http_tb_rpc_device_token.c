@@ -17,6 +17,7 @@
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_request.h"
 
 
@@ -276,23 +277,20 @@ ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device)
 static ngx_int_t
 ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device, ngx_uint_t flags)
 {
-    u_char                    *p;
-    u_char                     key[NGX_HTTP_TB_RPC_DEVICE_KEY];
-    ngx_str_t                  argv[2];
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
+    u_char                     hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
+    ngx_str_t                  argv[2], id;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = device->worker;
 
-    /* the length of the prefix is bounded by the configuration */
-
-    p = ngx_snprintf(key, NGX_HTTP_TB_RPC_DEVICE_KEY
-                          - 2 * NGX_HTTP_TB_RPC_SHA256_LEN,
-                     "%Vtoken:", &w->conf->prefix);
-    p = ngx_hex_dump(p, device->digest, NGX_HTTP_TB_RPC_SHA256_LEN);
+    id.data = hex;
+    id.len = ngx_hex_dump(hex, device->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+             - hex;
 
     ngx_str_set(&argv[0], "GET");
-    argv[1].data = key;
-    argv[1].len = p - key;
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
+                        "token:", &id);
 
     device->command = ngx_tb_redis_command(&w->redis, argv, 2,
                                            w->conf->redis->command_timeout,

@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
@@ -67,13 +68,9 @@ ngx_http_tb_rpc_list(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
-    if (ngx_http_tb_rpc_key(r->pool, mcf,
-                            ngx_http_tb_rpc_shard(mcf, &ctx->device_id),
-                            "device:", &ctx->device_id, &page->key)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ngx_http_tb_rpc_key(&page->key, page->key_buf, mcf,
+                        ngx_http_tb_rpc_shard(mcf, &ctx->device_id),
+                        "device:", &ctx->device_id);
 
     cln = ngx_pool_cleanup_add(r->pool, 0);
     if (cln == NULL) {
@@ -110,34 +107,36 @@ static ngx_int_t
 ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q)
 {
     u_char                   offset[NGX_INT64_LEN], left[NGX_INT64_LEN];
-    ngx_str_t                argv[12];
+    ngx_str_t                argv[NGX_HTTP_TB_RPC_ARGS + 8], *arg;
     ngx_http_tb_rpc_page_t  *page;
 
     page = q->data;
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_list");
-    ngx_str_set(&argv[2], "1");
-    argv[3] = page->key;
-    argv[4] = q->ctx->identity->tenant_id;
-    ngx_http_tb_rpc_query_customer(q->ctx, &argv[5]);
-    argv[6] = page->status;
-    argv[7] = page->property;
-    argv[8] = page->order;
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_list");
+
+    argv[NGX_HTTP_TB_RPC_KEY] = page->key;
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
+
+    arg[0] = q->ctx->identity->tenant_id;
+    ngx_http_tb_rpc_query_customer(q->ctx, &arg[1]);
+    arg[2] = page->status;
+    arg[3] = page->property;
+    arg[4] = page->order;
 
     /* exact in a Lua number; there can't be that many records */
 
-    argv[9].data = offset;
-    argv[9].len = ngx_sprintf(offset, "%L",
-                              ngx_min(page->offset, (int64_t) 1 << 50))
-                  - offset;
+    arg[5].data = offset;
+    arg[5].len = ngx_sprintf(offset, "%L",
+                             ngx_min(page->offset, (int64_t) 1 << 50))
+                 - offset;
 
-    argv[10].data = left;
-    argv[10].len = ngx_sprintf(left, "%L", page->left) - left;
+    arg[6].data = left;
+    arg[6].len = ngx_sprintf(left, "%L", page->left) - left;
 
-    ngx_str_set(&argv[11], NGX_HTTP_TB_RPC_LIST_BYTES);
+    ngx_str_set(&arg[7], NGX_HTTP_TB_RPC_LIST_BYTES);
 
-    return ngx_http_tb_rpc_query_send(q, argv, 12, ngx_http_tb_rpc_list_done);
+    return ngx_http_tb_rpc_query_send(q, argv, NGX_HTTP_TB_RPC_ARGS + 8,
+                                      ngx_http_tb_rpc_list_done);
 }
 
 

@@ -9,9 +9,7 @@
 #define _NGX_HTTP_TB_RPC_LIST_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_http.h>
+#include "../store/ngx_http_tb_rpc_fcall.h"
 
 
 /* the largest total that a client's double and our sums can hold */
@@ -31,6 +29,7 @@ typedef struct {
     int64_t                      total;        /* -1: not known yet */
 
     ngx_str_t                    key;          /* of the device */
+    u_char                       key_buf[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_pool_t                  *chunk;        /* of what is being sent */
     ngx_chain_t                 *out;
     ngx_chain_t                **last_out;

@@ -10,10 +10,12 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_query.h"
 #include "ngx_http_tb_rpc_record.h"
@@ -292,47 +294,42 @@ ngx_http_tb_rpc_unavailable(ngx_http_tb_rpc_query_t *q)
 static ngx_int_t
 ngx_http_tb_rpc_record_send(ngx_http_tb_rpc_query_t *q, ngx_uint_t shard)
 {
-    ngx_str_t                    argv[6];
+    u_char                       key[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t                    argv[NGX_HTTP_TB_RPC_ARGS + 2], *arg;
     ngx_http_request_t          *r;
-    ngx_tb_redis_reply_pt        handler;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     r = q->request;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
-    if (ngx_http_tb_rpc_key(r->pool, q->worker->conf, shard, "rpc:", &q->id,
-                            &argv[3])
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, q->worker->conf,
+                        shard, "rpc:", &q->id);
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[2], "1");
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
 
-    argv[4] = q->ctx->identity->tenant_id;
+    arg[0] = q->ctx->identity->tenant_id;
 
     if (r->method == NGX_HTTP_DELETE) {
-        ngx_str_set(&argv[1], "tb_rpc_delete");
-        handler = ngx_http_tb_rpc_delete_done;
+        ngx_http_tb_rpc_fcall(argv, "tb_rpc_delete");
 
-        return ngx_http_tb_rpc_query_send(q, argv, 5, handler);
+        return ngx_http_tb_rpc_query_send(q, argv, NGX_HTTP_TB_RPC_ARGS + 1,
+                                          ngx_http_tb_rpc_delete_done);
     }
 
-    ngx_str_set(&argv[1], "tb_rpc_get");
-    handler = ngx_http_tb_rpc_get_done;
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_get");
 
     /* the original shows a tenant's records to each of its customers */
 
     if (lcf->profile == NGX_HTTP_TB_RPC_PROFILE_THINGSBOARD) {
-        ngx_str_set(&argv[5], "*");
+        ngx_str_set(&arg[1], "*");
 
     } else {
-        ngx_http_tb_rpc_query_customer(q->ctx, &argv[5]);
+        ngx_http_tb_rpc_query_customer(q->ctx, &arg[1]);
     }
 
-    return ngx_http_tb_rpc_query_send(q, argv, 6, handler);
+    return ngx_http_tb_rpc_query_send(q, argv, NGX_HTTP_TB_RPC_ARGS + 2,
+                                      ngx_http_tb_rpc_get_done);
 }
 
 
@@ -440,24 +437,20 @@ ngx_http_tb_rpc_record_refused(ngx_http_tb_rpc_query_t *q, ngx_str_t *word)
 static ngx_int_t
 ngx_http_tb_rpc_find_uuid(ngx_http_tb_rpc_query_t *q)
 {
-    ngx_str_t   argv[5];
+    u_char      key[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t   argv[NGX_HTTP_TB_RPC_ARGS + 1];
     ngx_uint_t  i;
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_uuid");
-    ngx_str_set(&argv[2], "1");
-    argv[4] = q->ctx->identity->tenant_id;
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_uuid");
+
+    argv[NGX_HTTP_TB_RPC_ARGS] = q->ctx->identity->tenant_id;
 
     for (i = 0; i < q->worker->conf->shards; i++) {
 
-        if (ngx_http_tb_rpc_key(q->request->pool, q->worker->conf, i, "uuid:",
-                                &q->ctx->rpc_id, &argv[3])
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+        ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, q->worker->conf,
+                            i, "uuid:", &q->ctx->rpc_id);
 
-        if (ngx_http_tb_rpc_query_send(q, argv, 5,
+        if (ngx_http_tb_rpc_query_send(q, argv, NGX_HTTP_TB_RPC_ARGS + 1,
                                        ngx_http_tb_rpc_find_uuid_done)
             != NGX_OK)
         {

@@ -1,6 +1,6 @@
 
 /*
- * Shards, ids and keys, see docs/redis-schema.md.
+ * Shards and ids, see docs/redis-schema.md.
  *
  * An rpcId is a UUID of version 1: a time that never goes backwards in a
  * worker, the shard as its clock sequence, and the worker's random node with
@@ -12,6 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_id.h"
 
 
@@ -99,49 +100,4 @@ static ngx_uint_t
 ngx_http_tb_rpc_hex(u_char c)
 {
     return (c <= '9') ? c - '0' : c - 'a' + 10;
-}
-
-
-u_char *
-ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_http_tb_rpc_main_conf_t *mcf,
-    ngx_uint_t shard)
-{
-    dst = ngx_cpymem(dst, mcf->prefix.data, mcf->prefix.len);
-
-    *dst++ = '{';
-    *dst++ = 's';
-    *dst++ = (u_char) ('0' + (shard >> 6));
-    *dst++ = (u_char) ('0' + ((shard >> 3) & 7));
-    *dst++ = (u_char) ('0' + (shard & 7));
-    *dst++ = '}';
-    *dst++ = ':';
-
-    return dst;
-}
-
-
-ngx_int_t
-ngx_http_tb_rpc_key(ngx_pool_t *pool, ngx_http_tb_rpc_main_conf_t *mcf,
-    ngx_uint_t shard, const char *kind, ngx_str_t *id, ngx_str_t *key)
-{
-    size_t   len;
-    u_char  *p;
-
-    len = NGX_HTTP_TB_RPC_TAG_LEN + ngx_strlen(kind) + (id ? id->len : 0);
-
-    key->data = ngx_pnalloc(pool, len);
-    if (key->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_http_tb_rpc_shard_tag(key->data, mcf, shard);
-    p = ngx_cpymem(p, kind, ngx_strlen(kind));
-
-    if (id) {
-        p = ngx_cpymem(p, id->data, id->len);
-    }
-
-    key->len = p - key->data;
-
-    return NGX_OK;
 }

@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_library.h"
 
 #include "ngx_http_tb_rpc_lua.h"
@@ -179,17 +180,16 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
 static void
 ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
 {
-    u_char                     *p, key[64], shards[NGX_INT_T_LEN];
+    u_char                      key[NGX_HTTP_TB_RPC_KEY_LEN];
+    u_char                      shards[NGX_INT_T_LEN];
     ngx_str_t                   argv[4];
     ngx_http_tb_rpc_library_t  *lib;
 
     lib = w->library;
     lib->error.len = 0;
 
-    p = ngx_snprintf(key, sizeof(key), "%Vmeta", &w->conf->prefix);
-
-    argv[1].data = key;
-    argv[1].len = p - key;
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
+                        "meta", NULL);
 
     ngx_str_set(&argv[0], "HSETNX");
     ngx_str_set(&argv[2], "shards");
@@ -322,11 +322,10 @@ ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w)
 {
     ngx_str_t  argv[3];
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_version");
-    ngx_str_set(&argv[2], "0");
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_version");
+    ngx_str_set(&argv[NGX_HTTP_TB_RPC_NUMKEYS], "0");
 
-    ngx_http_tb_rpc_setup_command(w, argv, 3,
+    ngx_http_tb_rpc_setup_command(w, argv, NGX_HTTP_TB_RPC_KEY,
                                   ngx_http_tb_rpc_setup_version_done);
 }
 

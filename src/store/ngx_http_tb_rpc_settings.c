@@ -9,7 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_library.h"
 
 
@@ -70,7 +70,7 @@ static ngx_str_t  ngx_http_tb_rpc_strategies[] = {
 void
 ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
 {
-    u_char                     *p, key[64], buf[256];
+    u_char                      key[NGX_HTTP_TB_RPC_KEY_LEN], buf[256];
     ngx_str_t                   argv[32];
     ngx_uint_t                  i, n;
     ngx_http_tb_rpc_library_t  *lib;
@@ -82,10 +82,8 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
 
     for (i = 0; i < w->conf->shards; i++) {
 
-        p = ngx_http_tb_rpc_shard_tag(key, w->conf, i);
-        p = ngx_cpymem(p, "config", sizeof("config") - 1);
-        argv[3].data = key;
-        argv[3].len = p - key;
+        ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, i,
+                            "config", NULL);
 
         if (ngx_tb_redis_command(&w->redis, argv, n,
                                  w->conf->redis->command_timeout,
@@ -111,15 +109,14 @@ ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
 
     mcf = w->conf;
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_config");
-    ngx_str_set(&argv[2], "1");
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_config");
 
-    argv[4].data = buf;
+    n = NGX_HTTP_TB_RPC_ARGS;
+
+    argv[n].data = buf;
     buf = ngx_slprintf(buf, last, "%uL", mcf->stamp);
-    argv[4].len = buf - argv[4].data;
-
-    n = 5;
+    argv[n].len = buf - argv[n].data;
+    n++;
 
     for (i = 0; ngx_http_tb_rpc_settings[i].name.len; i++) {
         value = *(ngx_uint_t *) ((u_char *) mcf

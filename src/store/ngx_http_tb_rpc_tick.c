@@ -16,7 +16,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_id.h"
+#include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_tick.h"
 
 
@@ -189,18 +189,14 @@ ngx_http_tb_rpc_tick_run(ngx_http_tb_rpc_tick_t *tick)
 static void
 ngx_http_tb_rpc_ticker_ask(ngx_http_tb_rpc_tick_t *tick)
 {
-    u_char                    *p, key[NGX_HTTP_TB_RPC_TAG_LEN + 8];
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[7];
     ngx_http_tb_rpc_worker_t  *w;
 
     w = tick->worker;
 
-    p = ngx_http_tb_rpc_shard_tag(key, w->conf, 0);
-    p = ngx_cpymem(p, "ticker", sizeof("ticker") - 1);
-
     ngx_str_set(&argv[0], "SET");
-    argv[1].data = key;
-    argv[1].len = p - key;
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, 0, "ticker", NULL);
     argv[2].data = w->name;
     argv[2].len = sizeof(w->name);
     ngx_str_set(&argv[3], "PX");
@@ -305,7 +301,7 @@ ngx_http_tb_rpc_ticker_told(void *data, ngx_uint_t status, redisReply *reply)
 static void
 ngx_http_tb_rpc_ticker_leave(ngx_http_tb_rpc_tick_t *tick)
 {
-    u_char                    *p, key[NGX_HTTP_TB_RPC_TAG_LEN + 8];
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[2];
     ngx_http_tb_rpc_worker_t  *w;
 
@@ -316,12 +312,8 @@ ngx_http_tb_rpc_ticker_leave(ngx_http_tb_rpc_tick_t *tick)
     tick->ticker = 0;
     w = tick->worker;
 
-    p = ngx_http_tb_rpc_shard_tag(key, w->conf, 0);
-    p = ngx_cpymem(p, "ticker", sizeof("ticker") - 1);
-
     ngx_str_set(&argv[0], "DEL");
-    argv[1].data = key;
-    argv[1].len = p - key;
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, 0, "ticker", NULL);
 
     (void) ngx_tb_redis_command(&w->redis, argv, 2,
                                 w->conf->redis->command_timeout,
@@ -361,23 +353,18 @@ ngx_http_tb_rpc_tick_find(ngx_http_tb_rpc_tick_t *tick, ngx_uint_t *shard)
 static ngx_int_t
 ngx_http_tb_rpc_tick_shard(ngx_http_tb_rpc_tick_t *tick, ngx_uint_t shard)
 {
-    u_char                    *p, key[NGX_HTTP_TB_RPC_TAG_LEN + 8];
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[5];
     ngx_http_tb_rpc_worker_t  *w;
 
     w = tick->worker;
 
-    p = ngx_http_tb_rpc_shard_tag(key, w->conf, shard);
-    p = ngx_cpymem(p, "due", sizeof("due") - 1);
+    ngx_http_tb_rpc_fcall(argv, "tb_rpc_tick");
+    ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, shard, "due",
+                        NULL);
+    ngx_str_set(&argv[NGX_HTTP_TB_RPC_ARGS], NGX_HTTP_TB_RPC_TICK_CALLS);
 
-    ngx_str_set(&argv[0], "FCALL");
-    ngx_str_set(&argv[1], "tb_rpc_tick");
-    ngx_str_set(&argv[2], "1");
-    argv[3].data = key;
-    argv[3].len = p - key;
-    ngx_str_set(&argv[4], NGX_HTTP_TB_RPC_TICK_CALLS);
-
-    if (ngx_tb_redis_command(&w->redis, argv, 5,
+    if (ngx_tb_redis_command(&w->redis, argv, NGX_HTTP_TB_RPC_ARGS + 1,
                              w->conf->redis->command_timeout,
                              NGX_TB_REDIS_BACKGROUND|NGX_TB_REDIS_UNBOUNDED,
                              ngx_http_tb_rpc_tick_done, tick)

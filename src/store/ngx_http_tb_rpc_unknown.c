@@ -8,8 +8,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_unknown.h"
 
@@ -74,7 +76,8 @@ void
 ngx_http_tb_rpc_log_unknown_device(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx)
 {
-    u_char                       *last, tag[NGX_HTTP_TB_RPC_TAG_LEN];
+    u_char                        buf[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t                     key;
     ngx_log_t                    *log;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
@@ -98,14 +101,14 @@ ngx_http_tb_rpc_log_unknown_device(ngx_http_request_t *r,
     default:
         mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
-        last = ngx_http_tb_rpc_shard_tag(tag, mcf,
-                                         ngx_http_tb_rpc_shard(mcf,
-                                                           &ctx->device_id));
+        ngx_http_tb_rpc_key(&key, buf, mcf,
+                            ngx_http_tb_rpc_shard(mcf, &ctx->device_id),
+                            "device:", &ctx->device_id);
 
         ngx_log_error(NGX_LOG_INFO, log, 0,
                       "tb_rpc: device %V is not known: Redis has no key "
-                      "\"%*sdevice:%V\", see \"tb-rpc-admin device add\" "
+                      "\"%V\", see \"tb-rpc-admin device add\" "
                       "and the \"prefix\" of tb_rpc_redis",
-                      &ctx->device_id, last - tag, tag, &ctx->device_id);
+                      &ctx->device_id, &key);
     }
 }

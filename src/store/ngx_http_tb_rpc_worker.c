@@ -12,7 +12,8 @@
 #include <jansson.h>
 #include <openssl/rand.h>
 
-#include "ngx_http_tb_rpc_id.h"
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_tick.h"
 #include "ngx_http_tb_rpc_worker.h"
@@ -218,7 +219,8 @@ ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
 static ngx_int_t
 ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_str_t    name, *channel;
+    u_char       buf[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t    key, name, *channel;
     ngx_uint_t   i;
 
     if (ngx_array_init(&w->redis.channels, w->pool, w->conf->shards,
@@ -237,9 +239,11 @@ ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w)
             return NGX_ERROR;
         }
 
-        if (ngx_http_tb_rpc_key(w->pool, w->conf, i, "reply:", &name, channel)
-            != NGX_OK)
-        {
+        ngx_http_tb_rpc_key(&key, buf, w->conf, i, "reply:", &name);
+
+        channel->len = key.len;
+        channel->data = ngx_pstrdup(w->pool, &key);
+        if (channel->data == NULL) {
             return NGX_ERROR;
         }
     }

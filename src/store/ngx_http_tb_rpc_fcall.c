@@ -1,0 +1,91 @@
+
+/*
+ * Keys, and the beginning of FCALLs.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "ngx_http_tb_rpc_fcall.h"
+#include "ngx_http_tb_rpc_id.h"
+
+
+static u_char *ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_uint_t shard);
+
+
+void
+ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
+    ngx_str_t *id)
+{
+    u_char  *p;
+
+    /* the configuration bounds the length of the prefix */
+
+    p = ngx_cpymem(dst, mcf->prefix.data, mcf->prefix.len);
+
+    if (shard != NGX_HTTP_TB_RPC_NO_SHARD) {
+        p = ngx_http_tb_rpc_shard_tag(p, shard);
+    }
+
+    p = ngx_cpymem(p, kind, ngx_strlen(kind));
+
+    if (id) {
+        p = ngx_cpymem(p, id->data, id->len);
+    }
+
+    key->data = dst;
+    key->len = p - dst;
+}
+
+
+/* "{s003}:" */
+
+static u_char *
+ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_uint_t shard)
+{
+    *dst++ = '{';
+    *dst++ = 's';
+    *dst++ = (u_char) ('0' + (shard >> 6));
+    *dst++ = (u_char) ('0' + ((shard >> 3) & 7));
+    *dst++ = (u_char) ('0' + (shard & 7));
+    *dst++ = '}';
+    *dst++ = ':';
+
+    return dst;
+}
+
+
+void
+ngx_http_tb_rpc_fcall(ngx_str_t *argv, const char *function)
+{
+    ngx_str_set(&argv[NGX_HTTP_TB_RPC_FCALL], "FCALL");
+
+    argv[NGX_HTTP_TB_RPC_FUNCTION].data = (u_char *) function;
+    argv[NGX_HTTP_TB_RPC_FUNCTION].len = ngx_strlen(function);
+
+    ngx_str_set(&argv[NGX_HTTP_TB_RPC_NUMKEYS], "1");
+}
+
+
+ngx_tb_redis_command_t *
+ngx_http_tb_rpc_fcall_device(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
+    const char *function, ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout,
+    ngx_uint_t flags, ngx_tb_redis_reply_pt handler, void *data)
+{
+    u_char     key[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t  id;
+
+    id.data = device_id;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    ngx_http_tb_rpc_fcall(argv, function);
+    ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf,
+                        ngx_http_tb_rpc_shard(w->conf, &id), "device:", &id);
+
+    return ngx_tb_redis_command(&w->redis, argv, NGX_HTTP_TB_RPC_ARGS + n,
+                                timeout, flags, handler, data);
+}

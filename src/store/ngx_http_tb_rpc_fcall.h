@@ -1,0 +1,57 @@
+
+/*
+ * How commands to Redis begin: the name of a key, and the function that works
+ * on it.  See docs/redis-schema.md.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_FCALL_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_FCALL_H_INCLUDED_
+
+
+#include "ngx_http_tb_rpc_worker.h"
+
+
+#define NGX_HTTP_TB_RPC_MAX_PREFIX      32
+
+/* bytes enough for any key; the longest has a SHA-256 in hex */
+#define NGX_HTTP_TB_RPC_KEY_LEN         128
+
+/* of no shard: "tb:<kind><id>" */
+#define NGX_HTTP_TB_RPC_NO_SHARD        ((ngx_uint_t) -1)
+
+
+/* FCALL <function> 1 <key> <arguments> */
+
+enum {
+    NGX_HTTP_TB_RPC_FCALL = 0,
+    NGX_HTTP_TB_RPC_FUNCTION,
+    NGX_HTTP_TB_RPC_NUMKEYS,
+    NGX_HTTP_TB_RPC_KEY,
+    NGX_HTTP_TB_RPC_ARGS
+};
+
+
+/*
+ * "tb:{s003}:<kind><id>" into dst, of NGX_HTTP_TB_RPC_KEY_LEN bytes; kind is
+ * a literal, id a UUID, a worker's name, a digest in hex or NULL: none.
+ */
+void ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
+    ngx_str_t *id);
+
+/* argv[0] to argv[2]; the key and the arguments are the caller's */
+void ngx_http_tb_rpc_fcall(ngx_str_t *argv, const char *function);
+
+/*
+ * FCALL of a function on a device, with n arguments from
+ * argv[NGX_HTTP_TB_RPC_ARGS] on; what is before them is filled in.  As
+ * ngx_tb_redis_command().
+ */
+ngx_tb_redis_command_t *ngx_http_tb_rpc_fcall_device(
+    ngx_http_tb_rpc_worker_t *w, u_char *device_id, const char *function,
+    ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data);
+
+
+#endif /* _NGX_HTTP_TB_RPC_FCALL_H_INCLUDED_ */
