@@ -20,7 +20,8 @@ package TB::Nginx;
 #     $nginx->clean(qr/allowed/)                        is() of what is wrong
 #
 # Options: main, events, http, server, config replace or extend that part of
-# the configuration; redis_port, redis (settings of tb_rpc_redis); workers.
+# the configuration; redis_port, redis (settings of tb_rpc_redis); workers;
+# connections (of a worker, 10240).
 # What call() and open() take: oneway, persistent, timeout, v1, uuid.
 
 use strict;
@@ -83,6 +84,7 @@ sub conf_text {
     my ($self) = @_;
 
     my %o = (main => '', events => '', http => '', server => '', redis => '',
+             connections => 10240,
              config => "location /api/rpc/ { tb_rpc  v2; }\n"
                        . "location /api/plugins/rpc/ { tb_rpc  v1; }\n",
              %$self);
@@ -97,7 +99,7 @@ pid               nginx.pid;
 $o{main}
 
 events {
-    worker_connections  10240;
+    worker_connections  $o{connections};
     $o{events}
 }
 
