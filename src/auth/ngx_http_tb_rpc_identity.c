@@ -14,6 +14,8 @@
 static ngx_int_t ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
     ngx_uint_t preview);
+static ngx_int_t ngx_http_tb_rpc_bad_values(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_str_t *value, ngx_uint_t preview);
 static ngx_uint_t ngx_http_tb_rpc_no_customer(ngx_str_t *customer);
 static ngx_http_tb_rpc_authority_e ngx_http_tb_rpc_authority(ngx_str_t *name);
 static ngx_int_t ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r,
@@ -128,21 +130,28 @@ ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
                                       &value[3]);
 
     if (rc == NGX_DECLINED) {
-
-        if (!preview) {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "tb_rpc_identity is not valid: tenant \"%*s\", "
-                          "customer \"%*s\", authority \"%*s\"",
-                          ngx_min(value[0].len, 64), value[0].data,
-                          ngx_min(value[1].len, 64), value[1].data,
-                          ngx_min(value[3].len, 64), value[3].data);
-        }
-
-        return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
-                                          NGX_HTTP_TB_RPC_AUTH_FAILED);
+        return ngx_http_tb_rpc_bad_values(r, ctx, value, preview);
     }
 
     return (rc == NGX_OK) ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_bad_values(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
+    ngx_str_t *value, ngx_uint_t preview)
+{
+    if (!preview) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "tb_rpc_identity is not valid: tenant \"%*s\", "
+                      "customer \"%*s\", authority \"%*s\"",
+                      ngx_min(value[0].len, 64), value[0].data,
+                      ngx_min(value[1].len, 64), value[1].data,
+                      ngx_min(value[3].len, 64), value[3].data);
+    }
+
+    return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                      NGX_HTTP_TB_RPC_AUTH_FAILED);
 }
 
 

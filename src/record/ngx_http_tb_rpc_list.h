@@ -1,7 +1,7 @@
 
 /*
- * Pages of a device's records: what is asked for (list_args.c) and how it
- * is fetched and streamed out (list.c).
+ * Pages of a device's records: what is asked for (list_args.c), how it is
+ * fetched and streamed out (list.c) and looks (list_chunk.c).
  */
 
 
@@ -10,6 +10,7 @@
 
 
 #include "../store/ngx_http_tb_rpc_fcall.h"
+#include "ngx_http_tb_rpc_query.h"
 
 
 /* the largest total that a client's double and our sums can hold */
@@ -50,6 +51,10 @@ typedef struct {
  */
 ngx_int_t ngx_http_tb_rpc_list_args(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t *page);
+
+/* what this reply adds to the answer becomes page->out; NGX_OK, NGX_ERROR */
+ngx_int_t ngx_http_tb_rpc_list_chunk(ngx_http_tb_rpc_query_t *q,
+    redisReply *reply, int64_t returned);
 
 
 #endif /* _NGX_HTTP_TB_RPC_LIST_H_INCLUDED_ */
