@@ -1,0 +1,116 @@
+# The rooms of src: script/check-rooms finds nothing, and does find what it is
+# for, each in a small house of its own.
+#
+# runs: side by side, 1 s
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use File::Basename qw(dirname);
+use File::Path qw(make_path);
+use Test::More;
+
+use TB::Env qw(root scratch);
+use TB::Mqtt qw(output);
+
+my $check = root() . '/script/check-rooms';
+my ($status, $text) = output($check);
+
+is("$status$text", '0', 'src');
+
+
+# a house of these files, and what is said of it
+
+my $houses = 0;
+
+sub house {
+    my (%files) = @_;
+    my $src = scratch() . '/house' . ++$houses;
+
+    make_path($src);
+
+    for my $name (keys %files) {
+        make_path(dirname("$src/$name"));
+        open my $fh, '>', "$src/$name" or die "$name: $!\n";
+        print $fh $files{$name};
+        close $fh or die "$name: $!\n";
+    }
+
+    return output($check, $src);
+}
+
+
+sub good {
+    my ($name, %files) = @_;
+    my ($rc, $said) = house(%files);
+
+    is("$rc$said", '0', "allowed: $name");
+}
+
+
+sub bad {
+    my ($name, $pattern, %files) = @_;
+    my ($rc, $said) = house(%files);
+
+    is($rc, 1, "refused: $name");
+    like($said, $pattern, 'in words');
+}
+
+
+sub function_of {
+    my ($lines) = @_;
+
+    return "\nint\nf(int a,\n    int b)\n{\n" . "    b++;\n" x ($lines - 4)
+           . "}\n";
+}
+
+
+my %headers = map { ("$_/$_.h" => '') }
+              qw(redis json http store auth call record device front);
+
+good('each sees those before it', %headers, 'version.h' => '',
+     'front/a.c' => join('', map { qq{#include "../$_/$_.h"\n} }
+                             qw(redis json http store auth call)),
+     'call/b.c' => qq{#include "../store/store.h"\n#include "call.h"\n},
+     'store/c.c' => qq{#include <time.h>\n#include "ngx_http_tb_rpc_lua.h"\n},
+     'json/d.c' => qq{#include "../version.h"\n},
+     'functions/e.c' => '');
+
+bad('a room below', qr{^http/a\.h:2: http must not see store, which is below},
+    %headers, 'http/a.h' => qq{\n#include "../store/store.h"\n});
+bad('the first sees none', qr{redis must not see json}, %headers,
+    'redis/a.c' => qq{  #  include  "../json/json.h"\n});
+
+for my $pair ([qw(auth call)], [qw(call auth)], [qw(record device)],
+              [qw(device call)])
+{
+    my ($from, $to) = @{$pair};
+
+    bad("$from and $to", qr{$from must not see $to, which is beside it},
+        %headers, "$from/a.c" => qq{#include "../$to/$to.h"\n});
+}
+
+bad('a circle', qr{store must not see front}, %headers,
+    'front/front.h' => qq{#include "../store/store.h"\n},
+    'store/store.h' => qq{#include "../front/front.h"\n});
+bad('a prototype by hand', qr{^call/a\.c:1: .*has a header}, %headers,
+    'call/a.c' => "extern int  front;\n");
+bad('a header that is not there', qr{there is no "\.\./auth/none\.h"},
+    %headers, 'front/a.c' => qq{#include "../auth/none.h"\n});
+bad('an unknown room', qr{^cellar:0: .*does not know}, 'cellar/a.c' => '');
+bad('a file in no room', qr{^a\.c:0: is in no room}, 'a.c' => '');
+
+good('70 lines of a function', 'http/a.c' => function_of(70));
+bad('71 lines', qr{^http/a\.c:3: the function has 71 lines},
+    'http/a.c' => function_of(71));
+good('600 lines of a file', 'http/a.c' => "\n" x 600);
+bad('601 lines', qr{^http/a\.c:601: more than 600 lines},
+    'http/a.c' => "\n" x 601);
+good('200 lines of a header', 'http/a.h' => "\n" x 200);
+bad('201 lines', qr{^http/a\.h:201: more than 200 lines},
+    'http/a.h' => "\n" x 201);
+
+done_testing();
