@@ -2,7 +2,7 @@
 /*
  * A request that waits: for the reply to tb_rpc_create, for the device, or
  * for the reply to tb_rpc_cancel.  Shared by call.c, which creates the call,
- * and wait.c, which keeps the worker's table.
+ * and held.c, which keeps the worker's table.
  */
 
 

@@ -9,7 +9,7 @@
 
 
 #include "../json/ngx_http_tb_rpc_text.h"
-#include "ngx_http_tb_rpc_device_send.h"
+#include "ngx_http_tb_rpc_device_deliver.h"
 
 
 /*

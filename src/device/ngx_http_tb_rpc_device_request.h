@@ -2,7 +2,7 @@
 /*
  * tb_rpc_device_api: path.c finds out what is asked for and hides the token,
  * device.c answers, or token.c finds out by which device; poll.c has the life
- * of a poll, polls.c all of a worker, send.c brings a call to the device and
+ * of a poll, polls.c all of a worker, deliver.c brings a call to the device and
  * reports about it, answer.c takes the device's answer.
  */
 

@@ -45,6 +45,10 @@ typedef struct {
 } ngx_http_tb_rpc_page_t;
 
 
+/* as a content handler, with a reference of its own */
+ngx_int_t ngx_http_tb_rpc_list(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx);
+
 /*
  * NGX_OK, or NGX_DECLINED: an error answer was sent and page->rc is what
  * that returned.  Status DELETED is the profile's business.

@@ -11,6 +11,7 @@
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "ngx_http_tb_rpc_list.h"
+#include "ngx_http_tb_rpc_view.h"
 
 
 #define NGX_HTTP_TB_RPC_LIST_TAIL                                             \

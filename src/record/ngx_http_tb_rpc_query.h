@@ -1,7 +1,7 @@
 
 /*
- * Reading and deleting persistent records: shared by record.c (one record),
- * list.c (pages) and record_json.c (how a record looks).
+ * Commands that read and delete persistent records: shared by record.c (one
+ * record) and list.c (pages).
  */
 
 
@@ -52,6 +52,9 @@ ngx_int_t ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q,
 /* the command is done; its query */
 ngx_http_tb_rpc_query_t *ngx_http_tb_rpc_query_done(void *data);
 
+/* no handler is called any more */
+void ngx_http_tb_rpc_query_detach(ngx_http_tb_rpc_query_t *q);
+
 void ngx_http_tb_rpc_query_finish(ngx_http_tb_rpc_query_t *q, ngx_int_t rc);
 
 /*
@@ -61,24 +64,12 @@ void ngx_http_tb_rpc_query_finish(ngx_http_tb_rpc_query_t *q, ngx_int_t rc);
 ngx_int_t ngx_http_tb_rpc_query_word(ngx_http_tb_rpc_query_t *q,
     ngx_uint_t status, redisReply *reply, ngx_str_t *word, ngx_int_t *rc);
 
+/* the answer when Redis is not there; for ngx_http_finalize_request() */
+ngx_int_t ngx_http_tb_rpc_query_unavailable(ngx_http_tb_rpc_query_t *q);
+
 /* whose records may be seen: "*" or a customer's id */
 void ngx_http_tb_rpc_query_customer(ngx_http_tb_rpc_ctx_t *ctx,
     ngx_str_t *customer);
-
-
-/*
- * The record of these field and value replies as JSON, from the pool of a
- * page's part or of the request.  NGX_ERROR without memory, NGX_DECLINED if
- * the record is broken beyond what null can stand for.
- */
-ngx_int_t ngx_http_tb_rpc_record_json(ngx_http_request_t *r, ngx_pool_t *pool,
-    ngx_str_t *id, redisReply **fields, ngx_uint_t n, ngx_str_t *json);
-
-
-/* ngx_http_tb_rpc_list.c */
-
-ngx_int_t ngx_http_tb_rpc_list(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx);
 
 
 #endif /* _NGX_HTTP_TB_RPC_QUERY_H_INCLUDED_ */

@@ -12,7 +12,7 @@
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_polls.h"
-#include "ngx_http_tb_rpc_device_send.h"
+#include "ngx_http_tb_rpc_device_deliver.h"
 
 
 typedef struct {

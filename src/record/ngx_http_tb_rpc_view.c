@@ -13,7 +13,7 @@
 #include "../json/ngx_http_tb_rpc_json.h"
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
-#include "ngx_http_tb_rpc_query.h"
+#include "ngx_http_tb_rpc_view.h"
 
 
 /* member names, ids, numbers and status, generously */

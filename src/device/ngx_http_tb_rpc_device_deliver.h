@@ -4,8 +4,8 @@
  */
 
 
-#ifndef _NGX_HTTP_TB_RPC_DEVICE_SEND_H_INCLUDED_
-#define _NGX_HTTP_TB_RPC_DEVICE_SEND_H_INCLUDED_
+#ifndef _NGX_HTTP_TB_RPC_DEVICE_DELIVER_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_DEVICE_DELIVER_H_INCLUDED_
 
 
 #include "../json/ngx_http_tb_rpc_text.h"
@@ -50,4 +50,4 @@ void ngx_http_tb_rpc_give_back(ngx_http_tb_rpc_worker_t *w,
     ngx_http_tb_rpc_handed_t *handed);
 
 
-#endif /* _NGX_HTTP_TB_RPC_DEVICE_SEND_H_INCLUDED_ */
+#endif /* _NGX_HTTP_TB_RPC_DEVICE_DELIVER_H_INCLUDED_ */
