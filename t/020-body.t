@@ -253,6 +253,9 @@ method=m&params=1                   => 400 error 31 Invalid request body: it mus
 {"method":"refused","params":1,"params":1}                 => 400 error 31 .*duplicate member.*
 {"method":"refused","params":1,"x":1,"x":1}                => 400 error 31 .*duplicate member.*
 {"method":"m","\u006dethod":"refused","params":1}          => 400 error 31 .*duplicate member.*
+{"method":"refused","params":1,"x1":1,"x2":2,"x3":3,"x4":4,"x5":5,"x6":6,"x7":7,"x8":8,"x9":9,"x9":1}  => 400 error 31 .*duplicate member.*
+{"method":"refused","params":1,"x1":1,"x2":2,"x3":3,"x4":4,"x5":5,"x6":6,"x7":7,"x8":8,"x9":9,"x1":1}  => 400 error 31 .*duplicate member.*
+{"method":"refused","params":1,"x1":1,"x2":2,"x3":3,"x4":4,"x5":5,"x6":6,"x7":7,"x8":8,"x9":9,"\u0078\u0039":1}  => 400 error 31 .*duplicate member.*
 {"method":"refused","params":{"a":1,"a":1}}                => 400 error 31 .*
 {"method":"refused","params":[{"b":{"a":1,"a":2}}]}        => 400 error 31 .*
 {"method":"refused","params":1,"additionalInfo":{"a":1,"a":1}}  => 400 error 31 .*

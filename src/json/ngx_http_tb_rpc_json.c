@@ -2,7 +2,8 @@
 /*
  * The rules for JSON texts from outside: nesting and NUL by a scan of the
  * bytes, before jansson sees them; the top-level object by hand, with each
- * name and value read by jansson, which tells where they end.
+ * name and value read by jansson, which tells where they end, but for the
+ * plain ones.
  *
  * Numbers are read as doubles only to be judged: they are never printed.  One
  * that no double holds is valid: jansson, which refuses it, reads a copy where
@@ -15,6 +16,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_tb_rpc_json.h"
+#include "ngx_http_tb_rpc_json_plain.h"
 
 #include <float.h>
 
@@ -298,6 +300,7 @@ ngx_http_tb_rpc_json_open(ngx_http_tb_rpc_json_t *json)
     json->name = NULL;
     json->value = NULL;
     json->seen = NULL;
+    json->nnames = 0;
     json->begun = 0;
 
     ngx_http_tb_rpc_json_skip(json);
@@ -326,13 +329,7 @@ ngx_http_tb_rpc_json_open(ngx_http_tb_rpc_json_t *json)
 
     json->pos++;
 
-    if (json->lenient) {
-        return NGX_OK;
-    }
-
-    json->seen = json_object();
-
-    return json->seen ? NGX_OK : NGX_ERROR;
+    return NGX_OK;
 }
 
 
@@ -405,7 +402,7 @@ ngx_http_tb_rpc_json_name(ngx_http_tb_rpc_json_t *json)
         return NGX_DECLINED;
     }
 
-    if (json->seen && ngx_http_tb_rpc_json_seen(json) != NGX_OK) {
+    if (!json->lenient && ngx_http_tb_rpc_json_seen(json) != NGX_OK) {
         return ngx_http_tb_rpc_json_error(json, p, "a duplicate member");
     }
 
@@ -438,10 +435,12 @@ ngx_http_tb_rpc_json_close(ngx_http_tb_rpc_json_t *json)
 {
     ngx_http_tb_rpc_json_free(json);
 
-    if (json->seen) {
-        json_decref(json->seen);
-        json->seen = NULL;
+    while (json->nnames) {
+        json_decref(json->names[--json->nnames]);
     }
+
+    json_decref(json->seen);
+    json->seen = NULL;
 
     if (json->tamed) {
         ngx_free(json->tamed);
@@ -455,7 +454,7 @@ ngx_http_tb_rpc_json_read(ngx_http_tb_rpc_json_t *json, size_t flags,
     ngx_str_t *text)
 {
     char          *near;
-    u_char        *p;
+    u_char        *p, *end;
     json_t        *value;
     json_error_t   err;
 
@@ -463,6 +462,17 @@ ngx_http_tb_rpc_json_read(ngx_http_tb_rpc_json_t *json, size_t flags,
 
     if (json->tamed) {
         p = json->tamed + (p - json->start);
+    }
+
+    value = ngx_http_tb_rpc_json_plain(p, p + (json->last - json->pos), &end);
+
+    if (value) {
+        text->data = json->pos;
+        text->len = end - p;
+
+        json->pos += text->len;
+
+        return value;
     }
 
     value = json_loadb((char *) p, json->last - json->pos,
@@ -498,10 +508,28 @@ ngx_http_tb_rpc_json_read(ngx_http_tb_rpc_json_t *json, size_t flags,
 }
 
 
+/* the first names by comparing, more of them by a hash */
+
 static ngx_int_t
 ngx_http_tb_rpc_json_seen(ngx_http_tb_rpc_json_t *json)
 {
+    ngx_uint_t   i;
     const char  *name;
+
+    for (i = 0; i < json->nnames; i++) {
+        if (json_equal(json->names[i], json->name)) {
+            return NGX_DECLINED;
+        }
+    }
+
+    if (json->nnames < NGX_HTTP_TB_RPC_JSON_NAMES) {
+        json->names[json->nnames++] = json_incref(json->name);
+        return NGX_OK;
+    }
+
+    if (json->seen == NULL) {
+        json->seen = json_object();
+    }
 
     name = json_string_value(json->name);
 

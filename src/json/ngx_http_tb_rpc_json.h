@@ -17,6 +17,7 @@
 
 #define NGX_HTTP_TB_RPC_MAX_DEPTH       64
 #define NGX_HTTP_TB_RPC_JSON_ERROR      128
+#define NGX_HTTP_TB_RPC_JSON_NAMES      8
 
 
 typedef struct {
@@ -37,7 +38,9 @@ typedef struct {
     /* private */
     u_char                *pos;
     u_char                *tamed;      /* the text without huge numbers */
-    json_t                *seen;
+    json_t                *names[NGX_HTTP_TB_RPC_JSON_NAMES];
+    ngx_uint_t             nnames;
+    json_t                *seen;       /* what does not go into names */
     unsigned               begun:1;
 } ngx_http_tb_rpc_json_t;
 

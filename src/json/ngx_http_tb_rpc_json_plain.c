@@ -1,0 +1,140 @@
+
+/*
+ * The values that nearly every call is made of: a string of printable ASCII
+ * without escapes, a short whole number, true, false and null.  To open
+ * jansson's lexer for each of them costs more than to read it.  It must make
+ * no difference, so whatever is not clearly one of these is left to jansson.
+ */
+
+
+#include "ngx_http_tb_rpc_json_plain.h"
+
+
+#define NGX_HTTP_TB_RPC_JSON_DIGITS  15         /* that any double holds */
+
+
+static json_t *ngx_http_tb_rpc_json_plain_string(u_char *p, u_char *last,
+    u_char **end);
+static json_t *ngx_http_tb_rpc_json_plain_number(u_char *p, u_char *last,
+    u_char **end);
+static json_t *ngx_http_tb_rpc_json_plain_word(u_char *p, u_char *last,
+    u_char **end);
+static ngx_uint_t ngx_http_tb_rpc_json_ends(u_char *p, u_char *last);
+
+
+json_t *
+ngx_http_tb_rpc_json_plain(u_char *p, u_char *last, u_char **end)
+{
+    if (p == last) {
+        return NULL;
+    }
+
+    if (*p == '"') {
+        return ngx_http_tb_rpc_json_plain_string(p, last, end);
+    }
+
+    if (*p >= '0' && *p <= '9') {
+        return ngx_http_tb_rpc_json_plain_number(p, last, end);
+    }
+
+    return ngx_http_tb_rpc_json_plain_word(p, last, end);
+}
+
+
+static json_t *
+ngx_http_tb_rpc_json_plain_string(u_char *p, u_char *last, u_char **end)
+{
+    u_char  *start;
+
+    start = ++p;
+
+    while (p < last && *p >= ' ' && *p <= '~' && *p != '"' && *p != '\\') {
+        p++;
+    }
+
+    if (p == last || *p != '"') {
+        return NULL;
+    }
+
+    *end = p + 1;
+
+    return json_stringn_nocheck((char *) start, p - start);
+}
+
+
+static json_t *
+ngx_http_tb_rpc_json_plain_number(u_char *p, u_char *last, u_char **end)
+{
+    double   n;
+    u_char  *start;
+
+    n = 0;
+
+    for (start = p; p < last && *p >= '0' && *p <= '9'; p++) {
+        n = n * 10 + (*p - '0');
+    }
+
+    if (p - start > NGX_HTTP_TB_RPC_JSON_DIGITS
+        || (*start == '0' && p - start > 1)
+        || !ngx_http_tb_rpc_json_ends(p, last))
+    {
+        return NULL;
+    }
+
+    *end = p;
+
+    return json_real(n);
+}
+
+
+static json_t *
+ngx_http_tb_rpc_json_plain_word(u_char *p, u_char *last, u_char **end)
+{
+    json_t  *value;
+
+    if (last - p > 4 && ngx_strncmp(p, "true", 4) == 0) {
+        p += 4;
+        value = json_true();
+
+    } else if (last - p > 5 && ngx_strncmp(p, "false", 5) == 0) {
+        p += 5;
+        value = json_false();
+
+    } else if (last - p > 4 && ngx_strncmp(p, "null", 4) == 0) {
+        p += 4;
+        value = json_null();
+
+    } else {
+        return NULL;
+    }
+
+    /* these three are nobody's to free */
+
+    *end = p;
+
+    return ngx_http_tb_rpc_json_ends(p, last) ? value : NULL;
+}
+
+
+/* is what follows no part of it? */
+
+static ngx_uint_t
+ngx_http_tb_rpc_json_ends(u_char *p, u_char *last)
+{
+    if (p == last) {
+        return 0;
+    }
+
+    switch (*p) {
+
+    case ',':
+    case '}':
+    case ' ':
+    case '\t':
+    case CR:
+    case LF:
+        return 1;
+    }
+
+    return 0;
+}
