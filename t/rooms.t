@@ -69,11 +69,16 @@ sub function_of {
 
 
 my %headers = map { ("$_/$_.h" => '') }
-              qw(redis json http store auth call record device front);
+              qw(json http store auth call record device front);
+
+$headers{'redis/ngx_tb_redis.h'} = '';
 
 good('each sees those before it', %headers, 'version.h' => '',
      'front/a.c' => join('', map { qq{#include "../$_/$_.h"\n} }
-                             qw(redis json http store auth call)),
+                             qw(json http store auth call)),
+     'http/f.c' => qq{#include "../redis/ngx_tb_redis.h"\n},
+     'redis/g.c' => qq{#include "ngx_tb_redis_private.h"\n},
+     'redis/ngx_tb_redis_private.h' => '',
      'call/b.c' => qq{#include "../store/store.h"\n#include "call.h"\n},
      'store/c.c' => qq{#include <time.h>\n#include "ngx_http_tb_rpc_lua.h"\n},
      'json/d.c' => qq{#include "../version.h"\n},
@@ -93,6 +98,8 @@ for my $pair ([qw(auth call)], [qw(call auth)], [qw(record device)],
         %headers, "$from/a.c" => qq{#include "../$to/$to.h"\n});
 }
 
+bad('a private header', qr{"\.\./redis/p\.h" is for redis alone}, %headers,
+    'redis/p.h' => '', 'store/a.c' => qq{#include "../redis/p.h"\n});
 bad('a circle', qr{store must not see front}, %headers,
     'front/front.h' => qq{#include "../store/store.h"\n},
     'store/store.h' => qq{#include "../front/front.h"\n});
