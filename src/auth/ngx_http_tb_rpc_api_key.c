@@ -4,7 +4,6 @@
  */
 
 
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"

@@ -6,7 +6,6 @@
 
 
 #include "../json/ngx_http_tb_rpc_text.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "ngx_http_tb_rpc_auth.h"
 

@@ -8,6 +8,8 @@
 #define _NGX_HTTP_TB_RPC_JWT_H_INCLUDED_
 
 
+#include <openssl/evp.h>
+
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "ngx_http_tb_rpc_auth.h"
 
@@ -21,7 +23,7 @@
 
 typedef struct {
     ngx_str_t                     secret;       /* HMAC key, decoded */
-    void                         *pkey;         /* EVP_PKEY, RS256 and ES256 */
+    EVP_PKEY                     *pkey;         /* RS256 and ES256 */
     ngx_str_t                     file;         /* for messages */
 } ngx_http_tb_rpc_jwt_key_t;
 

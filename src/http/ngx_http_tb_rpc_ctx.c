@@ -9,7 +9,6 @@
 #include <ngx_http.h>
 
 #include "ngx_http_tb_rpc_ctx.h"
-#include "ngx_http_tb_rpc_loc_conf.h"
 
 
 static void ngx_http_tb_rpc_ctx_cleanup(void *data);

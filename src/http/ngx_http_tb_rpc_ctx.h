@@ -8,11 +8,8 @@
 #define _NGX_HTTP_TB_RPC_CTX_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_http.h>
-
 #include "../redis/ngx_tb_redis.h"
+#include "ngx_http_tb_rpc_loc_conf.h"
 
 
 typedef enum {
@@ -92,9 +89,9 @@ typedef struct {
     ngx_str_t                     key_id;       /* of a device's token */
 
     ngx_http_tb_rpc_identity_t   *identity;     /* NULL: not authenticated */
-    void                         *identity_conf;  /* location that holds for */
+    ngx_http_tb_rpc_loc_conf_t   *identity_conf;  /* that it holds for */
     ngx_http_tb_rpc_identity_t   *preview;      /* for variables only */
-    void                         *preview_conf;
+    ngx_http_tb_rpc_loc_conf_t   *preview_conf;
     ngx_tb_redis_command_t       *lookup;       /* API key on its way */
     void                        (*lookup_done)(ngx_http_request_t *r,
                                       ngx_int_t rc);

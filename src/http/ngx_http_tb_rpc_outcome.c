@@ -10,7 +10,6 @@
 #include <ngx_http.h>
 
 #include "../json/ngx_http_tb_rpc_json.h"
-#include "ngx_http_tb_rpc_loc_conf.h"
 #include "ngx_http_tb_rpc_outcome.h"
 #include "ngx_http_tb_rpc_respond.h"
 
