@@ -9,7 +9,6 @@
 #include <ngx_http.h>
 
 #include "../http/ngx_http_tb_rpc_client.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
@@ -187,6 +186,10 @@ ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
     if (w == NULL || cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: device %V answers request %L by %uz bytes",
+                   &reported->ctx->device_id, reported->id, text->len);
 
     arg = &argv[NGX_HTTP_TB_RPC_ARGS];
 

@@ -220,6 +220,10 @@ ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w, const char *name,
     ngx_str_t    argv[NGX_HTTP_TB_RPC_ARGS + 3], *arg;
     ngx_uint_t   n;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, w->log, 0,
+                   "tb_rpc: %s of request %L, attempt %L", name,
+                   handed->request_id, handed->attempt);
+
     arg = &argv[NGX_HTTP_TB_RPC_ARGS];
     n = 0;
 

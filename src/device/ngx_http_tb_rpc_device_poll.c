@@ -93,8 +93,9 @@ ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     ngx_http_tb_rpc_polls_guard(polls);
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "tb_rpc poll %ui: for %M ms", poll->session, timeout);
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: poll %ui of device %V, for %M ms",
+                   poll->session, &ctx->device_id, timeout);
 
     r->connection->log->action = "waiting for a call to the device";
 
@@ -317,7 +318,7 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
         ngx_str_null(&word);
     }
 
-    if (word.len == 4 && ngx_memcmp(word.data, "wait", 4) == 0) {
+    if (ngx_http_tb_rpc_word(&word, "wait")) {
 
         if (poll->again) {
             ngx_http_tb_rpc_poll_enqueue(poll);
@@ -335,7 +336,7 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
         return;
     }
 
-    if (word.len == 7 && ngx_memcmp(word.data, "unknown", 7) == 0) {
+    if (ngx_http_tb_rpc_word(&word, "unknown")) {
 
         /* it was deleted, its token was not */
 
@@ -422,8 +423,7 @@ ngx_http_tb_rpc_poll_call(ngx_http_tb_rpc_poll_t *poll, redisReply *reply,
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
             != NGX_OK
-        || word.len != 4
-        || ngx_memcmp(word.data, "call", 4) != 0
+        || !ngx_http_tb_rpc_word(&word, "call")
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
                                   &handed->request_id)
            != NGX_OK
@@ -455,9 +455,9 @@ ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
 
     poll->served = 1;
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "tb_rpc poll %ui: request %L", poll->session,
-                   handed->request_id);
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: poll %ui gets request %L, attempt %L",
+                   poll->session, handed->request_id, handed->attempt);
 
     ngx_http_tb_rpc_poll_release(poll);
 
@@ -521,8 +521,8 @@ ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
 
     ngx_http_set_log_request(c->log, r);
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "tb_rpc poll %ui: ends with %ui", poll->session, status);
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: poll %ui ends: %ui", poll->session, status);
 
     ngx_http_tb_rpc_poll_release(poll);
 

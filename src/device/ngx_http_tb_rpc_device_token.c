@@ -14,7 +14,6 @@
 #include <ngx_http.h>
 
 #include "../http/ngx_http_tb_rpc_client.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
@@ -444,6 +443,10 @@ ngx_http_tb_rpc_device_known(ngx_http_tb_rpc_device_t *device,
         ngx_memcpy(id->data, token->id, token->len);
         id->len = token->len;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, device->request->connection->log, 0,
+                   "tb_rpc: token \"%V...\" is of device \"%V\"",
+                   &device->ctx->key_id, id);
 
     return ngx_http_tb_rpc_device_process(device);
 }

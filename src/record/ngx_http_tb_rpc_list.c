@@ -11,7 +11,6 @@
 #include <ngx_http.h>
 
 #include "../json/ngx_http_tb_rpc_text.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_id.h"
@@ -226,6 +225,10 @@ ngx_http_tb_rpc_list_reply(ngx_http_tb_rpc_query_t *q, redisReply *reply)
     if (ngx_http_tb_rpc_list_chunk(q, reply, returned) != NGX_OK) {
         goto failed;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "tb_rpc: a page gets %L records, %O bytes, %L to come",
+                   returned, page->len, page->left);
 
     if (!r->header_sent) {
         rc = ngx_http_tb_rpc_send_json_header(r, page->left ? -1 : page->len);

@@ -9,7 +9,6 @@
 #include <ngx_http.h>
 
 #include "../json/ngx_http_tb_rpc_text.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "ngx_http_tb_rpc_list.h"
 #include "ngx_http_tb_rpc_view.h"
 

@@ -9,8 +9,9 @@
 #include <ngx_http.h>
 
 #include "../http/ngx_http_tb_rpc_client.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_query.h"
 
 
@@ -101,7 +102,8 @@ ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
     flags = (q->request->method == NGX_HTTP_DELETE) ? 0 : NGX_TB_REDIS_REPEAT;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, q->request->connection->log, 0,
-                   "tb_rpc records: \"%V\" of \"%V\"", &argv[1], &argv[3]);
+                   "tb_rpc: %V of \"%V\"", &argv[NGX_HTTP_TB_RPC_FUNCTION],
+                   &argv[NGX_HTTP_TB_RPC_KEY]);
 
     qc = &q->commands[q->ncommands];
 

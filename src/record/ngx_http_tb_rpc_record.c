@@ -11,7 +11,6 @@
 #include <ngx_http.h>
 
 #include "../json/ngx_http_tb_rpc_text.h"
-#include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_list.h"
