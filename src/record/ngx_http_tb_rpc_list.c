@@ -21,6 +21,21 @@
 #define NGX_HTTP_TB_RPC_LIST_BYTES  "262144"
 
 
+/* FCALL tb_rpc_list, as it is sent: its arguments in the order of list.lua */
+
+typedef struct {
+    ngx_str_t                    fcall[NGX_HTTP_TB_RPC_ARGS];
+    ngx_str_t                    tenant;
+    ngx_str_t                    customer;
+    ngx_str_t                    status;
+    ngx_str_t                    property;
+    ngx_str_t                    order;
+    ngx_str_t                    offset;
+    ngx_str_t                    count;
+    ngx_str_t                    bytes;
+} ngx_http_tb_rpc_list_args_t;
+
+
 static ngx_int_t ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q);
 static void ngx_http_tb_rpc_list_done(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -91,36 +106,37 @@ ngx_http_tb_rpc_list(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
 static ngx_int_t
 ngx_http_tb_rpc_list_send(ngx_http_tb_rpc_query_t *q)
 {
-    u_char                   offset[NGX_INT64_LEN], left[NGX_INT64_LEN];
-    ngx_str_t                argv[NGX_HTTP_TB_RPC_ARGS + 8], *arg;
-    ngx_http_tb_rpc_page_t  *page;
+    u_char                        offset[NGX_INT64_LEN], left[NGX_INT64_LEN];
+    ngx_http_tb_rpc_page_t       *page;
+    ngx_http_tb_rpc_list_args_t   args;
 
     page = q->data;
 
-    ngx_http_tb_rpc_fcall(argv, "tb_rpc_list");
+    ngx_http_tb_rpc_fcall(args.fcall, "tb_rpc_list");
 
-    argv[NGX_HTTP_TB_RPC_KEY] = page->key;
-    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
+    args.fcall[NGX_HTTP_TB_RPC_KEY] = page->key;
 
-    arg[0] = q->ctx->identity->tenant_id;
-    ngx_http_tb_rpc_query_customer(q->ctx, &arg[1]);
-    arg[2] = page->status;
-    arg[3] = page->property;
-    arg[4] = page->order;
+    args.tenant = q->ctx->identity->tenant_id;
+    ngx_http_tb_rpc_query_customer(q->ctx, &args.customer);
+    args.status = page->status;
+    args.property = page->property;
+    args.order = page->order;
 
     /* exact in a Lua number; there can't be that many records */
 
-    arg[5].data = offset;
-    arg[5].len = ngx_sprintf(offset, "%L",
-                             ngx_min(page->offset, (int64_t) 1 << 50))
-                 - offset;
+    args.offset.data = offset;
+    args.offset.len = ngx_sprintf(offset, "%L",
+                                  ngx_min(page->offset, (int64_t) 1 << 50))
+                      - offset;
 
-    arg[6].data = left;
-    arg[6].len = ngx_sprintf(left, "%L", page->left) - left;
+    args.count.data = left;
+    args.count.len = ngx_sprintf(left, "%L", page->left) - left;
 
-    ngx_str_set(&arg[7], NGX_HTTP_TB_RPC_LIST_BYTES);
+    ngx_str_set(&args.bytes, NGX_HTTP_TB_RPC_LIST_BYTES);
 
-    return ngx_http_tb_rpc_query_send(q, argv, NGX_HTTP_TB_RPC_ARGS + 8,
+    return ngx_http_tb_rpc_query_send(q, (ngx_str_t *) &args,
+                                      sizeof(ngx_http_tb_rpc_list_args_t)
+                                      / sizeof(ngx_str_t),
                                       ngx_http_tb_rpc_list_done);
 }
 
