@@ -94,7 +94,7 @@ for my $command (['functions', 'load', file_in('tb_rpc.lua', library())],
 }
 
 
-# --- the picture of the states ---------------------------------------------
+# --- the pictures ------------------------------------------------------------
 
 sub lines_of {
     my ($file) = @_;
@@ -106,18 +106,21 @@ sub lines_of {
 
 is(`${\ root() }/script/lifecycle`, lines_of('docs/lifecycle.dot'),
    'docs/lifecycle.dot is what script/lifecycle prints');
-like(lines_of('docs/lifecycle.svg'), qr/<title>p&#45;&gt;q<\/title>/,
-     'docs/lifecycle.svg is made from it');
+is(`${\ root() }/script/check-rooms --dot`, lines_of('docs/rooms.dot'),
+   'docs/rooms.dot is what script/check-rooms prints');
 
-# each edge of the one is in the other
+# each edge of a text is in its picture, and no other
 
-my @edges = map { s/"//gr } lines_of('docs/lifecycle.dot') =~ /^    (\w+ -> \w+) /mg;
-my %drawn = map { s/&#45;&gt;/ -> /r => 1 }
-            lines_of('docs/lifecycle.svg') =~ /<title>(\w+&#45;&gt;\w+)</g;
+for my $name (qw(architecture call lifecycle rooms)) {
+    my @edges = lines_of("docs/$name.dot") =~ /^    (\w+ -> \w+)\b/mg;
+    my %drawn = map { s/&#45;&gt;/ -> /r => 1 }
+                lines_of("docs/$name.svg") =~ /<title>(\w+&#45;&gt;\w+)</g;
 
-is(join(', ', grep { !$drawn{$_} } @edges), '', 'with all its edges');
-delete @drawn{@edges};
-is(join(', ', sort keys %drawn), '', 'and no other');
+    cmp_ok(scalar(@edges), '>', 5, "docs/$name.dot: " . @edges . ' edges');
+    is(join(', ', grep { !$drawn{$_} } @edges), '', 'all are drawn');
+    delete @drawn{@edges};
+    is(join(', ', sort keys %drawn), '', 'and no other');
+}
 
 
 # --- CI ---------------------------------------------------------------------
