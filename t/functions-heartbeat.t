@@ -258,6 +258,23 @@ sub commands {
     is_deeply(beat($d[0], 60_000, $d[0], "$digits s$d[0]"), [$d[0], -1],
               'digits are none of a session');
 
+    # a device that somebody has removed by hand is not made again
+
+    $f->report('attach', $_, $b, "s$_", 60_000) for @d;
+    beat($d[0], 60_000, map { ($_, "s$_") } @d);
+    $f->pass(40_000);
+
+    my $aside = $f->root->cmd('DUMP', $f->dkey($d[0]));
+
+    $f->root->cmd('DEL', $f->dkey($d[0]));
+    is_deeply(beat($d[0], 60_000, map { ($_, "s$_") } @d), [$d[0], 0],
+              'a device that is gone');
+    is($f->root->cmd('EXISTS', $f->dkey($d[0])), 0, 'stays so');
+    is(scalar(grep { field($_, 'until') == $f->now + 60_000 } @d[1, 2]), 2,
+       'the others go on');
+    $f->root->cmd('RESTORE', $f->dkey($d[0]), 0, $aside);
+    is_deeply(beat($d[0], 60_000, map { ($_, "s$_") } @d), [], 'back again');
+
     # a copy of another type does no harm
 
     $f->root->cmd('SET', $beats, 'x');

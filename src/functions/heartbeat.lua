@@ -45,6 +45,23 @@ local function beat(b, id, session)
 end
 
 
+-- The same for a session that is known to be there: until when it goes on, or
+-- nil where it is not after all, because somebody has removed it by hand.
+
+local function extend(b, id)
+    local key = b.prefix .. 'device:' .. id
+    local new = pcall_redis('HSET', key, 'until', b.till)
+
+    if new == 0 then
+        return b.till
+    end
+
+    if new == 1 then
+        call('HDEL', key, 'until')
+    end
+end
+
+
 local function beat_all(b, ids, sessions)
     local texts = seen(b.prefix, ids)
     local reply, new = {}, {}
@@ -53,7 +70,8 @@ local function beat_all(b, ids, sessions)
         local id, session = ids[i], sessions[i]
 
         if not lasts(texts[i], session, b.half) then
-            local state = beat(b, id, session)
+            local state = lasts(texts[i], session, b.next)
+                          and extend(b, id) or beat(b, id, session)
 
             if type(state) == 'number' then
                 reply[#reply + 1] = id
@@ -124,8 +142,8 @@ local function heartbeat(keys, a)
     local now = clock()
 
     return beat_all({ prefix = prefix, now = now, ttl = ttl,
-                      half = dec(now + ceil(ttl / 2)), till = dec(now + ttl) },
-                    ids, sessions)
+                      next = dec(now + 1), half = dec(now + ceil(ttl / 2)),
+                      till = dec(now + ttl) }, ids, sessions)
 end
 
 
