@@ -63,14 +63,6 @@ static ngx_conf_enum_t  ngx_http_tb_rpc_offlines[] = {
 };
 
 
-static ngx_conf_enum_t  ngx_http_tb_rpc_strategies[] = {
-    { ngx_string("burst"), 0 },
-    { ngx_string("sequential_on_ack"), 1 },
-    { ngx_string("sequential_on_response"), 2 },
-    { ngx_null_string, 0 }
-};
-
-
 static ngx_conf_num_bounds_t  ngx_http_tb_rpc_retries_bounds = {
     ngx_conf_check_num_bounds, 0, 0x7fffffff
 };

@@ -22,7 +22,7 @@ static ngx_int_t ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r,
 
 
 static ngx_str_t  ngx_http_tb_rpc_null_uuid =
-    ngx_string("13814000-1dd2-11b2-8080-808080808080");
+    ngx_string(NGX_HTTP_TB_RPC_NULL_UUID);
 
 
 ngx_int_t

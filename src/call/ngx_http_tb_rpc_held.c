@@ -13,6 +13,7 @@
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "../store/ngx_http_tb_rpc_id.h"
 #include "ngx_http_tb_rpc_call.h"
@@ -187,17 +188,13 @@ ngx_http_tb_rpc_release(ngx_http_tb_rpc_held_t *held)
 void
 ngx_http_tb_rpc_finish(ngx_http_tb_rpc_held_t *held, ngx_int_t rc)
 {
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = held->request;
-    c = r->connection;
 
     ngx_http_tb_rpc_release(held);
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 

@@ -24,15 +24,15 @@ struct ngx_http_tb_rpc_reported_s {
 };
 
 
-static void ngx_http_tb_rpc_answer_body(ngx_http_request_t *r);
-static ngx_int_t ngx_http_tb_rpc_answer_check(ngx_http_request_t *r,
+static void ngx_http_tb_rpc_reported_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_tb_rpc_reported_check(ngx_http_request_t *r,
     ngx_str_t *text);
-static ngx_int_t ngx_http_tb_rpc_answer_report(
+static ngx_int_t ngx_http_tb_rpc_reported_report(
     ngx_http_tb_rpc_reported_t *reported, ngx_str_t *text);
-static void ngx_http_tb_rpc_answer_cleanup(void *data);
-static void ngx_http_tb_rpc_answer_done(void *data, ngx_uint_t status,
+static void ngx_http_tb_rpc_reported_cleanup(void *data);
+static void ngx_http_tb_rpc_reported_done(void *data, ngx_uint_t status,
     redisReply *reply);
-static ngx_int_t ngx_http_tb_rpc_answer_result(
+static ngx_int_t ngx_http_tb_rpc_reported_result(
     ngx_http_tb_rpc_reported_t *reported, ngx_uint_t status,
     redisReply *reply);
 
@@ -57,7 +57,7 @@ ngx_http_tb_rpc_device_answer(ngx_http_request_t *r,
 
     r->request_body_in_single_buf = 1;
 
-    rc = ngx_http_read_client_request_body(r, ngx_http_tb_rpc_answer_body);
+    rc = ngx_http_read_client_request_body(r, ngx_http_tb_rpc_reported_body);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         return rc;
@@ -70,7 +70,7 @@ ngx_http_tb_rpc_device_answer(ngx_http_request_t *r,
 /* it has the reference that reading the body took */
 
 static void
-ngx_http_tb_rpc_answer_body(ngx_http_request_t *r)
+ngx_http_tb_rpc_reported_body(ngx_http_request_t *r)
 {
     ngx_int_t               rc;
     ngx_str_t               text;
@@ -83,10 +83,10 @@ ngx_http_tb_rpc_answer_body(ngx_http_request_t *r)
         return;
     }
 
-    rc = ngx_http_tb_rpc_answer_check(r, &text);
+    rc = ngx_http_tb_rpc_reported_check(r, &text);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_tb_rpc_answer_report(ctx->reported, &text);
+        rc = ngx_http_tb_rpc_reported_report(ctx->reported, &text);
 
         if (rc == NGX_DONE) {
             return;
@@ -98,7 +98,7 @@ ngx_http_tb_rpc_answer_body(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_tb_rpc_answer_check(ngx_http_request_t *r, ngx_str_t *text)
+ngx_http_tb_rpc_reported_check(ngx_http_request_t *r, ngx_str_t *text)
 {
     ngx_int_t                     rc;
     ngx_http_tb_rpc_main_conf_t  *mcf;
@@ -129,11 +129,7 @@ ngx_http_tb_rpc_answer_check(ngx_http_request_t *r, ngx_str_t *text)
 ngx_int_t
 ngx_http_tb_rpc_device_too_large(ngx_http_request_t *r, off_t len)
 {
-    u_char                       *p;
-    ngx_str_t                     body;
     ngx_http_tb_rpc_main_conf_t  *mcf;
-
-    static ngx_str_t  json = ngx_string("application/json");
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
@@ -145,28 +141,14 @@ ngx_http_tb_rpc_device_too_large(ngx_http_request_t *r, off_t len)
                   "tb_rpc: a device's answer is larger than %uz bytes, see "
                   "\"tb_rpc_max_response\"", mcf->max_response);
 
-    body.data = ngx_pnalloc(r->pool,
-                   sizeof("\"Payload size exceeds the limit of  bytes\"") - 1
-                   + NGX_SIZE_T_LEN);
-    if (body.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    p = ngx_sprintf(body.data,
-                    "\"Payload size exceeds the limit of %uz bytes\"",
-                    mcf->max_response);
-
-    body.len = p - body.data;
-
-    return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                        &json, &body);
+    return ngx_http_tb_rpc_send_limit(r, mcf->max_response);
 }
 
 
 /* a device that does not wait for our answer has answered all the same */
 
 static ngx_int_t
-ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
+ngx_http_tb_rpc_reported_report(ngx_http_tb_rpc_reported_t *reported,
     ngx_str_t *text)
 {
     u_char                        id[NGX_INT64_LEN];
@@ -202,7 +184,7 @@ ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
                                            "tb_rpc_respond", argv, 2,
                                            mcf->redis->command_timeout,
                                            NGX_TB_REDIS_REPEAT,
-                                           ngx_http_tb_rpc_answer_done,
+                                           ngx_http_tb_rpc_reported_done,
                                            reported);
     if (reported->command == NULL) {
         return ngx_http_tb_rpc_send_result(r, reported->ctx,
@@ -210,7 +192,7 @@ ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
                                            NULL);
     }
 
-    cln->handler = ngx_http_tb_rpc_answer_cleanup;
+    cln->handler = ngx_http_tb_rpc_reported_cleanup;
     cln->data = reported;
     reported->cleanup = &cln->handler;
 
@@ -222,7 +204,7 @@ ngx_http_tb_rpc_answer_report(ngx_http_tb_rpc_reported_t *reported,
 
 
 static void
-ngx_http_tb_rpc_answer_cleanup(void *data)
+ngx_http_tb_rpc_reported_cleanup(void *data)
 {
     ngx_http_tb_rpc_reported_t *reported = data;
 
@@ -232,32 +214,28 @@ ngx_http_tb_rpc_answer_cleanup(void *data)
 
 
 static void
-ngx_http_tb_rpc_answer_done(void *data, ngx_uint_t status, redisReply *reply)
+ngx_http_tb_rpc_reported_done(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_http_tb_rpc_reported_t *reported = data;
 
     ngx_int_t            rc;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = reported->request;
-    c = r->connection;
 
-    ngx_http_set_log_request(c->log, r);
+    ngx_http_set_log_request(r->connection->log, r);
 
     reported->command = NULL;
     *reported->cleanup = NULL;
 
-    rc = ngx_http_tb_rpc_answer_result(reported, status, reply);
+    rc = ngx_http_tb_rpc_reported_result(reported, status, reply);
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_answer_result(ngx_http_tb_rpc_reported_t *reported,
+ngx_http_tb_rpc_reported_result(ngx_http_tb_rpc_reported_t *reported,
     ngx_uint_t status, redisReply *reply)
 {
     u_char               text[NGX_TB_REDIS_TEXT];

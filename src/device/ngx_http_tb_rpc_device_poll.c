@@ -361,11 +361,9 @@ ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll, redisReply *reply)
     u_char               text[NGX_TB_REDIS_TEXT];
     ngx_int_t            rc;
     ngx_str_t            error;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = poll->request;
-    c = r->connection;
 
     ngx_str_set(&error, "not a reply of tb_rpc_poll");
 
@@ -373,7 +371,7 @@ ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll, redisReply *reply)
         ngx_tb_redis_reply_text(reply, text, &error);
     }
 
-    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "tb_rpc: the poll of device \"%*s\" was refused by Redis: "
                   "\"%V\"", (size_t) NGX_HTTP_TB_RPC_UUID_LEN,
                   poll->device_id, &error);
@@ -383,9 +381,7 @@ ngx_http_tb_rpc_poll_refused(ngx_http_tb_rpc_poll_t *poll, redisReply *reply)
     rc = ngx_http_tb_rpc_send_result(r, ngx_http_tb_rpc_get_ctx(r),
                                      NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE, NULL);
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 
@@ -445,12 +441,10 @@ ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
     ngx_http_tb_rpc_handed_t *handed, ngx_str_t *envelope)
 {
     ngx_int_t                  rc;
-    ngx_connection_t          *c;
     ngx_http_request_t        *r;
     ngx_http_tb_rpc_worker_t  *w;
 
     r = poll->request;
-    c = r->connection;
     w = poll->polls->worker;
 
     poll->served = 1;
@@ -469,9 +463,7 @@ ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
         rc = NGX_HTTP_CLIENT_CLOSED_REQUEST;
     }
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 
@@ -513,13 +505,11 @@ void
 ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
 {
     ngx_int_t            rc;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = poll->request;
-    c = r->connection;
 
-    ngx_http_set_log_request(c->log, r);
+    ngx_http_set_log_request(r->connection->log, r);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "tb_rpc: poll %ui ends: %ui", poll->session, status);
@@ -528,9 +518,7 @@ ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status)
 
     rc = ngx_http_tb_rpc_send_failure(r, status, NULL, NULL);
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 

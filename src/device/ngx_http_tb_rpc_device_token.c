@@ -15,6 +15,7 @@
 
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
+#include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_cache.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_request.h"
@@ -368,9 +369,7 @@ ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
         rc = ngx_http_tb_rpc_device_token(device, status, reply);
     }
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(r, rc);
 }
 
 

@@ -286,8 +286,6 @@ ngx_http_tb_rpc_special(ngx_http_request_t *r, ngx_uint_t status)
 ngx_int_t
 ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r)
 {
-    u_char                      *p;
-    ngx_str_t                    body;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
@@ -303,6 +301,15 @@ ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r)
                                           "%uz bytes", lcf->max_payload);
     }
 
+    return ngx_http_tb_rpc_send_limit(r, lcf->max_payload);
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_send_limit(ngx_http_request_t *r, size_t limit)
+{
+    ngx_str_t  body;
+
     body.data = ngx_pnalloc(r->pool,
                    sizeof("\"Payload size exceeds the limit of  bytes\"") - 1
                    + NGX_SIZE_T_LEN);
@@ -310,10 +317,10 @@ ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    p = ngx_sprintf(body.data, "\"Payload size exceeds the limit of %uz "
-                    "bytes\"", lcf->max_payload);
-
-    body.len = p - body.data;
+    body.len = ngx_sprintf(body.data,
+                           "\"Payload size exceeds the limit of %uz bytes\"",
+                           limit)
+               - body.data;
 
     return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                                         &ngx_http_tb_rpc_json_type, &body);
@@ -403,4 +410,17 @@ ngx_http_tb_rpc_add_header(ngx_http_request_t *r, const char *key,
 #endif
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_tb_rpc_finalize(ngx_http_request_t *r, ngx_int_t rc)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
 }

@@ -53,10 +53,19 @@ ngx_int_t ngx_http_tb_rpc_send_forbidden(ngx_http_request_t *r,
 /* 413 for a body above tb_rpc_max_payload */
 ngx_int_t ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r);
 
+/* 413 as ThingsBoard says it: a string of JSON, limit in bytes */
+ngx_int_t ngx_http_tb_rpc_send_limit(ngx_http_request_t *r, size_t limit);
+
 
 /* replaces a header of that name */
 ngx_int_t ngx_http_tb_rpc_add_header(ngx_http_request_t *r, const char *key,
     ngx_str_t *value);
+
+/*
+ * Ends a request with what sending returned, from outside of its own events,
+ * such as the handler of a reply.  It may be gone afterwards.
+ */
+void ngx_http_tb_rpc_finalize(ngx_http_request_t *r, ngx_int_t rc);
 
 
 #endif /* _NGX_HTTP_TB_RPC_RESPOND_H_INCLUDED_ */

@@ -14,6 +14,9 @@
 
 #define NGX_HTTP_TB_RPC_UUID_LEN        36
 
+/* what ThingsBoard says instead of none */
+#define NGX_HTTP_TB_RPC_NULL_UUID       "13814000-1dd2-11b2-8080-808080808080"
+
 
 /* 1 if a word is this literal */
 

@@ -13,6 +13,7 @@
 
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "ngx_http_tb_rpc_list.h"
+#include "ngx_http_tb_rpc_view.h"
 
 
 #define NGX_HTTP_TB_RPC_MAX_INT      2147483647
@@ -55,18 +56,6 @@ static ngx_str_t  ngx_http_tb_rpc_args[] = {
     ngx_string("textSearch"),
     ngx_string("sortProperty"),
     ngx_string("sortOrder")
-};
-
-
-static ngx_str_t  ngx_http_tb_rpc_list_statuses[] = {
-    ngx_string("QUEUED"),
-    ngx_string("SENT"),
-    ngx_string("DELIVERED"),
-    ngx_string("SUCCESSFUL"),
-    ngx_string("TIMEOUT"),
-    ngx_string("EXPIRED"),
-    ngx_string("FAILED"),
-    ngx_null_string
 };
 
 
@@ -275,8 +264,8 @@ ngx_http_tb_rpc_arg_status(ngx_http_request_t *r, ngx_str_t *value,
         ngx_http_tb_rpc_trim(value);
     }
 
-    for (i = 0; ngx_http_tb_rpc_list_statuses[i].len; i++) {
-        s = &ngx_http_tb_rpc_list_statuses[i];
+    for (i = 0; ngx_http_tb_rpc_statuses[i].len; i++) {
+        s = &ngx_http_tb_rpc_statuses[i];
 
         if (s->len == value->len
             && ngx_memcmp(s->data, value->data, s->len) == 0)

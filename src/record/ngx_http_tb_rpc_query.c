@@ -144,15 +144,7 @@ ngx_http_tb_rpc_query_done(void *data)
 void
 ngx_http_tb_rpc_query_finish(ngx_http_tb_rpc_query_t *q, ngx_int_t rc)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = q->request;
-    c = r->connection;
-
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_tb_rpc_finalize(q->request, rc);
 }
 
 

@@ -78,16 +78,15 @@ static ngx_http_tb_rpc_field_t  ngx_http_tb_rpc_fields[] = {
 static ngx_str_t  ngx_http_tb_rpc_null = ngx_string("null");
 
 
-/* by status code */
-
-static ngx_str_t  ngx_http_tb_rpc_statuses[] = {
+ngx_str_t  ngx_http_tb_rpc_statuses[] = {
     ngx_string("QUEUED"),
     ngx_string("SENT"),
     ngx_string("DELIVERED"),
     ngx_string("SUCCESSFUL"),
     ngx_string("TIMEOUT"),
     ngx_string("EXPIRED"),
-    ngx_string("FAILED")
+    ngx_string("FAILED"),
+    ngx_null_string
 };
 
 
@@ -183,7 +182,7 @@ ngx_http_tb_rpc_record_check(ngx_http_tb_rpc_record_t *record,
     ngx_uint_t lenient)
 {
     u_char     dst[NGX_HTTP_TB_RPC_UUID_LEN];
-    ngx_str_t  nil = ngx_string("13814000-1dd2-11b2-8080-808080808080");
+    ngx_str_t  nil = ngx_string(NGX_HTTP_TB_RPC_NULL_UUID);
 
     if (ngx_http_tb_rpc_parse_uuid(dst, &record->tenant_id) != NGX_OK) {
         record->tenant_id = nil;

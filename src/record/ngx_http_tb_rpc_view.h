@@ -15,6 +15,11 @@
 #include "../redis/ngx_tb_redis.h"
 
 
+/* of a record, by the digit that Redis has for it; an empty one at the end */
+
+extern ngx_str_t  ngx_http_tb_rpc_statuses[];
+
+
 /*
  * The record of these field and value replies as JSON, from the pool of a
  * page's part or of the request.  NGX_ERROR without memory, NGX_DECLINED if

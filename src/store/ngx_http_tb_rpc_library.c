@@ -122,7 +122,7 @@ ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
 }
 
 
-ngx_int_t
+ngx_uint_t
 ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
     redisReply *reply, const char *what)
 {
@@ -137,11 +137,11 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
         /* the client has told why */
 
         ngx_tb_redis_client_refuse(&w->redis);
-        return NGX_OK;
+        return 1;
     }
 
     if (reply->type != REDIS_REPLY_ERROR) {
-        return NGX_DECLINED;
+        return 0;
     }
 
     lib = w->library;
@@ -168,7 +168,7 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
 
     ngx_tb_redis_client_refuse(&w->redis);
 
-    return NGX_OK;
+    return 1;
 }
 
 
@@ -245,9 +245,7 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
 
     lib = w->library;
 
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "HMGET meta")
-        == NGX_OK)
-    {
+    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "HMGET meta")) {
         return;
     }
 
@@ -347,8 +345,7 @@ ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
         version = -1;
 
     } else if (ngx_http_tb_rpc_setup_failed(w, status, reply,
-                                            "FCALL tb_rpc_version")
-               == NGX_OK)
+                                            "FCALL tb_rpc_version"))
     {
         return;
 
@@ -427,9 +424,7 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
         return;
     }
 
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FUNCTION LOAD")
-        == NGX_OK)
-    {
+    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FUNCTION LOAD")) {
         return;
     }
 

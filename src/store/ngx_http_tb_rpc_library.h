@@ -35,15 +35,15 @@ struct ngx_http_tb_rpc_library_s {
 /* the client's setup: functions, "tb:meta", settings, INFO */
 void ngx_http_tb_rpc_setup(void *data);         /* worker */
 
-/*
- * NGX_OK: the command called "what" has failed and the handshake ends here,
- * or NGX_DECLINED
- */
-ngx_int_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w,
+/* 1: the command called "what" has failed and the handshake ends here */
+ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w,
     ngx_uint_t status, redisReply *reply, const char *what);
 
 /* the settings for the functions of all shards; then the client is ready */
 void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w);
+
+/* tb_rpc_strategy */
+extern ngx_conf_enum_t  ngx_http_tb_rpc_strategies[];
 
 /* post handler: a time that functions work with, at least 10 ms */
 char *ngx_http_tb_rpc_check_due(ngx_conf_t *cf, void *post, void *data);

@@ -60,10 +60,13 @@ static ngx_http_tb_rpc_setting_t  ngx_http_tb_rpc_settings[] = {
 };
 
 
-static ngx_str_t  ngx_http_tb_rpc_strategies[] = {
-    ngx_string("burst"),
-    ngx_string("sequential_on_ack"),
-    ngx_string("sequential_on_response")
+/* each at the place of its value */
+
+ngx_conf_enum_t  ngx_http_tb_rpc_strategies[] = {
+    { ngx_string("burst"), 0 },
+    { ngx_string("sequential_on_ack"), 1 },
+    { ngx_string("sequential_on_response"), 2 },
+    { ngx_null_string, 0 }
 };
 
 
@@ -136,7 +139,7 @@ ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
     n += 2;
 
     ngx_str_set(&argv[n], "strategy");
-    argv[n + 1] = ngx_http_tb_rpc_strategies[mcf->strategy];
+    argv[n + 1] = ngx_http_tb_rpc_strategies[mcf->strategy].name;
 
     return n + 2;
 }
@@ -153,8 +156,7 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
 
     lib = w->library;
 
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FCALL tb_rpc_config")
-        == NGX_OK)
+    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FCALL tb_rpc_config"))
     {
         return;
     }
