@@ -16,22 +16,22 @@
 static ngx_int_t ngx_http_tb_rpc_device_refuse_method(ngx_http_request_t *r,
     ngx_uint_t op);
 static ngx_int_t ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device);
+    ngx_http_tb_rpc_device_req_t *dr);
 
 
 ngx_int_t
 ngx_http_tb_rpc_device_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                     rc;
-    ngx_http_tb_rpc_device_t     *device;
-    ngx_http_tb_rpc_main_conf_t  *mcf;
+    ngx_int_t                      rc;
+    ngx_http_tb_rpc_device_req_t  *dr;
+    ngx_http_tb_rpc_main_conf_t   *mcf;
 
-    device = ngx_http_tb_rpc_device_path(r);
-    if (device == NULL) {
+    dr = ngx_http_tb_rpc_device_path(r);
+    if (dr == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (device->op == NGX_HTTP_TB_RPC_DO_NOTHING) {
+    if (dr->op == NGX_HTTP_TB_RPC_DO_NOTHING) {
         return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_FOUND,
                                           NGX_HTTP_TB_RPC_NOT_FOUND,
                                           "There is no such resource");
@@ -39,24 +39,24 @@ ngx_http_tb_rpc_device_handler(ngx_http_request_t *r)
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
 
-    device->start = ngx_current_msec;
-    device->worker = ngx_http_tb_rpc_worker(mcf);
+    dr->start = ngx_current_msec;
+    dr->worker = ngx_http_tb_rpc_worker(mcf);
 
-    if (device->worker == NULL) {
+    if (dr->worker == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_tb_rpc_device_refuse_method(r, device->op);
+    rc = ngx_http_tb_rpc_device_refuse_method(r, dr->op);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_tb_rpc_device_value(r, device);
+        rc = ngx_http_tb_rpc_device_value(r, dr);
     }
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    return ngx_http_tb_rpc_device_lookup(device);
+    return ngx_http_tb_rpc_device_lookup(dr);
 }
 
 
@@ -97,15 +97,15 @@ ngx_http_tb_rpc_device_refuse_method(ngx_http_request_t *r, ngx_uint_t op)
 
 static ngx_int_t
 ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device)
+    ngx_http_tb_rpc_device_req_t *dr)
 {
     ngx_int_t                    n;
     ngx_str_t                   *id, value;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
-    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
+    if (dr->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
 
-        id = &device->id;
+        id = &dr->id;
 
         n = (id->len <= 10) ? ngx_atoi(id->data, id->len) : NGX_ERROR;
 
@@ -116,7 +116,7 @@ ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
                                               ngx_min(id->len, 64), id->data);
         }
 
-        device->value = n;
+        dr->value = n;
 
         return ngx_http_tb_rpc_device_too_large(r,
                                              r->headers_in.content_length_n);
@@ -150,46 +150,46 @@ ngx_http_tb_rpc_device_value(ngx_http_request_t *r,
         }
     }
 
-    device->value = n ? ngx_min(n, NGX_HTTP_TB_RPC_POLL_MAX)
-                      : (ngx_int_t) lcf->poll_timeout;
+    dr->value = n ? ngx_min(n, NGX_HTTP_TB_RPC_POLL_MAX)
+                  : (ngx_int_t) lcf->poll_timeout;
 
     return NGX_DECLINED;
 }
 
 
 ngx_int_t
-ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device)
+ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_req_t *dr)
 {
     ngx_msec_int_t       left;
     ngx_http_request_t  *r;
 
-    r = device->request;
+    r = dr->request;
 
-    if (device->ctx->device_id.len == 0) {
-        device->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_TOKEN;
+    if (dr->ctx->device_id.len == 0) {
+        dr->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_TOKEN;
 
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: unauthorized: the token \"%V...\" is no "
-                      "device's", &device->ctx->key_id);
+                      "device's", &dr->ctx->key_id);
 
         return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_UNAUTHORIZED, NULL,
                                             NULL);
     }
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "tb_rpc device: %V, %s", &device->ctx->device_id,
-                   device->op == NGX_HTTP_TB_RPC_DO_ANSWER ? "an answer"
-                                                           : "a poll");
+                   "tb_rpc device: %V, %s", &dr->ctx->device_id,
+                   dr->op == NGX_HTTP_TB_RPC_DO_ANSWER ? "an answer"
+                                                       : "a poll");
 
-    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
-        return ngx_http_tb_rpc_device_answer(r, device->ctx, device->value);
+    if (dr->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
+        return ngx_http_tb_rpc_device_answer(r, dr->ctx, dr->value);
     }
 
     /* it counts from the request on, however long the lookup took */
 
-    left = (ngx_msec_int_t) (device->start + (ngx_msec_t) device->value
+    left = (ngx_msec_int_t) (dr->start + (ngx_msec_t) dr->value
                              - ngx_current_msec);
 
-    return ngx_http_tb_rpc_poll(r, device->ctx, device->worker,
+    return ngx_http_tb_rpc_poll(r, dr->ctx, dr->worker,
                                 (ngx_msec_t) ngx_max(left, 1));
 }

@@ -18,7 +18,7 @@
 
 
 static ngx_int_t ngx_http_tb_rpc_device_parse(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device);
+    ngx_http_tb_rpc_device_req_t *dr);
 static ngx_uint_t ngx_http_tb_rpc_device_op(ngx_http_request_t *r,
     ngx_str_t *token, ngx_str_t *id);
 static size_t ngx_http_tb_rpc_device_prefix(ngx_http_request_t *r);
@@ -26,7 +26,7 @@ static void ngx_http_tb_rpc_device_other(ngx_http_request_t *r,
     ngx_str_t *token);
 static ngx_uint_t ngx_http_tb_rpc_device_goes_on(ngx_http_request_t *r);
 static ngx_int_t ngx_http_tb_rpc_device_digest(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device, ngx_str_t *token);
+    ngx_http_tb_rpc_device_req_t *dr, ngx_str_t *token);
 static ngx_int_t ngx_http_tb_rpc_device_mask(ngx_http_request_t *r,
     ngx_str_t *token);
 static ngx_int_t ngx_http_tb_rpc_device_copy(ngx_http_request_t *r,
@@ -69,36 +69,36 @@ ngx_http_tb_rpc_device_log_handler(ngx_http_request_t *r)
 }
 
 
-ngx_http_tb_rpc_device_t *
+ngx_http_tb_rpc_device_req_t *
 ngx_http_tb_rpc_device_path(ngx_http_request_t *r)
 {
-    ngx_http_tb_rpc_ctx_t     *ctx;
-    ngx_http_tb_rpc_device_t  *device;
+    ngx_http_tb_rpc_ctx_t         *ctx;
+    ngx_http_tb_rpc_device_req_t  *dr;
 
     ctx = ngx_http_tb_rpc_get_ctx(r);
     if (ctx == NULL) {
         goto failed;
     }
 
-    if (ctx->device) {
-        return ctx->device;
+    if (ctx->device_req) {
+        return ctx->device_req;
     }
 
-    device = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_device_t));
-    if (device == NULL) {
+    dr = ngx_pcalloc(r->pool, sizeof(ngx_http_tb_rpc_device_req_t));
+    if (dr == NULL) {
         goto failed;
     }
 
-    device->request = r;
-    device->ctx = ctx;
+    dr->request = r;
+    dr->ctx = ctx;
 
-    if (ngx_http_tb_rpc_device_parse(r, device) != NGX_OK) {
+    if (ngx_http_tb_rpc_device_parse(r, dr) != NGX_OK) {
         goto failed;
     }
 
-    ctx->device = device;
+    ctx->device_req = dr;
 
-    return device;
+    return dr;
 
 failed:
 
@@ -114,14 +114,14 @@ failed:
 
 static ngx_int_t
 ngx_http_tb_rpc_device_parse(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device)
+    ngx_http_tb_rpc_device_req_t *dr)
 {
     ngx_str_t   token;
     ngx_uint_t  op;
 
-    op = ngx_http_tb_rpc_device_op(r, &token, &device->id);
+    op = ngx_http_tb_rpc_device_op(r, &token, &dr->id);
 
-    if (op && ngx_http_tb_rpc_device_digest(r, device, &token) != NGX_OK) {
+    if (op && ngx_http_tb_rpc_device_digest(r, dr, &token) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -131,11 +131,11 @@ ngx_http_tb_rpc_device_parse(ngx_http_request_t *r,
         && r == r->main
         && (op != NGX_HTTP_TB_RPC_DO_POLL || r->method != NGX_HTTP_POST))
     {
-        device->op = op;
+        dr->op = op;
         return ngx_http_tb_rpc_device_mask(r, &token);
     }
 
-    device->op = NGX_HTTP_TB_RPC_DO_NOTHING;
+    dr->op = NGX_HTTP_TB_RPC_DO_NOTHING;
 
     if (ngx_http_tb_rpc_device_goes_on(r)) {
         return NGX_OK;
@@ -280,25 +280,25 @@ ngx_http_tb_rpc_device_goes_on(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_tb_rpc_device_digest(ngx_http_request_t *r,
-    ngx_http_tb_rpc_device_t *device, ngx_str_t *token)
+    ngx_http_tb_rpc_device_req_t *dr, ngx_str_t *token)
 {
     ngx_str_t  *key_id;
 
-    if (EVP_Digest(token->data, token->len, device->digest, NULL,
+    if (EVP_Digest(token->data, token->len, dr->digest, NULL,
                    EVP_sha256(), NULL)
         != 1)
     {
         return NGX_ERROR;
     }
 
-    key_id = &device->ctx->key_id;
+    key_id = &dr->ctx->key_id;
 
     key_id->data = ngx_pnalloc(r->pool, 16);
     if (key_id->data == NULL) {
         return NGX_ERROR;
     }
 
-    key_id->len = ngx_hex_dump(key_id->data, device->digest, 8)
+    key_id->len = ngx_hex_dump(key_id->data, dr->digest, 8)
                   - key_id->data;
 
     return NGX_OK;
@@ -308,9 +308,9 @@ ngx_http_tb_rpc_device_digest(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_tb_rpc_device_key_id(ngx_http_request_t *r, ngx_str_t *value)
 {
-    ngx_str_t                  token, id;
-    ngx_http_tb_rpc_ctx_t     *ctx;
-    ngx_http_tb_rpc_device_t   device;
+    ngx_str_t                     token, id;
+    ngx_http_tb_rpc_ctx_t        *ctx;
+    ngx_http_tb_rpc_device_req_t  dr;
 
     ctx = ngx_http_tb_rpc_get_ctx(r);
     if (ctx == NULL) {
@@ -321,13 +321,13 @@ ngx_http_tb_rpc_device_key_id(ngx_http_request_t *r, ngx_str_t *value)
 
         /* once the path was looked at, there is no token in it any more */
 
-        if (ctx->device || ngx_http_tb_rpc_device_op(r, &token, &id) == 0) {
+        if (ctx->device_req || ngx_http_tb_rpc_device_op(r, &token, &id) == 0) {
             return NGX_DECLINED;
         }
 
-        device.ctx = ctx;
+        dr.ctx = ctx;
 
-        if (ngx_http_tb_rpc_device_digest(r, &device, &token) != NGX_OK) {
+        if (ngx_http_tb_rpc_device_digest(r, &dr, &token) != NGX_OK) {
             return NGX_ERROR;
         }
     }

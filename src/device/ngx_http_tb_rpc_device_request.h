@@ -24,7 +24,7 @@
 
 /* a request of a device, until it is known whose it is */
 
-struct ngx_http_tb_rpc_device_s {
+struct ngx_http_tb_rpc_device_req_s {
     ngx_http_request_t           *request;
     ngx_http_tb_rpc_ctx_t        *ctx;
     ngx_http_tb_rpc_worker_t     *worker;
@@ -47,17 +47,18 @@ struct ngx_http_tb_rpc_device_s {
  * ngx_http_tb_rpc_device_path.c: what the path says, found out once and the
  * token hidden; NULL without memory
  */
-ngx_http_tb_rpc_device_t *ngx_http_tb_rpc_device_path(ngx_http_request_t *r);
+ngx_http_tb_rpc_device_req_t *ngx_http_tb_rpc_device_path(
+    ngx_http_request_t *r);
 
 /* ngx_http_tb_rpc_device.c: ctx->device_id is set, or empty: nobody's token */
-ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_t *device);
+ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_req_t *dr);
 
 
 /*
  * ngx_http_tb_rpc_device_token.c: finds the device and processes the request,
  * now or, after NGX_DONE, with a reference of its own.
  */
-ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device);
+ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr);
 
 /* the worker's cache; NULL without memory */
 ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);

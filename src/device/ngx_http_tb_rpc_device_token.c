@@ -37,17 +37,17 @@ typedef struct {
 static void ngx_http_tb_rpc_tokens_cleanup(void *data);
 static void ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r);
 static void ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls);
-static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device);
-static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device,
+static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_req_t *dr);
+static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_req_t *dr,
     ngx_uint_t flags);
 static void ngx_http_tb_rpc_device_cleanup(void *data);
-static void ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_t *device);
+static void ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_req_t *dr);
 static void ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_device_token(
-    ngx_http_tb_rpc_device_t *device, ngx_uint_t status, redisReply *reply);
+    ngx_http_tb_rpc_device_req_t *dr, ngx_uint_t status, redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_device_known(
-    ngx_http_tb_rpc_device_t *device, ngx_http_tb_rpc_token_t *token);
+    ngx_http_tb_rpc_device_req_t *dr, ngx_http_tb_rpc_token_t *token);
 
 
 ngx_http_tb_rpc_cache_t *
@@ -83,7 +83,7 @@ ngx_http_tb_rpc_tokens_cleanup(void *data)
 
 
 ngx_int_t
-ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
+ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr)
 {
     ngx_int_t                    rc;
     ngx_http_cleanup_t          *cln;
@@ -92,23 +92,23 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
     ngx_http_tb_rpc_token_t     *known;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
-    r = device->request;
-    polls = device->worker->polls;
+    r = dr->request;
+    polls = dr->worker->polls;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (lcf->api_key_cache) {
-        known = ngx_http_tb_rpc_cache_get(device->worker->tokens,
-                                          device->digest, lcf->api_key_cache);
+        known = ngx_http_tb_rpc_cache_get(dr->worker->tokens, dr->digest,
+                                          lcf->api_key_cache);
         if (known) {
             ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                            "tb_rpc device: its token was seen before");
 
-            return ngx_http_tb_rpc_device_known(device, known);
+            return ngx_http_tb_rpc_device_known(dr, known);
         }
     }
 
-    if (device->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
+    if (dr->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
 
         /* read now: with HTTP/2 it goes when the device does */
 
@@ -126,15 +126,15 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    device->queued = 1;
-    ngx_queue_insert_tail(&polls->lookups, &device->queue);
+    dr->queued = 1;
+    ngx_queue_insert_tail(&polls->lookups, &dr->queue);
 
     ngx_http_tb_rpc_polls_guard(polls);
     ngx_http_tb_rpc_lookups_pump(polls);
 
     cln->handler = ngx_http_tb_rpc_device_cleanup;
-    cln->data = device;
-    device->cleanup = &cln->handler;
+    cln->data = dr;
+    dr->cleanup = &cln->handler;
 
     r->main->count++;
 
@@ -151,22 +151,22 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_t *device)
 static void
 ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
 {
-    ngx_int_t                  rc;
-    ngx_http_cleanup_t        *cln;
-    ngx_http_tb_rpc_ctx_t     *ctx;
-    ngx_http_tb_rpc_device_t  *device;
+    ngx_int_t                      rc;
+    ngx_http_cleanup_t            *cln;
+    ngx_http_tb_rpc_ctx_t         *ctx;
+    ngx_http_tb_rpc_device_req_t  *dr;
 
     ctx = ngx_http_tb_rpc_get_ctx(r);
     cln = ngx_http_cleanup_add(r, 0);
 
-    if (ctx == NULL || ctx->device == NULL || cln == NULL) {
+    if (ctx == NULL || ctx->device_req == NULL || cln == NULL) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
-    device = ctx->device;
+    dr = ctx->device_req;
 
-    if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT) != NGX_OK) {
+    if (ngx_http_tb_rpc_device_get(dr, NGX_TB_REDIS_REPEAT) != NGX_OK) {
         rc = ngx_http_tb_rpc_send_result(r, ctx,
                                          NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
                                          NULL);
@@ -175,8 +175,8 @@ ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
     }
 
     cln->handler = ngx_http_tb_rpc_device_cleanup;
-    cln->data = device;
-    device->cleanup = &cln->handler;
+    cln->data = dr;
+    dr->cleanup = &cln->handler;
 
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -186,18 +186,18 @@ ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
 static void
 ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
 {
-    ngx_queue_t               *q;
-    ngx_http_tb_rpc_device_t  *device;
+    ngx_queue_t                   *q;
+    ngx_http_tb_rpc_device_req_t  *dr;
 
     while (!ngx_queue_empty(&polls->lookups)
            && polls->looking < NGX_HTTP_TB_RPC_POLL_BATCH
            && ngx_tb_redis_client_is_ready(&polls->worker->redis, 0))
     {
         q = ngx_queue_head(&polls->lookups);
-        device = ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue);
+        dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
 
-        if (ngx_http_tb_rpc_device_get(device, NGX_TB_REDIS_REPEAT
-                                               |NGX_TB_REDIS_UNBOUNDED)
+        if (ngx_http_tb_rpc_device_get(dr, NGX_TB_REDIS_REPEAT
+                                           |NGX_TB_REDIS_UNBOUNDED)
             != NGX_OK)
         {
             break;
@@ -205,8 +205,8 @@ ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
 
         ngx_queue_remove(q);
 
-        device->queued = 0;
-        device->counted = 1;
+        dr->queued = 0;
+        dr->counted = 1;
 
         polls->looking++;
     }
@@ -218,10 +218,10 @@ ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
 void
 ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls)
 {
-    ngx_uint_t                 n;
-    ngx_msec_t                 timeout;
-    ngx_queue_t               *q;
-    ngx_http_tb_rpc_device_t  *device;
+    ngx_uint_t                     n;
+    ngx_msec_t                     timeout;
+    ngx_queue_t                   *q;
+    ngx_http_tb_rpc_device_req_t  *dr;
 
     ngx_http_tb_rpc_lookups_pump(polls);
 
@@ -238,13 +238,13 @@ ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls)
         }
 
         q = ngx_queue_head(&polls->lookups);
-        device = ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue);
+        dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
 
-        if (ngx_current_msec - device->start < timeout) {
+        if (ngx_current_msec - dr->start < timeout) {
             return;
         }
 
-        ngx_http_tb_rpc_lookup_refuse(device);
+        ngx_http_tb_rpc_lookup_refuse(dr);
     }
 }
 
@@ -259,46 +259,44 @@ ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls)
         q = ngx_queue_head(&polls->lookups);
 
         ngx_http_tb_rpc_lookup_refuse(
-                          ngx_queue_data(q, ngx_http_tb_rpc_device_t, queue));
+                      ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue));
     }
 }
 
 
 static void
-ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_t *device)
+ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_req_t *dr)
 {
-    device->queued = 0;
-    ngx_queue_remove(&device->queue);
+    dr->queued = 0;
+    ngx_queue_remove(&dr->queue);
 
-    ngx_http_tb_rpc_device_reply(device, NGX_TB_REDIS_UNSENT, NULL);
+    ngx_http_tb_rpc_device_reply(dr, NGX_TB_REDIS_UNSENT, NULL);
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device, ngx_uint_t flags)
+ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_req_t *dr, ngx_uint_t flags)
 {
     u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     u_char                     hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
     ngx_str_t                  argv[2], id;
     ngx_http_tb_rpc_worker_t  *w;
 
-    w = device->worker;
+    w = dr->worker;
 
     id.data = hex;
-    id.len = ngx_hex_dump(hex, device->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+    id.len = ngx_hex_dump(hex, dr->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
              - hex;
 
     ngx_str_set(&argv[0], "GET");
     ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
                         "token:", &id);
 
-    device->command = ngx_tb_redis_command(&w->redis, argv, 2,
-                                           w->conf->redis->command_timeout,
-                                           flags,
-                                           ngx_http_tb_rpc_device_reply,
-                                           device);
+    dr->command = ngx_tb_redis_command(&w->redis, argv, 2,
+                                       w->conf->redis->command_timeout, flags,
+                                       ngx_http_tb_rpc_device_reply, dr);
 
-    return device->command ? NGX_OK : NGX_ERROR;
+    return dr->command ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -307,32 +305,32 @@ ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_t *device, ngx_uint_t flags)
 static void
 ngx_http_tb_rpc_device_cleanup(void *data)
 {
-    ngx_http_tb_rpc_device_t *device = data;
+    ngx_http_tb_rpc_device_req_t *dr = data;
 
-    if (device->queued) {
-        device->queued = 0;
-        ngx_queue_remove(&device->queue);
+    if (dr->queued) {
+        dr->queued = 0;
+        ngx_queue_remove(&dr->queue);
         return;
     }
 
-    (void) ngx_tb_redis_detach(device->command);
-    device->command = NULL;
+    (void) ngx_tb_redis_detach(dr->command);
+    dr->command = NULL;
 
-    ngx_http_tb_rpc_device_counted(device);
+    ngx_http_tb_rpc_device_counted(dr);
 }
 
 
 /* the next one's turn */
 
 static void
-ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_t *device)
+ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_req_t *dr)
 {
     ngx_http_tb_rpc_polls_t  *polls;
 
-    if (device->counted) {
-        device->counted = 0;
+    if (dr->counted) {
+        dr->counted = 0;
 
-        polls = device->worker->polls;
+        polls = dr->worker->polls;
         polls->looking--;
 
         ngx_http_tb_rpc_lookups_pump(polls);
@@ -344,21 +342,21 @@ static void
 ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_device_t *device = data;
+    ngx_http_tb_rpc_device_req_t *dr = data;
 
     ngx_int_t            rc;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
-    r = device->request;
+    r = dr->request;
     c = r->connection;
 
     ngx_http_set_log_request(c->log, r);
 
-    device->command = NULL;
-    *device->cleanup = NULL;
+    dr->command = NULL;
+    *dr->cleanup = NULL;
 
-    ngx_http_tb_rpc_device_counted(device);
+    ngx_http_tb_rpc_device_counted(dr);
 
     r->read_event_handler = ngx_http_block_reading;
 
@@ -366,7 +364,7 @@ ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
 
     } else {
-        rc = ngx_http_tb_rpc_device_token(device, status, reply);
+        rc = ngx_http_tb_rpc_device_token(dr, status, reply);
     }
 
     ngx_http_tb_rpc_finalize(r, rc);
@@ -374,7 +372,7 @@ ngx_http_tb_rpc_device_reply(void *data, ngx_uint_t status,
 
 
 static ngx_int_t
-ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
+ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_req_t *dr,
     ngx_uint_t status, redisReply *reply)
 {
     u_char                       text[NGX_TB_REDIS_TEXT];
@@ -383,7 +381,7 @@ ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
     ngx_http_tb_rpc_token_t      token;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
-    r = device->request;
+    r = dr->request;
 
     if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
 
@@ -395,7 +393,7 @@ ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
                           "by GET: \"%V\"", &error);
         }
 
-        return ngx_http_tb_rpc_send_result(r, device->ctx,
+        return ngx_http_tb_rpc_send_result(r, dr->ctx,
                                            NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
                                            NULL);
     }
@@ -411,30 +409,30 @@ ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_t *device,
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "tb_rpc: what Redis has for the token \"%V...\" is "
                       "not a device id; SET it again",
-                      &device->ctx->key_id);
+                      &dr->ctx->key_id);
     }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (lcf->api_key_cache) {
-        ngx_http_tb_rpc_cache_put(device->worker->tokens, device->digest,
+        ngx_http_tb_rpc_cache_put(dr->worker->tokens, dr->digest,
                                   &token, token.len ? 0 : 1);
     }
 
-    return ngx_http_tb_rpc_device_known(device, &token);
+    return ngx_http_tb_rpc_device_known(dr, &token);
 }
 
 
 static ngx_int_t
-ngx_http_tb_rpc_device_known(ngx_http_tb_rpc_device_t *device,
+ngx_http_tb_rpc_device_known(ngx_http_tb_rpc_device_req_t *dr,
     ngx_http_tb_rpc_token_t *token)
 {
     ngx_str_t  *id;
 
-    id = &device->ctx->device_id;
+    id = &dr->ctx->device_id;
 
     if (token->len) {
-        id->data = ngx_pnalloc(device->request->pool, token->len);
+        id->data = ngx_pnalloc(dr->request->pool, token->len);
         if (id->data == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
@@ -443,9 +441,9 @@ ngx_http_tb_rpc_device_known(ngx_http_tb_rpc_device_t *device,
         id->len = token->len;
     }
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, device->request->connection->log, 0,
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, dr->request->connection->log, 0,
                    "tb_rpc: token \"%V...\" is of device \"%V\"",
-                   &device->ctx->key_id, id);
+                   &dr->ctx->key_id, id);
 
-    return ngx_http_tb_rpc_device_process(device);
+    return ngx_http_tb_rpc_device_process(dr);
 }

@@ -68,11 +68,11 @@ typedef struct {
 
 /* of rooms that this one does not see */
 
-typedef struct ngx_http_tb_rpc_call_s      ngx_http_tb_rpc_call_t;
-typedef struct ngx_http_tb_rpc_held_s      ngx_http_tb_rpc_held_t;
-typedef struct ngx_http_tb_rpc_query_s     ngx_http_tb_rpc_query_t;
-typedef struct ngx_http_tb_rpc_device_s    ngx_http_tb_rpc_device_t;
-typedef struct ngx_http_tb_rpc_reported_s  ngx_http_tb_rpc_reported_t;
+typedef struct ngx_http_tb_rpc_call_s        ngx_http_tb_rpc_call_t;
+typedef struct ngx_http_tb_rpc_held_s        ngx_http_tb_rpc_held_t;
+typedef struct ngx_http_tb_rpc_query_s       ngx_http_tb_rpc_query_t;
+typedef struct ngx_http_tb_rpc_device_req_s  ngx_http_tb_rpc_device_req_t;
+typedef struct ngx_http_tb_rpc_reported_s    ngx_http_tb_rpc_reported_t;
 
 
 /*
@@ -81,34 +81,34 @@ typedef struct ngx_http_tb_rpc_reported_s  ngx_http_tb_rpc_reported_t;
  */
 
 typedef struct {
-    ngx_http_request_t           *request;
+    ngx_http_request_t            *request;
 
-    ngx_http_tb_rpc_op_e          op;
-    ngx_str_t                     device_id;    /* lower case; from the path */
-    ngx_str_t                     rpc_id;       /* of the path or generated */
-    ngx_str_t                     key_id;       /* of a device's token */
+    ngx_http_tb_rpc_op_e           op;
+    ngx_str_t                      device_id;   /* lower case; from the path */
+    ngx_str_t                      rpc_id;      /* of the path or generated */
+    ngx_str_t                      key_id;      /* of a device's token */
 
-    ngx_http_tb_rpc_identity_t   *identity;     /* NULL: not authenticated */
-    ngx_http_tb_rpc_loc_conf_t   *identity_conf;  /* that it holds for */
-    ngx_http_tb_rpc_identity_t   *preview;      /* for variables only */
-    ngx_http_tb_rpc_loc_conf_t   *preview_conf;
-    ngx_tb_redis_command_t       *lookup;       /* API key on its way */
-    void                        (*lookup_done)(ngx_http_request_t *r,
+    ngx_http_tb_rpc_identity_t    *identity;    /* NULL: not authenticated */
+    ngx_http_tb_rpc_loc_conf_t    *identity_conf; /* that it holds for */
+    ngx_http_tb_rpc_identity_t    *preview;     /* for variables only */
+    ngx_http_tb_rpc_loc_conf_t    *preview_conf;
+    ngx_tb_redis_command_t        *lookup;      /* API key on its way */
+    void                         (*lookup_done)(ngx_http_request_t *r,
                                       ngx_int_t rc);
-    ngx_int_t                     auth_rc;      /* NGX_AGAIN while waiting */
-    ngx_uint_t                    auth_code;    /* errorCode of a refusal */
-    const char                   *auth_error;   /* its message */
+    ngx_int_t                      auth_rc;     /* NGX_AGAIN while waiting */
+    ngx_uint_t                     auth_code;   /* errorCode of a refusal */
+    const char                    *auth_error;  /* its message */
 
-    ngx_http_tb_rpc_call_t       *call;
-    ngx_http_tb_rpc_held_t       *held;
-    ngx_http_tb_rpc_query_t      *query;        /* list: a page under way */
-    ngx_http_tb_rpc_device_t     *device;       /* what its path says */
-    ngx_http_tb_rpc_reported_t   *reported;     /* a device's answer */
+    ngx_http_tb_rpc_call_t        *call;
+    ngx_http_tb_rpc_held_t        *held;
+    ngx_http_tb_rpc_query_t       *query;       /* list: a page under way */
+    ngx_http_tb_rpc_device_req_t  *device_req;  /* what its path says */
+    ngx_http_tb_rpc_reported_t    *reported;    /* a device's answer */
 
-    ngx_http_tb_rpc_result_e      result;
-    ngx_msec_t                    redis_start;
-    ngx_msec_t                    redis_time;   /* ms, -1 = Redis not asked */
-    unsigned                      previewing:1;
+    ngx_http_tb_rpc_result_e       result;
+    ngx_msec_t                     redis_start;
+    ngx_msec_t                     redis_time;  /* ms, -1 = Redis not asked */
+    unsigned                       previewing:1;
 } ngx_http_tb_rpc_ctx_t;
 
 

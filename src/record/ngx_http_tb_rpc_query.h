@@ -43,8 +43,8 @@ ngx_http_tb_rpc_query_t *ngx_http_tb_rpc_query(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t commands);
 
 /*
- * An FCALL.  NGX_OK, or NGX_DECLINED: not taken by the client.  What the handler gets
- * is for ngx_http_tb_rpc_query_done().
+ * An FCALL.  NGX_OK, or NGX_DECLINED: not taken by the client.  What the
+ * handler gets is for ngx_http_tb_rpc_query_done().
  */
 ngx_int_t ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
