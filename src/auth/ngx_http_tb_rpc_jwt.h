@@ -8,6 +8,9 @@
 #define _NGX_HTTP_TB_RPC_JWT_H_INCLUDED_
 
 
+#include <ngx_config.h>
+#include <ngx_core.h>
+
 #include <openssl/evp.h>
 
 #include "../http/ngx_http_tb_rpc_loc_conf.h"

@@ -11,6 +11,9 @@
 #define _NGX_HTTP_TB_RPC_DEVICE_REQUEST_H_INCLUDED_
 
 
+#include <ngx_config.h>
+#include <ngx_core.h>
+
 #include <openssl/evp.h>
 
 #include "ngx_http_tb_rpc_device.h"
