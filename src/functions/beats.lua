@@ -1,7 +1,7 @@
--- tb:{s}:beats, deviceId -> "<until> <session>": what the latest heartbeat has
--- seen of a device.  So heartbeats of many devices are one command while none
--- has to be written.  It is a copy: whatever changes the session or its end
--- otherwise forgets it, and the device itself is asked then.
+-- tb:{s}:beats, deviceId -> "<until> <session>": what devices say, once more.
+-- So heartbeats of many devices are one command while none has to be written.
+-- It is a copy: attach and heartbeats write it, whatever else changes a session
+-- or its end forgets it, and the device itself is asked then.
 
 local pcall_redis = redis.pcall
 local byte, sub = string.byte, string.sub
@@ -44,9 +44,19 @@ local function lasts(seen_text, session, till)
 end
 
 
+-- one device
+
+local function keep(x, till, session)
+    pcall_redis('HSET', x.p .. 'beats', x.id, text(till, session))
+end
+
+
 local function forget(x)
     pcall_redis('HDEL', x.p .. 'beats', x.id)
 end
 
 
-return { seen = seen, see = see, text = text, lasts = lasts, forget = forget }
+return {
+    seen = seen, see = see, text = text, lasts = lasts, keep = keep,
+    forget = forget
+}

@@ -12,7 +12,7 @@ local session_device, unhold, queue_key, arm, wrong_session =
     use('device', 'session_device', 'unhold', 'queue_key', 'arm',
         'wrong_session')
 local parse = use('call', 'parse')
-local forget = use('beats', 'forget')
+local keep, forget = use('beats', 'keep', 'forget')
 local polls = use 'poll'
 local trim, release = use('queue', 'trim', 'release')
 local action = use('machine', 'action')
@@ -159,7 +159,7 @@ local function attach(keys, a)
 
     d.till = dec(till)
     call('HSET', x.key, 'until', d.till)
-    forget(x)
+    keep(x, d.till, session)
     arm(x, till)
 
     return release(x, RELEASE)
