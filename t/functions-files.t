@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use File::Basename qw(dirname);
 use Test::More;
 
 use TB::Env qw(root build file_in library);
@@ -96,9 +97,10 @@ while ($text{'register.lua'} =~ /^register\('(\w+)', '(\w+)', '(\w+)'/mg) {
 }
 
 
-# together
+# together, beside the module that is tested
 
-my $built = build() . '/tb_rpc.lua';
+my $built = ($ENV{TB_MODULE} ? dirname($ENV{TB_MODULE}) : build())
+            . '/tb_rpc.lua';
 
 SKIP: {
     skip 'nothing was built', 1 if !-e $built;
