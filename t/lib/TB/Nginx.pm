@@ -215,8 +215,6 @@ sub stop {
 
     return 1 if !$pid || $self->{owner} != $$;
 
-    my @workers = $self->workers();
-
     kill $signal || 'TERM', $pid;
 
     my $gone = wait_for { waitpid($pid, POSIX::WNOHANG()) != 0 }
@@ -224,8 +222,10 @@ sub stop {
 
     return 0 if !$gone && $seconds;
 
+    # those that it has now: an older pid may be somebody else's by then
+
     if (!$gone) {
-        kill 'KILL', $pid, @workers;
+        kill 'KILL', $pid, $self->workers();
         waitpid $pid, 0;
     }
 
