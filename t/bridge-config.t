@@ -338,7 +338,7 @@ for (['no password', 'it wants a password, see --redis-password-file and'
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
 
-for my $shards (8, 32) {
+for my $shards (8, 256) {
     $pid = spawn("shards.$shards.log", $bin, $mqtt->options("s$shards"),
                  '--broker', "mqtt://127.0.0.1:$mute_port", '--shards',
                  $shards);
