@@ -19,6 +19,8 @@ static ngx_uint_t ngx_http_tb_rpc_no_customer(ngx_str_t *customer);
 static ngx_http_tb_rpc_authority_e ngx_http_tb_rpc_authority(ngx_str_t *name);
 static ngx_int_t ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r,
     ngx_str_t *dst, ngx_str_t *text);
+static u_char *ngx_http_tb_rpc_copy_part(u_char *p, ngx_str_t *dst,
+    ngx_str_t *src);
 
 
 static ngx_str_t  ngx_http_tb_rpc_null_uuid =
@@ -270,4 +272,36 @@ ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r, ngx_str_t *dst,
     dst->len = NGX_HTTP_TB_RPC_UUID_LEN;
 
     return NGX_OK;
+}
+
+
+size_t
+ngx_http_tb_rpc_identity_len(ngx_http_tb_rpc_identity_t *id)
+{
+    return id->tenant_id.len + id->customer_id.len + id->user_id.len;
+}
+
+
+u_char *
+ngx_http_tb_rpc_copy_identity(u_char *p, ngx_http_tb_rpc_identity_t *dst,
+    ngx_http_tb_rpc_identity_t *src)
+{
+    dst->authority = src->authority;
+
+    p = ngx_http_tb_rpc_copy_part(p, &dst->tenant_id, &src->tenant_id);
+    p = ngx_http_tb_rpc_copy_part(p, &dst->customer_id, &src->customer_id);
+
+    return ngx_http_tb_rpc_copy_part(p, &dst->user_id, &src->user_id);
+}
+
+
+/* one that is empty may be nowhere */
+
+static u_char *
+ngx_http_tb_rpc_copy_part(u_char *p, ngx_str_t *dst, ngx_str_t *src)
+{
+    dst->len = src->len;
+    dst->data = p;
+
+    return src->len ? ngx_cpymem(p, src->data, src->len) : p;
 }

@@ -188,22 +188,12 @@ ngx_http_tb_rpc_jwt_copy(ngx_pool_t *pool, ngx_http_tb_rpc_identity_t *dst,
 {
     u_char  *p;
 
-    p = ngx_pnalloc(pool, src->tenant_id.len + src->customer_id.len
-                          + src->user_id.len);
+    p = ngx_pnalloc(pool, ngx_http_tb_rpc_identity_len(src));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    *dst = *src;
-
-    dst->tenant_id.data = p;
-    p = ngx_cpymem(p, src->tenant_id.data, src->tenant_id.len);
-
-    dst->customer_id.data = p;
-    p = ngx_cpymem(p, src->customer_id.data, src->customer_id.len);
-
-    dst->user_id.data = p;
-    ngx_memcpy(p, src->user_id.data, src->user_id.len);
+    (void) ngx_http_tb_rpc_copy_identity(p, dst, src);
 
     return NGX_OK;
 }

@@ -38,8 +38,6 @@ struct ngx_http_tb_rpc_jwt_cache_s {
 
 static void ngx_http_tb_rpc_jwt_cache_cleanup(void *data);
 static void ngx_http_tb_rpc_jwt_cache_drop(ngx_http_tb_rpc_jwt_cache_t *cache);
-static u_char *ngx_http_tb_rpc_jwt_cache_copy(u_char *p, ngx_str_t *dst,
-    ngx_str_t *src);
 
 
 ngx_http_tb_rpc_jwt_cache_t *
@@ -121,8 +119,8 @@ ngx_http_tb_rpc_jwt_cache_put(ngx_http_tb_rpc_jwt_cache_t *cache, void *conf,
 
     id = &known->identity;
 
-    size = sizeof(ngx_http_tb_rpc_jwt_node_t) + token->len + id->tenant_id.len
-           + id->customer_id.len + id->user_id.len;
+    size = sizeof(ngx_http_tb_rpc_jwt_node_t) + token->len
+           + ngx_http_tb_rpc_identity_len(id);
 
     while (cache->size + size > NGX_HTTP_TB_RPC_JWT_CACHE_SIZE
            && !ngx_queue_empty(&cache->queue))
@@ -142,13 +140,11 @@ ngx_http_tb_rpc_jwt_cache_put(ngx_http_tb_rpc_jwt_cache_t *cache, void *conf,
 
     p = (u_char *) node + sizeof(ngx_http_tb_rpc_jwt_node_t);
 
-    p = ngx_http_tb_rpc_jwt_cache_copy(p, &node->token, token);
-    p = ngx_http_tb_rpc_jwt_cache_copy(p, &node->known.identity.tenant_id,
-                                       &id->tenant_id);
-    p = ngx_http_tb_rpc_jwt_cache_copy(p, &node->known.identity.customer_id,
-                                       &id->customer_id);
-    (void) ngx_http_tb_rpc_jwt_cache_copy(p, &node->known.identity.user_id,
-                                          &id->user_id);
+    node->token.len = token->len;
+    node->token.data = p;
+    p = ngx_cpymem(p, token->data, token->len);
+
+    (void) ngx_http_tb_rpc_copy_identity(p, &node->known.identity, id);
 
     bucket = &cache->buckets[node->hash % NGX_HTTP_TB_RPC_JWT_CACHE_BUCKETS];
 
@@ -186,14 +182,4 @@ ngx_http_tb_rpc_jwt_cache_drop(ngx_http_tb_rpc_jwt_cache_t *cache)
 
     ngx_explicit_memzero(node->token.data, node->token.len);
     ngx_free(node);
-}
-
-
-static u_char *
-ngx_http_tb_rpc_jwt_cache_copy(u_char *p, ngx_str_t *dst, ngx_str_t *src)
-{
-    dst->len = src->len;
-    dst->data = p;
-
-    return src->len ? ngx_cpymem(p, src->data, src->len) : p;
 }
