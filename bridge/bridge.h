@@ -15,9 +15,9 @@
  *               it is asked for
  *   calls.c     owns tb_call_t, from the take to the end of the last report
  *   ask.c       what must be known before a call is published
- *   mqtt.c      owns the libmosquitto client, which is thrown away at every
+ *   broker.c    owns the libmosquitto client, which is thrown away at every
  *               disconnect; maps packet ids to calls, owns none of them
- *   mqtt_io.c   when its socket is read and written
+ *   io.c        when its socket is read and written
  *   answer.c    turns messages of devices into tb_rpc_respond commands
  *   waiting.c   calls without a request id in their answer's topic; owns
  *               tb_wait_t, bounded by TB_MAX_WAITING
@@ -412,7 +412,7 @@ struct tb_bridge_s {
     int                  redis_ack_timeout;
     int                  settings_asked;
 
-    /* mqtt.c */
+    /* mqtt/broker.c */
     struct mosquitto    *mosq;
     int                  mqtt_up;
     int                  mqtt_subs;        /* not acknowledged yet */
@@ -527,7 +527,7 @@ tb_call_t *tb_envelope_parse(const char *data, size_t len,
     const char **error);
 void tb_call_free(tb_call_t *call);
 
-/* redis.c */
+/* redis/conn.c */
 
 /* writes what waits; the fd and events to poll, -1 when closed */
 int tb_redis_poll(tb_redis_t *r, short *events);
@@ -607,7 +607,7 @@ int tb_publish_named(tb_bridge_t *b);
 /* NULL, or why the call can never be sent */
 const char *tb_publish_call(tb_bridge_t *b, tb_call_t *call);
 
-/* mqtt.c */
+/* mqtt/broker.c */
 
 void tb_mqtt_open(tb_bridge_t *b);
 /* the broker has said who is there, as far as it does so at once */
@@ -622,7 +622,7 @@ void tb_mqtt_close(tb_bridge_t *b);
 /* for good: the broker is told */
 void tb_mqtt_stop(tb_bridge_t *b);
 
-/* mqtt_io.c */
+/* mqtt/io.c */
 
 int tb_mqtt_poll(tb_bridge_t *b, short *events);
 void tb_mqtt_run(tb_bridge_t *b, short revents);

@@ -6,7 +6,7 @@ package TB::Mutants;
 #
 #     === old-epoch-beats
 #     why:   devices of an old epoch are heartbeated for ever
-#     file:  bridge/presence.c
+#     file:  bridge/rpc/presence.c
 #     tests: t/bridge.t t/bridge-storm.t
 #     --- old
 #     if (d->epoch != b->epoch) {

@@ -9,7 +9,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 #define TB_GATEWAY_DEVICE  0x01

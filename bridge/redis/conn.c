@@ -8,7 +8,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 #include <stdarg.h>
 #include <sys/socket.h>

@@ -6,7 +6,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 #include <ctype.h>
 #include <fcntl.h>

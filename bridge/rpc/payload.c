@@ -8,7 +8,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 static int
 tb_presence_word(tb_bridge_t *b, const char *data, size_t len)

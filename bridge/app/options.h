@@ -11,7 +11,7 @@
 #define _TB_OPTIONS_H_INCLUDED_
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 #include <stddef.h>
 

@@ -14,7 +14,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 #include <sys/time.h>
 

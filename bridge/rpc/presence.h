@@ -10,7 +10,7 @@
 #define _TB_PRESENCE_H_INCLUDED_
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 /*

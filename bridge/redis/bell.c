@@ -9,7 +9,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 static void

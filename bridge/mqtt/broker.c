@@ -9,7 +9,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 #define TB_MQTT_MAX_BACKOFF  5000

@@ -8,7 +8,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 #define TB_HAS_REQUEST_ID  0x01

@@ -28,7 +28,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 static tb_call_t **

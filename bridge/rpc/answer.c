@@ -9,7 +9,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 /* of the memory of an answer, beside its payload */

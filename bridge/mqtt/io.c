@@ -11,7 +11,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -8,7 +8,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 int

@@ -8,7 +8,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 #define TB_WAIT_BUCKETS  65536

@@ -7,7 +7,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 /* the last reply makes it TAKEN again */

@@ -7,7 +7,7 @@
  */
 
 
-#include "bridge.h"
+#include "../bridge.h"
 
 
 typedef struct {
