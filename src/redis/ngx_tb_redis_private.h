@@ -63,14 +63,20 @@ void ngx_tb_redis_leave(ngx_tb_redis_state_t *state);
 
 /* client.c */
 
+/* ends everything, as ngx_tb_redis_client_close(), but keeps the memory */
+void ngx_tb_redis_stop(ngx_tb_redis_state_t *state);
+
+
+/* pipeline.c */
+
 extern ngx_tb_redis_role_t  ngx_tb_redis_command_role;
 
 /* takes the oldest command that a reply is due for; NULL: connection gone */
 ngx_tb_redis_command_t *ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 
-/* ends everything, as ngx_tb_redis_client_close(), but keeps the memory */
-void ngx_tb_redis_stop(ngx_tb_redis_state_t *state);
+/* moves all of front to the beginning of list */
+void ngx_tb_redis_prepend(ngx_queue_t *list, ngx_queue_t *front);
 
 
 /* pubsub.c */

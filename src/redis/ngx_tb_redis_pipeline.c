@@ -1,0 +1,351 @@
+
+/*
+ * The command connection: replies come in the order of the commands; what
+ * becomes of those that have none when it goes down.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_tb_redis_private.h"
+
+
+static void ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn,
+    redisReply *reply);
+static ngx_uint_t ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_command_t *cmd, redisReply *reply);
+static void ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_command_t *cmd, redisReply *reply);
+static void ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep);
+static void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn);
+
+
+ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
+    "command",
+    ngx_tb_redis_command_established,
+    ngx_tb_redis_command_reply,
+    ngx_tb_redis_command_down,
+    ngx_tb_redis_command_watch
+};
+
+
+static void
+ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_client_t  *client;
+
+    client = conn->state->client;
+
+    client->setup(client->data);
+}
+
+
+ngx_tb_redis_command_t *
+ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn, redisReply *reply)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    if (ngx_queue_empty(&conn->sent)) {
+
+        /* "max number of clients reached" comes unasked */
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            ngx_tb_redis_conn_fail_reply(conn, "refused", reply);
+
+        } else {
+            ngx_tb_redis_conn_fail(conn, 0, "reply to no command");
+        }
+
+        return NULL;
+    }
+
+    q = ngx_queue_head(&conn->sent);
+    cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+    ngx_tb_redis_unlink(cmd);
+
+    return cmd;
+}
+
+
+static void
+ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ngx_tb_redis_next_sent(conn, reply);
+    if (cmd == NULL) {
+        return;
+    }
+
+    if (cmd->overdue) {
+        conn->noverdue--;
+    }
+
+    if (!ngx_tb_redis_missing(conn, cmd, reply)) {
+
+        if (ngx_tb_redis_reply_is_error(reply, "READONLY")) {
+            ngx_tb_redis_drain(conn);
+        }
+
+        ngx_tb_redis_answered(conn, cmd, reply);
+    }
+
+    if (conn->status == NGX_TB_REDIS_ST_DRAINING
+        && ngx_queue_empty(&conn->sent))
+    {
+        ngx_tb_redis_conn_fail(conn, 0, "it is a read-only replica");
+    }
+}
+
+
+/*
+ * Redis has lost the functions, it restarted empty or they were flushed:
+ * the command did nothing, it is sent again once they are back.
+ */
+
+static ngx_uint_t
+ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
+    redisReply *reply)
+{
+    ngx_tb_redis_state_t   *state;
+    ngx_tb_redis_client_t  *client;
+
+    if (reply->type != REDIS_REPLY_ERROR
+        || cmd->internal
+        || cmd->reloaded
+        || cmd->overdue
+        || cmd->detached
+        || (cmd->flags & NGX_TB_REDIS_SETUP)
+        || !ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
+    {
+        return 0;
+    }
+
+    state = conn->state;
+
+    cmd->reloaded = 1;
+    cmd->pos = cmd->bytes;
+    cmd->written = cmd->repeated;
+    cmd->list = NGX_TB_REDIS_IN_WAITING;
+
+    ngx_queue_insert_tail(&state->again, &cmd->queue);
+    state->nwaiting++;
+
+    if (conn->status != NGX_TB_REDIS_ST_READY) {
+        return 1;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, state->log, 0,
+                  "tb_rpc_redis: a function is missing in %V, "
+                  "setting up again", &conn->name);
+
+    ngx_tb_redis_unsend(conn);
+
+    client = state->client;
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
+                             10 * client->conf->command_timeout);
+
+    client->setup(client->data);
+
+    return 1;
+}
+
+
+/* that the second of two was refused says nothing of the first */
+
+static void
+ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
+    redisReply *reply)
+{
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  value;
+
+    if (!cmd->repeated || reply->type != REDIS_REPLY_ERROR) {
+        ngx_tb_redis_finish(cmd, NGX_TB_REDIS_REPLY, reply);
+        return;
+    }
+
+    if (cmd->handler) {
+        ngx_tb_redis_reply_text(reply, text, &value);
+
+        ngx_log_error(NGX_LOG_ERR, conn->state->log, 0,
+                      "tb_rpc_redis: a command whose reply was lost is "
+                      "refused by %V when it is repeated: \"%V\"; its "
+                      "outcome is unknown", &conn->name, &value);
+    }
+
+    ngx_tb_redis_finish(cmd, NGX_TB_REDIS_LOST, NULL);
+}
+
+
+/* writing makes no sense here: take the replies due, then go elsewhere */
+
+static void
+ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
+{
+    conn->rotate = 1;
+
+    if (conn->status != NGX_TB_REDIS_ST_READY) {
+        return;
+    }
+
+    ngx_tb_redis_unsend(conn);
+
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_DRAINING,
+                             conn->state->client->conf->command_timeout);
+}
+
+
+/*
+ * What was not written keeps its place, behind what may be repeated; the
+ * rest of what was written is lost.
+ */
+
+static void
+ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn)
+{
+    ngx_queue_t            keep;
+    ngx_tb_redis_state_t  *state;
+
+    state = conn->state;
+
+    ngx_queue_init(&keep);
+
+    ngx_tb_redis_sort_out(&conn->sent, &keep);
+    ngx_tb_redis_sort_out(&conn->sending, &keep);
+
+    ngx_tb_redis_prepend(&state->waiting, &keep);
+    ngx_tb_redis_prepend(&state->waiting, &state->again);
+
+    conn->noverdue = 0;
+    conn->nsending = 0;
+}
+
+
+static void
+ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    while (!ngx_queue_empty(from)) {
+        q = ngx_queue_head(from);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        if (cmd->internal || cmd->overdue || cmd->detached) {
+            ngx_queue_remove(q);
+            ngx_tb_redis_free(cmd);
+            continue;
+        }
+
+        if ((cmd->flags & NGX_TB_REDIS_SETUP)
+            || (cmd->pos != cmd->bytes
+                && (cmd->repeated || !(cmd->flags & NGX_TB_REDIS_REPEAT))))
+        {
+            ngx_tb_redis_end(cmd, cmd->written ? NGX_TB_REDIS_LOST
+                                               : NGX_TB_REDIS_UNSENT);
+            continue;
+        }
+
+        if (cmd->pos != cmd->bytes) {
+            cmd->repeated = 1;
+            cmd->pos = cmd->bytes;
+        }
+
+        ngx_tb_redis_unlink(cmd);
+
+        cmd->list = NGX_TB_REDIS_IN_WAITING;
+        ngx_queue_insert_tail(keep, q);
+        cmd->state->nwaiting++;
+    }
+}
+
+
+/* takes back what was not written yet */
+
+static void
+ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
+{
+    ngx_queue_t              keep, *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    ngx_queue_init(&keep);
+
+    while (!ngx_queue_empty(&conn->sending)) {
+        q = ngx_queue_last(&conn->sending);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        if (cmd->pos != cmd->bytes) {
+            break;
+        }
+
+        ngx_tb_redis_unlink(cmd);
+
+        cmd->list = NGX_TB_REDIS_IN_WAITING;
+        ngx_queue_insert_head(&keep, q);
+        conn->state->nwaiting++;
+    }
+
+    ngx_tb_redis_prepend(&conn->state->waiting, &keep);
+}
+
+
+void
+ngx_tb_redis_prepend(ngx_queue_t *list, ngx_queue_t *front)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(front)) {
+        q = ngx_queue_last(front);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_head(list, q);
+    }
+}
+
+
+static void
+ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn)
+{
+    ngx_msec_t               since, limit;
+    ngx_msec_int_t           left;
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    if (conn->noverdue == 0) {
+        return;
+    }
+
+    limit = conn->state->client->conf->command_timeout;
+    left = limit;
+
+    q = ngx_queue_empty(&conn->sent) ? ngx_queue_head(&conn->sending)
+                                     : ngx_queue_head(&conn->sent);
+    cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+    if (cmd->overdue) {
+        since = cmd->deadline;
+
+        if ((ngx_msec_int_t) (conn->received - since) > 0) {
+            since = conn->received;
+        }
+
+        left = (ngx_msec_int_t) (since + limit - ngx_current_msec);
+    }
+
+    if (left <= 0) {
+        ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no reply");
+        return;
+    }
+
+    ngx_add_timer(&conn->watch, (ngx_msec_t) left);
+}
