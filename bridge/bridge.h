@@ -37,18 +37,19 @@
 #define _TB_BRIDGE_H_INCLUDED_
 
 
-#define _GNU_SOURCE
+#include "base/base.h"
+#include "base/clock.h"
+#include "base/crc.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/str.h"
+#include "base/topic.h"
+#include "base/uuid.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <sys/types.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <hiredis/hiredis.h>
 #include <jansson.h>
@@ -59,16 +60,10 @@
 #endif
 
 
-#define TB_OK                0
-#define TB_ERROR            -1
-
-#define TB_UUID_LEN          36
 #define TB_MAX_SESSION       64
 #define TB_MAX_SHARDS        512
 #define TB_SCHEMA            2
-#define TB_MAX_TOPIC         4096
 #define TB_MAX_ENVELOPE      (4 * 1024 * 1024)
-#define TB_MAX_PIECES        32
 
 #define TB_CALL_BUCKETS      4096
 
@@ -102,13 +97,7 @@
 /* the tag of a shard: keys are <prefix>{s<three octal digits>}:... */
 #define TB_SHARD             "{s%03o}:"
 
-#define TB_LOG_ERROR         0
-#define TB_LOG_WARN          1
-#define TB_LOG_INFO          2
-#define TB_LOG_DEBUG         3
 
-
-typedef struct tb_bridge_s  tb_bridge_t;
 typedef struct tb_call_s    tb_call_t;
 typedef struct tb_cmd_s     tb_cmd_t;
 typedef struct tb_device_s  tb_device_t;
@@ -116,12 +105,6 @@ typedef struct tb_name_s    tb_name_t;
 typedef struct tb_named_s   tb_named_t;
 typedef struct tb_wait_s    tb_wait_t;
 typedef struct tb_answer_s  tb_answer_t;
-
-
-typedef struct {
-    const char          *data;
-    size_t               len;
-} tb_str_t;
 
 
 /* what a device has published */
@@ -132,38 +115,6 @@ typedef struct {
     tb_str_t             correlation;      /* data NULL: there is none */
     int                  retain;
 } tb_message_t;
-
-
-/* topic templates */
-
-typedef enum {
-    TB_VAR_LITERAL = 0,
-    TB_VAR_DEVICE_ID,
-    TB_VAR_REQUEST_ID,
-    TB_VAR_NAME,
-    TB_VAR_TENANT_ID,
-    TB_VAR_METHOD,
-    TB_VAR_GATEWAY,
-    TB_VAR_MAX
-} tb_var_e;
-
-
-typedef struct {
-    tb_var_e             var;
-    tb_str_t             text;             /* of a literal */
-} tb_piece_t;
-
-
-typedef struct {
-    char                *source;
-    char                *subscription;     /* with + for levels of variables */
-    tb_piece_t           pieces[TB_MAX_PIECES];
-    unsigned             npieces;
-    unsigned             vars;             /* 1 << tb_var_e */
-} tb_template_t;
-
-
-#define TB_VAR(v)            (1u << TB_VAR_##v)
 
 
 /* the payload of a call */
@@ -470,56 +421,10 @@ struct tb_bridge_s {
 };
 
 
-/* util.c */
-
-extern int  tb_log_level;
-
-/* text of others is to go through tb_safe() first */
-void tb_log(int level, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-/* printable, bounded; one of four static buffers */
-const char *tb_safe(const char *data, size_t len);
-int64_t tb_now(void);
-uint32_t tb_crc32(const char *data, size_t len);
-/* checks a UUID and writes it in lower case, NUL-terminated */
-int tb_uuid(const char *data, size_t len, char *out);
-/* decimal digits only, min..max */
-int tb_number(const char *data, size_t len, uint32_t min, uint32_t max,
-    uint32_t *out);
-int tb_random(void *buf, size_t len);
-/* exits when there is no memory: the program then has nothing to fall on */
-void *tb_alloc(size_t size);
-char *tb_strndup(const char *data, size_t len);
-/* doubles *backoff up to max, returns when to retry */
-int64_t tb_backoff(int *backoff, int max);
-
 /* options.c: exits on --help, --version and errors */
 
 void tb_options(tb_options_t *opt, int argc, char **argv);
 void tb_options_free(tb_options_t *opt);
-
-/* topic.c */
-
-int tb_template_parse(tb_template_t *t, const char *source,
-    unsigned allowed, const char **error);
-void tb_template_free(tb_template_t *t);
-/* values by tb_var_e; NULL, or why the topic cannot be made */
-const char *tb_template_expand(tb_template_t *t, tb_str_t *values,
-    char *out, size_t size);
-int tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values);
-
-/* json.c */
-
-typedef int (*tb_member_pt)(void *data, const char *key, json_t *json,
-    tb_str_t *raw);
-
-/*
- * Calls handler for each member of the object, with its value and the bytes
- * that it was written with.  The handler returns bits of its own, which are
- * gathered in *has, or TB_ERROR.  NULL, or what is wrong.
- */
-const char *tb_json_walk(const char *text, size_t len, tb_member_pt handler,
-    void *data, int *has);
 
 /* envelope.c */
 

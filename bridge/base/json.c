@@ -7,7 +7,7 @@
  */
 
 
-#include "../bridge.h"
+#include "json.h"
 
 
 static const char *

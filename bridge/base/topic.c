@@ -7,7 +7,11 @@
  */
 
 
-#include "../bridge.h"
+#include "str.h"
+#include "topic.h"
+#include "uuid.h"
+
+#include <mosquitto.h>
 
 
 static const struct {

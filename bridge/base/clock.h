@@ -1,0 +1,22 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The clock, and when to try again.
+ */
+
+
+#ifndef _TB_CLOCK_H_INCLUDED_
+#define _TB_CLOCK_H_INCLUDED_
+
+
+#include "base.h"
+
+
+/* ms of a clock that never goes back */
+int64_t tb_now(void);
+/* doubles *backoff up to max, returns when to retry */
+int64_t tb_backoff(int *backoff, int max);
+
+
+#endif /* _TB_CLOCK_H_INCLUDED_ */
