@@ -23,6 +23,8 @@ static char *ngx_tb_redis_parse_database(ngx_conf_t *cf,
 static char *ngx_tb_redis_parse_addrs(ngx_conf_t *cf,
     ngx_tb_redis_server_t *server, ngx_str_t *text);
 static ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_state_t *state);
+static ngx_int_t ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state,
+    ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx);
 static ngx_int_t ngx_tb_redis_resolved(ngx_tb_redis_state_t *state,
     ngx_resolver_ctx_t *ctx);
@@ -202,7 +204,23 @@ ngx_tb_redis_server(ngx_tb_redis_state_t *state)
 }
 
 
-ngx_int_t
+void
+ngx_tb_redis_addr_open(ngx_tb_redis_state_t *state)
+{
+    ngx_tb_redis_conn_t  *conn;
+
+    conn = &state->command;
+
+    if (ngx_tb_redis_addr_get(state, conn) != NGX_OK) {
+        ngx_tb_redis_conn_fail(conn, 0, "connect() failed");
+        return;
+    }
+
+    ngx_tb_redis_conn_open(conn);
+}
+
+
+static ngx_int_t
 ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state, ngx_tb_redis_conn_t *conn)
 {
     ngx_addr_t             *addrs;
@@ -361,7 +379,7 @@ ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
     ngx_resolve_name_done(ctx);
     state->resolving = NULL;
 
-    ngx_tb_redis_conn_open(&state->command);
+    ngx_tb_redis_addr_open(state);
 
     ngx_tb_redis_leave(state);
 }

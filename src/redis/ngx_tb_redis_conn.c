@@ -90,46 +90,12 @@ ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
 }
 
 
-/* the subscription connection goes where the command connection is */
-
 void
 ngx_tb_redis_conn_start(ngx_tb_redis_conn_t *conn)
 {
-    ngx_tb_redis_conn_t   *command;
-    ngx_tb_redis_state_t  *state;
-
-    state = conn->state;
-    command = &state->command;
-
-    if (state->stopped) {
-        return;
+    if (!conn->state->stopped) {
+        conn->role->start(conn);
     }
-
-    if (conn == command) {
-        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_RESOLVING, 0);
-
-        if (ngx_tb_redis_resolve(state) == NGX_AGAIN) {
-            return;
-        }
-
-    } else {
-
-        if (command->status != NGX_TB_REDIS_ST_READY) {
-            ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
-            return;
-        }
-
-        conn->socklen = command->socklen;
-        ngx_memcpy(&conn->sockaddr, &command->sockaddr,
-                   sizeof(ngx_sockaddr_t));
-
-        conn->name.len = command->name.len;
-        ngx_memcpy(conn->name_buf, command->name_buf, command->name.len);
-
-        conn->followed = command->connection->number;
-    }
-
-    ngx_tb_redis_conn_open(conn);
 }
 
 
@@ -199,12 +165,6 @@ nomem:
 static ngx_int_t
 ngx_tb_redis_conn_connect(ngx_tb_redis_conn_t *conn, ngx_peer_connection_t *pc)
 {
-    if (conn == &conn->state->command
-        && ngx_tb_redis_addr_get(conn->state, conn) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
     ngx_memzero(pc, sizeof(ngx_peer_connection_t));
 
     pc->sockaddr = &conn->sockaddr.sockaddr;
@@ -358,9 +318,6 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
     ngx_str_t              reason;
     ngx_msec_t             delay;
     ngx_uint_t             shift;
-    ngx_tb_redis_state_t  *state;
-
-    state = conn->state;
 
     va_start(args, fmt);
     reason.data = text;
@@ -370,18 +327,9 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
     ngx_tb_redis_conn_log_reason(conn, err, &reason);
 
     shift = ngx_min(conn->tries, NGX_TB_REDIS_BACKOFF_SHIFT);
-
-    if (conn == &state->command && (!conn->up || conn->rotate)) {
-
-        /* becoming ready does not make a replica the master */
-
-        if (ngx_tb_redis_addr_next(state) != NGX_OK && conn->rotate) {
-            shift = ngx_max(shift, NGX_TB_REDIS_READONLY_SHIFT);
-        }
-    }
+    shift = conn->role->backoff(conn, shift);
 
     conn->up = 0;
-    conn->rotate = 0;
 
     ngx_tb_redis_conn_close(conn);
 
@@ -397,7 +345,7 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
 
     conn->role->down(conn);
 
-    ngx_tb_redis_notify(state);
+    ngx_tb_redis_notify(conn->state);
 }
 
 

@@ -52,11 +52,24 @@ typedef enum {
 typedef struct ngx_tb_redis_conn_s  ngx_tb_redis_conn_t;
 
 
+/* what a connection is for */
+
 typedef struct {
     const char                  *name;
+
+    /* finds the address, sooner or later, and goes on in conn_open() */
+    void                       (*start)(ngx_tb_redis_conn_t *conn);
+
+    /* the handshake is over */
     void                       (*established)(ngx_tb_redis_conn_t *conn);
     void                       (*reply)(ngx_tb_redis_conn_t *conn,
                                     redisReply *reply);
+
+    /* about to be closed: where to go next, and the shift of the backoff */
+    ngx_uint_t                 (*backoff)(ngx_tb_redis_conn_t *conn,
+                                    ngx_uint_t shift);
+
+    /* it was closed: what was on its way */
     void                       (*down)(ngx_tb_redis_conn_t *conn);
     void                       (*watch)(ngx_tb_redis_conn_t *conn);
 } ngx_tb_redis_role_t;

@@ -12,6 +12,7 @@
 #include "ngx_tb_redis_private.h"
 
 
+static void ngx_tb_redis_command_start(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
@@ -20,6 +21,8 @@ static ngx_uint_t ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn,
 static void ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_command_t *cmd, redisReply *reply);
 static void ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn);
+static ngx_uint_t ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn,
+    ngx_uint_t shift);
 static void ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep);
 static void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
@@ -28,11 +31,24 @@ static void ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn);
 
 ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     "command",
+    ngx_tb_redis_command_start,
     ngx_tb_redis_command_established,
     ngx_tb_redis_command_reply,
+    ngx_tb_redis_command_backoff,
     ngx_tb_redis_command_down,
     ngx_tb_redis_command_watch
 };
+
+
+static void
+ngx_tb_redis_command_start(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_RESOLVING, 0);
+
+    if (ngx_tb_redis_resolve(conn->state) != NGX_AGAIN) {
+        ngx_tb_redis_addr_open(conn->state);
+    }
+}
 
 
 static void
@@ -202,6 +218,24 @@ ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_DRAINING,
                              conn->state->client->conf->command_timeout);
+}
+
+
+/* becoming ready does not make a replica the master */
+
+static ngx_uint_t
+ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
+{
+    if ((!conn->up || conn->rotate)
+        && ngx_tb_redis_addr_next(conn->state) != NGX_OK
+        && conn->rotate)
+    {
+        shift = ngx_max(shift, NGX_TB_REDIS_READONLY_SHIFT);
+    }
+
+    conn->rotate = 0;
+
+    return shift;
 }
 
 

@@ -94,13 +94,12 @@ ngx_uint_t ngx_tb_redis_subscribed(ngx_tb_redis_state_t *state);
 
 /* addr.c */
 
-/* NGX_AGAIN: goes on, or went on, in ngx_tb_redis_conn_open() */
+/* NGX_AGAIN: goes on, or went on, in ngx_tb_redis_addr_open() */
 ngx_int_t ngx_tb_redis_resolve(ngx_tb_redis_state_t *state);
 void ngx_tb_redis_resolve_cancel(ngx_tb_redis_state_t *state);
 
-/* the address in use, given to the command connection */
-ngx_int_t ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state,
-    ngx_tb_redis_conn_t *conn);
+/* opens the command connection to the address in use */
+void ngx_tb_redis_addr_open(ngx_tb_redis_state_t *state);
 
 /* NGX_DECLINED: there is but one */
 ngx_int_t ngx_tb_redis_addr_next(ngx_tb_redis_state_t *state);

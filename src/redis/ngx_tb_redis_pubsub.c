@@ -14,6 +14,7 @@
 
 static ngx_uint_t ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state);
 static ngx_uint_t ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state);
+static void ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn,
@@ -31,14 +32,18 @@ static void ngx_tb_redis_pubsub_confirmed(ngx_tb_redis_conn_t *conn,
 static void ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel);
 static void ngx_tb_redis_resubscribe_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_tb_redis_pubsub_backoff(ngx_tb_redis_conn_t *conn,
+    ngx_uint_t shift);
 static void ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_watch(ngx_tb_redis_conn_t *conn);
 
 
 ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role = {
     "subscription",
+    ngx_tb_redis_pubsub_start,
     ngx_tb_redis_pubsub_established,
     ngx_tb_redis_pubsub_reply,
+    ngx_tb_redis_pubsub_backoff,
     ngx_tb_redis_pubsub_down,
     ngx_tb_redis_pubsub_watch
 };
@@ -156,6 +161,32 @@ ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state)
 
     return id->len != command->len
            || ngx_memcmp(id->data, command->data, id->len) != 0;
+}
+
+
+/* it goes where the command connection is */
+
+static void
+ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_conn_t  *command;
+
+    command = &conn->state->command;
+
+    if (command->status != NGX_TB_REDIS_ST_READY) {
+        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
+        return;
+    }
+
+    conn->socklen = command->socklen;
+    ngx_memcpy(&conn->sockaddr, &command->sockaddr, sizeof(ngx_sockaddr_t));
+
+    conn->name.len = command->name.len;
+    ngx_memcpy(conn->name_buf, command->name_buf, command->name.len);
+
+    conn->followed = command->connection->number;
+
+    ngx_tb_redis_conn_open(conn);
 }
 
 
@@ -433,6 +464,15 @@ static void
 ngx_tb_redis_resubscribe_handler(ngx_event_t *ev)
 {
     ngx_tb_redis_pubsub_ask(ev->data);
+}
+
+
+/* it has no address of its own */
+
+static ngx_uint_t
+ngx_tb_redis_pubsub_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
+{
+    return shift;
 }
 
 
