@@ -554,6 +554,12 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
                            map { $_ => $_ } qw(due old events config stats));
                 my $key = $f->key($d, $key{$kind} // "$kind:$d");
 
+                # as many as the queue takes of a device: the last one waits
+
+                if ($kind eq 'pending') {
+                    $f->create($d, persistent => $persistent) for 1 .. 16;
+                }
+
                 $f->take_all($d, 'b1');
                 $f->root->cmd('RENAME', $key, 'tb:aside');
                 $f->root->cmd('SET', $key, 'x');
@@ -590,6 +596,18 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     }
 
     ok(!$refused{stats}, 'not for a counter');
+
+    # nothing waits, and nothing goes back there
+
+    my $d = $f->device(bridge => 'b1');
+    my $r = $f->create($d);
+
+    $f->take_all($d, 'b1');
+    $f->root->cmd('SET', $f->key($d, 'pending', $d), 'x');
+    like($f->report('timeout', $d, $r->[2]), qr/^ERR tb_rpc: key/,
+         'pending: by what puts a call back');
+    is($f->report('respond', $d, $r->[2], '1'), 1, 'not by an answer');
+    $f->root->cmd('DEL', $f->key($d, 'pending', $d));
     $f->config;
 }
 

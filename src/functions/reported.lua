@@ -12,15 +12,31 @@ local brief_record = use('record', 'brief_record')
 local drop_broken = use('ending', 'drop_broken')
 
 
-local function wrong_report(x, c)
-    local err = wrong(x.due, 'zset', x.pending, 'zset', x.status, 'zset')
+-- What waits, and the queue, are touched by a call that is among them or goes
+-- there again, and where one that waits may take its place.
+
+local BACK = { timeout = true, ['return'] = true }
+
+
+local function wrong_report(x, c, event)
+    local d = device(x)
+    local err = wrong(x.due, 'zset')
 
     if not err and c.kind == 'L' then
         err = wrong(x.body, 'hash')
+
+    elseif not err then
+        err = wrong(x.status, 'zset')
+    end
+
+    if not err and (c.state == 'p' or c.state == 'q' or BACK[event]
+                    or d and d.wait)
+    then
+        err = wrong(x.pending, 'zset')
+              or (d and d.bridge and wrong(queue_key(x), 'list'))
     end
 
     return err or (config(x).events == 1 and wrong(x.p .. 'events', 'stream'))
-           or (device(x) and device(x).bridge and wrong(queue_key(x), 'list'))
 end
 
 
@@ -59,7 +75,7 @@ local function report(keys, a, event, at)
 
     local r = c.kind == 'P' and brief_record(x, c.id) or nil
 
-    err = wrong_report(x, c)
+    err = wrong_report(x, c, event)
 
     if err then
         return nil, err
