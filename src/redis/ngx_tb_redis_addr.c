@@ -22,11 +22,11 @@ static char *ngx_tb_redis_parse_database(ngx_conf_t *cf,
     ngx_uint_t database);
 static char *ngx_tb_redis_parse_addrs(ngx_conf_t *cf,
     ngx_tb_redis_server_t *server, ngx_str_t *text);
-static ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_state_t *state);
-static ngx_int_t ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state,
+static ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_node_t *node);
+static ngx_int_t ngx_tb_redis_addr_get(ngx_tb_redis_node_t *node,
     ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx);
-static ngx_int_t ngx_tb_redis_resolved(ngx_tb_redis_state_t *state,
+static ngx_int_t ngx_tb_redis_resolved(ngx_tb_redis_node_t *node,
     ngx_resolver_ctx_t *ctx);
 
 
@@ -187,12 +187,12 @@ ngx_tb_redis_parse_addrs(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
 
 
 static ngx_tb_redis_server_t *
-ngx_tb_redis_server(ngx_tb_redis_state_t *state)
+ngx_tb_redis_server(ngx_tb_redis_node_t *node)
 {
     ngx_array_t            *servers;
     ngx_tb_redis_server_t  *server;
 
-    servers = state->client->conf->servers;
+    servers = node->conf->servers;
 
     if (servers == NULL || servers->nelts == 0) {
         return NULL;
@@ -200,18 +200,18 @@ ngx_tb_redis_server(ngx_tb_redis_state_t *state)
 
     server = servers->elts;
 
-    return &server[state->server % servers->nelts];
+    return &server[node->server % servers->nelts];
 }
 
 
 void
-ngx_tb_redis_addr_open(ngx_tb_redis_state_t *state)
+ngx_tb_redis_addr_open(ngx_tb_redis_node_t *node)
 {
     ngx_tb_redis_conn_t  *conn;
 
-    conn = &state->command;
+    conn = &node->command;
 
-    if (ngx_tb_redis_addr_get(state, conn) != NGX_OK) {
+    if (ngx_tb_redis_addr_get(node, conn) != NGX_OK) {
         ngx_tb_redis_conn_fail(conn, 0, "connect() failed");
         return;
     }
@@ -221,18 +221,18 @@ ngx_tb_redis_addr_open(ngx_tb_redis_state_t *state)
 
 
 static ngx_int_t
-ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state, ngx_tb_redis_conn_t *conn)
+ngx_tb_redis_addr_get(ngx_tb_redis_node_t *node, ngx_tb_redis_conn_t *conn)
 {
     ngx_addr_t             *addrs;
     ngx_uint_t              naddrs;
     ngx_tb_redis_server_t  *server;
 
-    if (state->naddrs) {
-        addrs = state->addrs;
-        naddrs = state->naddrs;
+    if (node->naddrs) {
+        addrs = node->addrs;
+        naddrs = node->naddrs;
 
     } else {
-        server = ngx_tb_redis_server(state);
+        server = ngx_tb_redis_server(node);
 
         if (server == NULL || server->naddrs == 0) {
             return NGX_ERROR;
@@ -242,7 +242,7 @@ ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state, ngx_tb_redis_conn_t *conn)
         naddrs = server->naddrs;
     }
 
-    addrs += state->addr % naddrs;
+    addrs += node->addr % naddrs;
 
     if (addrs->socklen > (socklen_t) sizeof(ngx_sockaddr_t)) {
         return NGX_ERROR;
@@ -259,37 +259,37 @@ ngx_tb_redis_addr_get(ngx_tb_redis_state_t *state, ngx_tb_redis_conn_t *conn)
 
 
 ngx_int_t
-ngx_tb_redis_addr_next(ngx_tb_redis_state_t *state)
+ngx_tb_redis_addr_next(ngx_tb_redis_node_t *node)
 {
     ngx_uint_t              naddrs, nservers;
     ngx_tb_redis_server_t  *server;
 
-    server = ngx_tb_redis_server(state);
+    server = ngx_tb_redis_server(node);
 
     if (server == NULL) {
         return NGX_DECLINED;
     }
 
-    naddrs = state->naddrs ? state->naddrs : server->naddrs;
+    naddrs = node->naddrs ? node->naddrs : server->naddrs;
 
-    if (++state->addr < naddrs) {
+    if (++node->addr < naddrs) {
         return NGX_OK;
     }
 
-    state->addr = 0;
+    node->addr = 0;
 
-    nservers = state->client->conf->servers->nelts;
+    nservers = node->conf->servers->nelts;
 
     if (nservers == 1) {
         return (naddrs > 1) ? NGX_OK : NGX_DECLINED;
     }
 
-    state->server = (state->server + 1) % nservers;
+    node->server = (node->server + 1) % nservers;
 
-    if (state->addrs) {
-        ngx_free(state->addrs);
-        state->addrs = NULL;
-        state->naddrs = 0;
+    if (node->addrs) {
+        ngx_free(node->addrs);
+        node->addrs = NULL;
+        node->naddrs = 0;
     }
 
     return NGX_OK;
@@ -297,14 +297,14 @@ ngx_tb_redis_addr_next(ngx_tb_redis_state_t *state)
 
 
 ngx_int_t
-ngx_tb_redis_resolve(ngx_tb_redis_state_t *state)
+ngx_tb_redis_resolve(ngx_tb_redis_node_t *node)
 {
     ngx_resolver_ctx_t     *ctx;
     ngx_tb_redis_conf_t    *conf;
     ngx_tb_redis_server_t  *server;
 
-    conf = state->client->conf;
-    server = ngx_tb_redis_server(state);
+    conf = node->conf;
+    server = ngx_tb_redis_server(node);
 
     if (server == NULL
         || !server->resolve
@@ -322,17 +322,17 @@ ngx_tb_redis_resolve(ngx_tb_redis_state_t *state)
 
     ctx->name = server->host;
     ctx->handler = ngx_tb_redis_resolve_handler;
-    ctx->data = state;
+    ctx->data = node;
     ctx->timeout = conf->resolver_timeout;
     ctx->cancelable = 1;
 
-    state->resolving = ctx;
+    node->resolving = ctx;
 
     if (ngx_resolve_name(ctx) != NGX_OK) {
 
         /* the context is freed */
 
-        state->resolving = NULL;
+        node->resolving = NULL;
         return NGX_DECLINED;
     }
 
@@ -341,17 +341,17 @@ ngx_tb_redis_resolve(ngx_tb_redis_state_t *state)
 
 
 void
-ngx_tb_redis_resolve_cancel(ngx_tb_redis_state_t *state)
+ngx_tb_redis_resolve_cancel(ngx_tb_redis_node_t *node)
 {
-    if (state->resolving) {
-        ngx_resolve_name_done(state->resolving);
-        state->resolving = NULL;
+    if (node->resolving) {
+        ngx_resolve_name_done(node->resolving);
+        node->resolving = NULL;
     }
 
-    if (state->addrs) {
-        ngx_free(state->addrs);
-        state->addrs = NULL;
-        state->naddrs = 0;
+    if (node->addrs) {
+        ngx_free(node->addrs);
+        node->addrs = NULL;
+        node->naddrs = 0;
     }
 }
 
@@ -360,26 +360,28 @@ static void
 ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
 {
     ngx_uint_t             level;
+    ngx_tb_redis_node_t   *node;
     ngx_tb_redis_state_t  *state;
 
-    state = ctx->data;
+    node = ctx->data;
+    state = node->state;
 
     ngx_tb_redis_enter(state);
 
-    if (ctx->state || ngx_tb_redis_resolved(state, ctx) != NGX_OK) {
+    if (ctx->state || ngx_tb_redis_resolved(node, ctx) != NGX_OK) {
 
-        level = state->command.tries ? NGX_LOG_INFO : NGX_LOG_WARN;
+        level = node->command.tries ? NGX_LOG_INFO : NGX_LOG_WARN;
 
-        ngx_log_error(level, state->log, 0,
+        ngx_log_error(level, node->log, 0,
                       "tb_rpc_redis: %V could not be resolved (%i: %s), "
                       "the addresses known are used", &ctx->name, ctx->state,
                       ngx_resolver_strerror(ctx->state));
     }
 
     ngx_resolve_name_done(ctx);
-    state->resolving = NULL;
+    node->resolving = NULL;
 
-    ngx_tb_redis_addr_open(state);
+    ngx_tb_redis_addr_open(node);
 
     ngx_tb_redis_leave(state);
 }
@@ -388,7 +390,7 @@ ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
 /* the resolver keeps its addresses, so they are copied, in one piece */
 
 static ngx_int_t
-ngx_tb_redis_resolved(ngx_tb_redis_state_t *state, ngx_resolver_ctx_t *ctx)
+ngx_tb_redis_resolved(ngx_tb_redis_node_t *node, ngx_resolver_ctx_t *ctx)
 {
     ngx_uint_t              i;
     ngx_addr_t             *addrs;
@@ -401,12 +403,12 @@ ngx_tb_redis_resolved(ngx_tb_redis_state_t *state, ngx_resolver_ctx_t *ctx)
 
     addrs = ngx_calloc(ctx->naddrs
                        * (sizeof(ngx_addr_t) + sizeof(ngx_sockaddr_t)),
-                       state->log);
+                       node->log);
     if (addrs == NULL) {
         return NGX_ERROR;
     }
 
-    server = ngx_tb_redis_server(state);
+    server = ngx_tb_redis_server(node);
     sockaddrs = (ngx_sockaddr_t *) (addrs + ctx->naddrs);
 
     for (i = 0; i < ctx->naddrs; i++) {
@@ -425,12 +427,12 @@ ngx_tb_redis_resolved(ngx_tb_redis_state_t *state, ngx_resolver_ctx_t *ctx)
         ngx_inet_set_port(addrs[i].sockaddr, server->port);
     }
 
-    if (state->addrs) {
-        ngx_free(state->addrs);
+    if (node->addrs) {
+        ngx_free(node->addrs);
     }
 
-    state->addrs = addrs;
-    state->naddrs = ctx->naddrs;
+    node->addrs = addrs;
+    node->naddrs = ctx->naddrs;
 
     return NGX_OK;
 }

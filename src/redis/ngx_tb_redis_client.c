@@ -1,6 +1,6 @@
 
 /*
- * The client: its life.
+ * The client: its life, its nodes, and which of them a command goes to.
  */
 
 
@@ -11,8 +11,40 @@
 #include "ngx_tb_redis_private.h"
 
 
+static ngx_tb_redis_state_t *ngx_tb_redis_state_create(
+    ngx_tb_redis_client_t *client);
+static void ngx_tb_redis_channels(ngx_tb_redis_state_t *state);
+
+
 ngx_int_t
 ngx_tb_redis_client_init(ngx_tb_redis_client_t *client)
+{
+    ngx_tb_redis_node_t   *node;
+    ngx_tb_redis_state_t  *state;
+
+    state = ngx_tb_redis_state_create(client);
+    if (state == NULL) {
+        return NGX_ERROR;
+    }
+
+    node = ngx_tb_redis_node_create(state);
+    if (node == NULL) {
+        ngx_free(state);
+        return NGX_ERROR;
+    }
+
+    ngx_tb_redis_channels(state);
+
+    client->state = state;
+
+    ngx_tb_redis_conn_start(&node->command);
+
+    return NGX_OK;
+}
+
+
+static ngx_tb_redis_state_t *
+ngx_tb_redis_state_create(ngx_tb_redis_client_t *client)
 {
     size_t                 size;
     ngx_tb_redis_state_t  *state;
@@ -24,7 +56,7 @@ ngx_tb_redis_client_init(ngx_tb_redis_client_t *client)
 
     state = ngx_calloc(size, client->log);
     if (state == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     state->client = client;
@@ -37,19 +69,52 @@ ngx_tb_redis_client_init(ngx_tb_redis_client_t *client)
         state->quiet.log_level = NGX_LOG_ALERT;
     }
 
-    ngx_queue_init(&state->waiting);
-    ngx_queue_init(&state->again);
+    ngx_queue_init(&state->nodes);
     ngx_queue_init(&state->ended);
 
-    ngx_tb_redis_conn_init(&state->command, state,
-                           &ngx_tb_redis_command_role);
-    ngx_tb_redis_pubsub_init(state);
+    ngx_rbtree_init(&state->tree, &state->sentinel,
+                    ngx_str_rbtree_insert_value);
 
-    client->state = state;
+    return state;
+}
 
-    ngx_tb_redis_conn_start(&state->command);
 
-    return NGX_OK;
+/* each one becomes a channel of its node */
+
+static void
+ngx_tb_redis_channels(ngx_tb_redis_state_t *state)
+{
+    ngx_str_t               *names;
+    ngx_uint_t               i, n;
+    ngx_tb_redis_node_t     *node;
+    ngx_tb_redis_channel_t  *channel;
+
+    names = state->client->channels.elts;
+    n = state->client->channels.nelts;
+
+    for (i = 0; i < n; i++) {
+        channel = &state->channels[i];
+
+        channel->name = &names[i];
+        channel->sn.str = names[i];
+        channel->sn.node.key = ngx_crc32_short(names[i].data, names[i].len);
+
+        ngx_rbtree_insert(&state->tree, &channel->sn.node);
+
+        node = ngx_tb_redis_route(state);
+
+        channel->node = node;
+        ngx_queue_insert_tail(&node->channels, &channel->queue);
+        node->nchannels++;
+    }
+}
+
+
+ngx_tb_redis_node_t *
+ngx_tb_redis_route(ngx_tb_redis_state_t *state)
+{
+    return ngx_queue_data(ngx_queue_head(&state->nodes), ngx_tb_redis_node_t,
+                          queue);
 }
 
 
@@ -76,43 +141,52 @@ ngx_tb_redis_client_close(ngx_tb_redis_client_t *client)
 void
 ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client)
 {
-    ngx_event_t  *flush;
+    ngx_event_t           *flush;
+    ngx_queue_t           *q;
+    ngx_tb_redis_node_t   *node;
+    ngx_tb_redis_state_t  *state;
 
-    if (client->state == NULL) {
+    state = client->state;
+
+    if (state == NULL) {
         return;
     }
 
-    flush = &client->state->command.flush;
+    ngx_tb_redis_enter(state);
 
-    if (flush->posted) {
-        ngx_delete_posted_event(flush);
-        flush->handler(flush);
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        flush = &node->command.flush;
+
+        if (flush->posted) {
+            ngx_delete_posted_event(flush);
+            flush->handler(flush);
+        }
     }
+
+    ngx_tb_redis_leave(state);
 }
 
 
 void
 ngx_tb_redis_stop(ngx_tb_redis_state_t *state)
 {
-    ngx_queue_t             *q;
-    ngx_tb_redis_command_t  *cmd;
+    ngx_queue_t          *q;
+    ngx_tb_redis_node_t  *node;
 
     state->stopped = 1;
 
-    ngx_tb_redis_resolve_cancel(state);
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
 
-    ngx_tb_redis_conn_close(&state->command);
-    ngx_tb_redis_conn_close(&state->pubsub);
-
-    ngx_tb_redis_command_role.down(&state->command);
-    ngx_tb_redis_pubsub_role.down(&state->pubsub);
-
-    while (!ngx_queue_empty(&state->waiting)) {
-        q = ngx_queue_head(&state->waiting);
-        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-        ngx_tb_redis_end(cmd, cmd->written ? NGX_TB_REDIS_LOST
-                                           : NGX_TB_REDIS_UNSENT);
+        ngx_tb_redis_node_stop(node);
     }
 
     ngx_tb_redis_notify(state);
@@ -122,66 +196,66 @@ ngx_tb_redis_stop(ngx_tb_redis_state_t *state)
 void
 ngx_tb_redis_leave(ngx_tb_redis_state_t *state)
 {
-    if (--state->busy == 0 && state->closed) {
-        ngx_free(state);
+    ngx_queue_t          *q;
+    ngx_tb_redis_node_t  *node;
+
+    if (--state->busy || !state->closed) {
+        return;
     }
+
+    while (!ngx_queue_empty(&state->nodes)) {
+        q = ngx_queue_head(&state->nodes);
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_free(node);
+    }
+
+    ngx_free(state);
 }
 
 
 void
 ngx_tb_redis_client_ready(ngx_tb_redis_client_t *client)
 {
-    ngx_tb_redis_state_t  *state;
-
-    state = client->state;
-
-    if (state == NULL
-        || state->command.status != NGX_TB_REDIS_ST_SETTING_UP
-        || state->command.refused)
-    {
-        return;
+    if (client->state) {
+        ngx_tb_redis_node_ready(ngx_tb_redis_route(client->state));
     }
-
-    ngx_tb_redis_conn_ready(&state->command);
-
-    ngx_tb_redis_prepend(&state->waiting, &state->again);
-
-    ngx_tb_redis_pump(state);
-
-    ngx_tb_redis_pubsub_follow(state);
 }
 
-
-/* not at once: the caller is in a handler of the very connection */
 
 void
 ngx_tb_redis_client_refuse(ngx_tb_redis_client_t *client)
 {
-    ngx_tb_redis_state_t  *state;
-
-    state = client->state;
-
-    if (state == NULL
-        || state->command.status != NGX_TB_REDIS_ST_SETTING_UP)
-    {
-        return;
+    if (client->state) {
+        ngx_tb_redis_node_refuse(ngx_tb_redis_route(client->state));
     }
-
-    state->command.refused = 1;
-
-    ngx_tb_redis_conn_post(&state->command);
 }
 
 
 ngx_uint_t
 ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client, ngx_uint_t flags)
 {
+    ngx_queue_t           *q;
+    ngx_tb_redis_node_t   *node;
     ngx_tb_redis_state_t  *state;
 
     state = client->state;
 
-    return state != NULL
-           && state->command.status == NGX_TB_REDIS_ST_READY
-           && (!(flags & NGX_TB_REDIS_SUBSCRIBED)
-               || ngx_tb_redis_subscribed(state));
+    if (state == NULL) {
+        return 0;
+    }
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (!ngx_tb_redis_node_is_ready(node, flags)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }

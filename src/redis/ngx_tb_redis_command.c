@@ -1,6 +1,6 @@
 
 /*
- * Commands: encoding, queues, deadlines, the way each one ends.
+ * Commands: encoding, deadlines, the way each one ends.
  */
 
 
@@ -11,11 +11,6 @@
 #include "ngx_tb_redis_private.h"
 
 
-static ngx_uint_t ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state,
-    ngx_uint_t flags);
-static void ngx_tb_redis_enqueue(ngx_tb_redis_command_t *cmd);
-static ngx_uint_t ngx_tb_redis_sendable(ngx_tb_redis_state_t *state,
-    ngx_uint_t flags);
 static ngx_uint_t ngx_tb_redis_under_way(ngx_tb_redis_command_t *cmd);
 static void ngx_tb_redis_deadline_handler(ngx_event_t *ev);
 static void ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd);
@@ -26,6 +21,7 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
     ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data)
 {
+    ngx_tb_redis_node_t     *node;
     ngx_tb_redis_state_t    *state;
     ngx_tb_redis_command_t  *cmd;
 
@@ -35,21 +31,23 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
         return NULL;
     }
 
+    node = ngx_tb_redis_route(state);
+
     if (flags & NGX_TB_REDIS_SETUP) {
 
-        if (state->command.status != NGX_TB_REDIS_ST_SETTING_UP) {
+        if (node->command.status != NGX_TB_REDIS_ST_SETTING_UP) {
             return NULL;
         }
 
     } else if (!(flags & NGX_TB_REDIS_UNBOUNDED)
-               && ngx_tb_redis_queue_full(state, flags))
+               && ngx_tb_redis_node_is_full(node, flags))
     {
-        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, state->log, 0,
+        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, node->log, 0,
                        "tb_rpc_redis: command queue is full");
         return NULL;
     }
 
-    cmd = ngx_tb_redis_encode(state, argv, argc);
+    cmd = ngx_tb_redis_encode(node, argv, argc);
     if (cmd == NULL) {
         return NULL;
     }
@@ -61,7 +59,7 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
 
     cmd->timer.handler = ngx_tb_redis_deadline_handler;
     cmd->timer.data = cmd;
-    cmd->timer.log = state->log;
+    cmd->timer.log = node->log;
 
     /* an exiting worker stays for the others only */
 
@@ -70,102 +68,16 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
 
     ngx_add_timer(&cmd->timer, timeout);
 
-    ngx_tb_redis_enqueue(cmd);
+    ngx_tb_redis_node_send(node, cmd);
 
     return cmd;
-}
-
-
-/* what waits for a connection, or for one that takes no more bytes */
-
-static ngx_uint_t
-ngx_tb_redis_queue_full(ngx_tb_redis_state_t *state, ngx_uint_t flags)
-{
-    ngx_uint_t            n;
-    ngx_tb_redis_conn_t  *conn;
-
-    conn = &state->command;
-
-    n = state->nwaiting;
-
-    if (ngx_tb_redis_sendable(state, flags)) {
-
-        if (conn->connection->write->ready) {
-            return 0;
-        }
-
-        n += conn->nsending;
-    }
-
-    return n >= state->client->conf->queue;
-}
-
-
-static void
-ngx_tb_redis_enqueue(ngx_tb_redis_command_t *cmd)
-{
-    ngx_tb_redis_state_t  *state;
-
-    state = cmd->state;
-
-    if (ngx_tb_redis_sendable(state, cmd->flags)) {
-        ngx_tb_redis_conn_send(&state->command, cmd);
-        return;
-    }
-
-    cmd->list = NGX_TB_REDIS_IN_WAITING;
-    ngx_queue_insert_tail(&state->waiting, &cmd->queue);
-    state->nwaiting++;
-}
-
-
-/* SETUP was checked to be within the setup */
-
-static ngx_uint_t
-ngx_tb_redis_sendable(ngx_tb_redis_state_t *state, ngx_uint_t flags)
-{
-    return (flags & NGX_TB_REDIS_SETUP)
-           || (state->command.status == NGX_TB_REDIS_ST_READY
-               && (!(flags & NGX_TB_REDIS_SUBSCRIBED)
-                   || ngx_tb_redis_subscribed(state)));
-}
-
-
-void
-ngx_tb_redis_pump(ngx_tb_redis_state_t *state)
-{
-    ngx_uint_t               subscribed;
-    ngx_queue_t             *q, *next;
-    ngx_tb_redis_command_t  *cmd;
-
-    if (state->command.status != NGX_TB_REDIS_ST_READY) {
-        return;
-    }
-
-    subscribed = ngx_tb_redis_subscribed(state);
-
-    for (q = ngx_queue_head(&state->waiting);
-         q != ngx_queue_sentinel(&state->waiting);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-
-        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-        if ((cmd->flags & NGX_TB_REDIS_SUBSCRIBED) && !subscribed) {
-            continue;
-        }
-
-        ngx_tb_redis_unlink(cmd);
-        ngx_tb_redis_conn_send(&state->command, cmd);
-    }
 }
 
 
 /* one allocation, the encoded bytes included; they are kept until the end */
 
 ngx_tb_redis_command_t *
-ngx_tb_redis_encode(ngx_tb_redis_state_t *state, ngx_str_t *argv,
+ngx_tb_redis_encode(ngx_tb_redis_node_t *node, ngx_str_t *argv,
     ngx_uint_t argc)
 {
     u_char                  *p;
@@ -180,14 +92,14 @@ ngx_tb_redis_encode(ngx_tb_redis_state_t *state, ngx_str_t *argv,
     }
 
     cmd = ngx_alloc(offsetof(ngx_tb_redis_command_t, bytes) + size,
-                    state->log);
+                    node->log);
     if (cmd == NULL) {
         return NULL;
     }
 
     ngx_memzero(cmd, offsetof(ngx_tb_redis_command_t, bytes));
 
-    cmd->state = state;
+    cmd->node = node;
     cmd->ident = -1;
 
     p = ngx_sprintf(cmd->bytes, "*%ui\r\n", argc);
@@ -282,10 +194,10 @@ void
 ngx_tb_redis_unlink(ngx_tb_redis_command_t *cmd)
 {
     if (cmd->list == NGX_TB_REDIS_IN_WAITING) {
-        cmd->state->nwaiting--;
+        cmd->node->nwaiting--;
 
     } else if (cmd->list == NGX_TB_REDIS_IN_SENDING) {
-        cmd->state->command.nsending--;
+        cmd->node->command.nsending--;
     }
 
     ngx_queue_remove(&cmd->queue);
@@ -301,7 +213,7 @@ ngx_tb_redis_end(ngx_tb_redis_command_t *cmd, ngx_uint_t result)
 
     cmd->result = result;
     cmd->list = NGX_TB_REDIS_IN_ENDED;
-    ngx_queue_insert_tail(&cmd->state->ended, &cmd->queue);
+    ngx_queue_insert_tail(&cmd->node->state->ended, &cmd->queue);
 }
 
 
@@ -348,7 +260,7 @@ ngx_tb_redis_deadline_handler(ngx_event_t *ev)
     ngx_tb_redis_command_t  *cmd;
 
     cmd = ev->data;
-    state = cmd->state;
+    state = cmd->node->state;
 
     ngx_log_debug3(NGX_LOG_DEBUG_EVENT, state->log, 0,
                    "tb_rpc_redis: deadline of command %p, list %ui, "
@@ -378,7 +290,7 @@ ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd)
     ngx_tb_redis_conn_t    *conn;
     ngx_tb_redis_reply_pt   handler;
 
-    conn = &cmd->state->command;
+    conn = &cmd->node->command;
 
     handler = cmd->handler;
 
@@ -388,8 +300,7 @@ ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd)
     conn->noverdue++;
 
     if (!conn->watch.timer_set) {
-        ngx_add_timer(&conn->watch,
-                      conn->state->client->conf->command_timeout);
+        ngx_add_timer(&conn->watch, cmd->node->conf->command_timeout);
     }
 
     if (handler) {

@@ -12,12 +12,13 @@
 
 
 typedef struct ngx_tb_redis_state_s  ngx_tb_redis_state_t;
+typedef struct ngx_tb_redis_node_s   ngx_tb_redis_node_t;
 
 
 /* the list that a command is in */
 
 typedef enum {
-    NGX_TB_REDIS_IN_WAITING = 0,        /* state->waiting or state->again */
+    NGX_TB_REDIS_IN_WAITING = 0,        /* node->waiting or node->again */
     NGX_TB_REDIS_IN_SENDING,            /* conn->sending, maybe half written */
     NGX_TB_REDIS_IN_SENT,               /* conn->sent, a reply is due */
     NGX_TB_REDIS_IN_ENDED,              /* state->ended, to be notified */
@@ -26,7 +27,7 @@ typedef enum {
 
 
 struct ngx_tb_redis_command_s {
-    ngx_tb_redis_state_t        *state;
+    ngx_tb_redis_node_t         *node;
     ngx_tb_redis_reply_pt        handler;
     void                        *data;
 
@@ -56,7 +57,7 @@ struct ngx_tb_redis_command_s {
 };
 
 
-ngx_tb_redis_command_t *ngx_tb_redis_encode(ngx_tb_redis_state_t *state,
+ngx_tb_redis_command_t *ngx_tb_redis_encode(ngx_tb_redis_node_t *node,
     ngx_str_t *argv, ngx_uint_t argc);
 void ngx_tb_redis_free(ngx_tb_redis_command_t *cmd);
 
@@ -70,9 +71,5 @@ void ngx_tb_redis_notify(ngx_tb_redis_state_t *state);
 /* calls the handler and frees an unlinked command */
 void ngx_tb_redis_finish(ngx_tb_redis_command_t *cmd, ngx_uint_t status,
     redisReply *reply);
-
-/* whatever can be sent now is */
-void ngx_tb_redis_pump(ngx_tb_redis_state_t *state);
-
 
 #endif /* _NGX_TB_REDIS_COMMAND_H_INCLUDED_ */

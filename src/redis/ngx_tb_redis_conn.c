@@ -34,10 +34,10 @@ static const char  *ngx_tb_redis_states[] = {
 
 
 void
-ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_state_t *state,
+ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_node_t *node,
     ngx_tb_redis_role_t *role)
 {
-    conn->state = state;
+    conn->node = node;
     conn->role = role;
     conn->ident = -1;
 
@@ -52,9 +52,9 @@ ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_state_t *state,
     conn->watch.data = conn;
     conn->flush.data = conn;
 
-    conn->timer.log = state->log;
-    conn->watch.log = state->log;
-    conn->flush.log = state->log;
+    conn->timer.log = node->log;
+    conn->watch.log = node->log;
+    conn->flush.log = node->log;
 
     /*
      * connections keep no exiting worker: the deadlines of foreground
@@ -73,7 +73,7 @@ void
 ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_status_e status, ngx_msec_t timeout)
 {
-    ngx_log_debug4(NGX_LOG_DEBUG_EVENT, conn->state->log, 0,
+    ngx_log_debug4(NGX_LOG_DEBUG_EVENT, conn->node->log, 0,
                    "tb_rpc_redis: %s connection: %s -> %s, timer %M",
                    conn->role->name, ngx_tb_redis_states[conn->status],
                    ngx_tb_redis_states[status], timeout);
@@ -93,7 +93,7 @@ ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
 void
 ngx_tb_redis_conn_start(ngx_tb_redis_conn_t *conn)
 {
-    if (!conn->state->stopped) {
+    if (!conn->node->state->stopped) {
         conn->role->start(conn);
     }
 }
@@ -120,7 +120,7 @@ ngx_tb_redis_conn_open(ngx_tb_redis_conn_t *conn)
     conn->connection = c;
 
     c->data = conn;
-    c->pool = ngx_create_pool(NGX_TB_REDIS_POOL, &conn->state->quiet);
+    c->pool = ngx_create_pool(NGX_TB_REDIS_POOL, &conn->node->state->quiet);
     if (c->pool == NULL) {
         goto nomem;
     }
@@ -148,7 +148,7 @@ ngx_tb_redis_conn_open(ngx_tb_redis_conn_t *conn)
     ngx_memzero(&conn->scan, sizeof(ngx_tb_redis_scan_t));
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_CONNECTING,
-                             conn->state->client->conf->connect_timeout);
+                             conn->node->conf->connect_timeout);
 
     if (rc == NGX_OK) {
         ngx_tb_redis_connected(conn);
@@ -172,7 +172,7 @@ ngx_tb_redis_conn_connect(ngx_tb_redis_conn_t *conn, ngx_peer_connection_t *pc)
     pc->name = &conn->name;
     pc->get = ngx_event_get_peer;
     pc->so_keepalive = 1;
-    pc->log = &conn->state->quiet;
+    pc->log = &conn->node->state->quiet;
     pc->log_error = NGX_ERROR_ERR;
 
     ngx_set_socket_errno(0);
@@ -202,7 +202,7 @@ ngx_tb_redis_timer_handler(ngx_event_t *ev)
     ngx_tb_redis_state_t  *state;
 
     conn = ev->data;
-    state = conn->state;
+    state = conn->node->state;
 
     ngx_tb_redis_enter(state);
 
@@ -228,7 +228,7 @@ ngx_tb_redis_watch_handler(ngx_event_t *ev)
     ngx_tb_redis_state_t  *state;
 
     conn = ev->data;
-    state = conn->state;
+    state = conn->node->state;
 
     ngx_tb_redis_enter(state);
 
@@ -251,7 +251,7 @@ ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn)
 
         level = conn->nreasons ? NGX_LOG_ERR : NGX_LOG_NOTICE;
 
-        ngx_log_error(level, conn->state->log, 0,
+        ngx_log_error(level, conn->node->log, 0,
                       "tb_rpc_redis: %s connection to %V is ready"
                       ", failed attempts before: %ui",
                       conn->role->name, &conn->name, conn->tries);
@@ -345,7 +345,7 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
 
     conn->role->down(conn);
 
-    ngx_tb_redis_notify(conn->state);
+    ngx_tb_redis_notify(conn->node->state);
 }
 
 
@@ -380,7 +380,7 @@ ngx_tb_redis_conn_log_reason(ngx_tb_redis_conn_t *conn, ngx_err_t err,
     }
 
     if (i < conn->nreasons || i == NGX_TB_REDIS_REASONS) {
-        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, conn->state->log, err,
+        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, conn->node->log, err,
                        "tb_rpc_redis: %s connection to %V failed again: %V",
                        conn->role->name, &conn->name, reason);
         return;
@@ -388,7 +388,7 @@ ngx_tb_redis_conn_log_reason(ngx_tb_redis_conn_t *conn, ngx_err_t err,
 
     conn->reasons[conn->nreasons++] = hash;
 
-    ngx_log_error(NGX_LOG_ERR, conn->state->log, err,
+    ngx_log_error(NGX_LOG_ERR, conn->node->log, err,
                   "tb_rpc_redis: %s connection to %V failed: %V; "
                   "it is tried again until it succeeds",
                   conn->role->name, &conn->name, reason);

@@ -76,7 +76,7 @@ typedef struct {
 
 
 struct ngx_tb_redis_conn_s {
-    ngx_tb_redis_state_t        *state;
+    ngx_tb_redis_node_t         *node;
     ngx_tb_redis_role_t         *role;
     ngx_connection_t            *connection;    /* NULL: closed */
 
@@ -112,12 +112,8 @@ struct ngx_tb_redis_conn_s {
     ngx_str_t                    run_id;
     u_char                       run_id_buf[NGX_TB_REDIS_RUN_ID];
 
-    /* subscription: the command connection that it has followed */
-    ngx_atomic_uint_t            followed;
-
     unsigned                     up:1;      /* as the log knows it */
     unsigned                     refused:1;
-    unsigned                     rotate:1;  /* not this address again */
     unsigned                     pinged:1;
 };
 
@@ -125,7 +121,7 @@ struct ngx_tb_redis_conn_s {
 /* conn.c */
 
 void ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_state_t *state, ngx_tb_redis_role_t *role);
+    ngx_tb_redis_node_t *node, ngx_tb_redis_role_t *role);
 void ngx_tb_redis_conn_start(ngx_tb_redis_conn_t *conn);
 void ngx_tb_redis_conn_open(ngx_tb_redis_conn_t *conn);
 void ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,

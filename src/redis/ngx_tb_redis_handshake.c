@@ -43,8 +43,8 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
     ngx_tb_redis_conf_t    *conf;
     ngx_tb_redis_client_t  *client;
 
-    client = conn->state->client;
-    conf = client->conf;
+    client = conn->node->state->client;
+    conf = conn->node->conf;
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_HANDSHAKE,
                              ngx_max(conf->connect_timeout,
@@ -104,7 +104,7 @@ ngx_tb_redis_handshake_auth(ngx_tb_redis_conn_t *conn)
     ngx_uint_t            n;
     ngx_tb_redis_conf_t  *conf;
 
-    conf = conn->state->client->conf;
+    conf = conn->node->conf;
 
     if (conf->username.len == 0 && conf->password.len == 0) {
         return NGX_OK;
@@ -130,7 +130,7 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->state, argv, argc);
+    cmd = ngx_tb_redis_encode(conn->node, argv, argc);
 
     if (cmd == NULL) {
         /* without AUTH or SELECT the rest would go elsewhere */
@@ -265,7 +265,7 @@ ngx_tb_redis_handshake_last(void *data, ngx_uint_t status, redisReply *reply)
     }
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                             10 * conn->state->client->conf->command_timeout);
+                             10 * conn->node->conf->command_timeout);
 
     conn->role->established(conn);
 }

@@ -34,7 +34,7 @@ ngx_tb_redis_read_handler(ngx_event_t *rev)
 
     c = rev->data;
     conn = c->data;
-    state = conn->state;
+    state = conn->node->state;
 
     ngx_tb_redis_enter(state);
 
@@ -230,7 +230,7 @@ ngx_tb_redis_write_handler(ngx_event_t *wev)
 
     c = wev->data;
     conn = c->data;
-    state = conn->state;
+    state = conn->node->state;
 
     ngx_tb_redis_enter(state);
 
@@ -393,7 +393,7 @@ ngx_tb_redis_flush_handler(ngx_event_t *ev)
     ngx_tb_redis_state_t  *state;
 
     conn = ev->data;
-    state = conn->state;
+    state = conn->node->state;
 
     ngx_tb_redis_enter(state);
 

@@ -45,8 +45,8 @@ ngx_tb_redis_command_start(ngx_tb_redis_conn_t *conn)
 {
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_RESOLVING, 0);
 
-    if (ngx_tb_redis_resolve(conn->state) != NGX_AGAIN) {
-        ngx_tb_redis_addr_open(conn->state);
+    if (ngx_tb_redis_resolve(conn->node) != NGX_AGAIN) {
+        ngx_tb_redis_addr_open(conn->node);
     }
 }
 
@@ -56,7 +56,7 @@ ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn)
 {
     ngx_tb_redis_client_t  *client;
 
-    client = conn->state->client;
+    client = conn->node->state->client;
 
     client->setup(client->data);
 }
@@ -131,7 +131,7 @@ static ngx_uint_t
 ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
     redisReply *reply)
 {
-    ngx_tb_redis_state_t   *state;
+    ngx_tb_redis_node_t    *node;
     ngx_tb_redis_client_t  *client;
 
     if (reply->type != REDIS_REPLY_ERROR
@@ -145,30 +145,30 @@ ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
         return 0;
     }
 
-    state = conn->state;
+    node = conn->node;
 
     cmd->reloaded = 1;
     cmd->pos = cmd->bytes;
     cmd->written = cmd->repeated;
     cmd->list = NGX_TB_REDIS_IN_WAITING;
 
-    ngx_queue_insert_tail(&state->again, &cmd->queue);
-    state->nwaiting++;
+    ngx_queue_insert_tail(&node->again, &cmd->queue);
+    node->nwaiting++;
 
     if (conn->status != NGX_TB_REDIS_ST_READY) {
         return 1;
     }
 
-    ngx_log_error(NGX_LOG_NOTICE, state->log, 0,
+    ngx_log_error(NGX_LOG_NOTICE, node->log, 0,
                   "tb_rpc_redis: a function is missing in %V, "
                   "setting up again", &conn->name);
 
     ngx_tb_redis_unsend(conn);
 
-    client = state->client;
-
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                             10 * client->conf->command_timeout);
+                             10 * node->conf->command_timeout);
+
+    client = node->state->client;
 
     client->setup(client->data);
 
@@ -193,7 +193,7 @@ ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
     if (cmd->handler) {
         ngx_tb_redis_reply_text(reply, text, &value);
 
-        ngx_log_error(NGX_LOG_ERR, conn->state->log, 0,
+        ngx_log_error(NGX_LOG_ERR, conn->node->log, 0,
                       "tb_rpc_redis: a command whose reply was lost is "
                       "refused by %V when it is repeated: \"%V\"; its "
                       "outcome is unknown", &conn->name, &value);
@@ -208,7 +208,7 @@ ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
 static void
 ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
 {
-    conn->rotate = 1;
+    conn->node->rotate = 1;
 
     if (conn->status != NGX_TB_REDIS_ST_READY) {
         return;
@@ -217,7 +217,7 @@ ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
     ngx_tb_redis_unsend(conn);
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_DRAINING,
-                             conn->state->client->conf->command_timeout);
+                             conn->node->conf->command_timeout);
 }
 
 
@@ -226,14 +226,18 @@ ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
 static ngx_uint_t
 ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
 {
-    if ((!conn->up || conn->rotate)
-        && ngx_tb_redis_addr_next(conn->state) != NGX_OK
-        && conn->rotate)
+    ngx_tb_redis_node_t  *node;
+
+    node = conn->node;
+
+    if ((!conn->up || node->rotate)
+        && ngx_tb_redis_addr_next(node) != NGX_OK
+        && node->rotate)
     {
         shift = ngx_max(shift, NGX_TB_REDIS_READONLY_SHIFT);
     }
 
-    conn->rotate = 0;
+    node->rotate = 0;
 
     return shift;
 }
@@ -247,18 +251,18 @@ ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
 static void
 ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn)
 {
-    ngx_queue_t            keep;
-    ngx_tb_redis_state_t  *state;
+    ngx_queue_t           keep;
+    ngx_tb_redis_node_t  *node;
 
-    state = conn->state;
+    node = conn->node;
 
     ngx_queue_init(&keep);
 
     ngx_tb_redis_sort_out(&conn->sent, &keep);
     ngx_tb_redis_sort_out(&conn->sending, &keep);
 
-    ngx_tb_redis_prepend(&state->waiting, &keep);
-    ngx_tb_redis_prepend(&state->waiting, &state->again);
+    ngx_tb_redis_node_requeue(node, &keep);
+    ngx_tb_redis_node_requeue(node, &node->again);
 
     conn->noverdue = 0;
     conn->nsending = 0;
@@ -299,7 +303,7 @@ ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep)
 
         cmd->list = NGX_TB_REDIS_IN_WAITING;
         ngx_queue_insert_tail(keep, q);
-        cmd->state->nwaiting++;
+        cmd->node->nwaiting++;
     }
 }
 
@@ -326,24 +330,10 @@ ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
 
         cmd->list = NGX_TB_REDIS_IN_WAITING;
         ngx_queue_insert_head(&keep, q);
-        conn->state->nwaiting++;
+        conn->node->nwaiting++;
     }
 
-    ngx_tb_redis_prepend(&conn->state->waiting, &keep);
-}
-
-
-void
-ngx_tb_redis_prepend(ngx_queue_t *list, ngx_queue_t *front)
-{
-    ngx_queue_t  *q;
-
-    while (!ngx_queue_empty(front)) {
-        q = ngx_queue_last(front);
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_head(list, q);
-    }
+    ngx_tb_redis_node_requeue(conn->node, &keep);
 }
 
 
@@ -359,7 +349,7 @@ ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    limit = conn->state->client->conf->command_timeout;
+    limit = conn->node->conf->command_timeout;
     left = limit;
 
     q = ngx_queue_empty(&conn->sent) ? ngx_queue_head(&conn->sending)

@@ -12,8 +12,8 @@
 #include "ngx_tb_redis_private.h"
 
 
-static ngx_uint_t ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state);
-static ngx_uint_t ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state);
+static ngx_uint_t ngx_tb_redis_pubsub_moved(ngx_tb_redis_node_t *node);
+static ngx_uint_t ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
@@ -26,7 +26,7 @@ static void ngx_tb_redis_pubsub_error(ngx_tb_redis_conn_t *conn,
 static ngx_int_t ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 static ngx_tb_redis_channel_t *ngx_tb_redis_pubsub_channel(
-    ngx_tb_redis_state_t *state, redisReply *name);
+    ngx_tb_redis_node_t *node, redisReply *name);
 static void ngx_tb_redis_pubsub_confirmed(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel);
 static void ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
@@ -50,62 +50,36 @@ ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role = {
 
 
 void
-ngx_tb_redis_pubsub_init(ngx_tb_redis_state_t *state)
+ngx_tb_redis_pubsub_init(ngx_tb_redis_node_t *node)
 {
-    ngx_str_t               *names;
-    ngx_uint_t               i;
-    ngx_tb_redis_channel_t  *channel;
+    ngx_tb_redis_conn_init(&node->pubsub, node, &ngx_tb_redis_pubsub_role);
 
-    ngx_tb_redis_conn_init(&state->pubsub, state, &ngx_tb_redis_pubsub_role);
+    ngx_queue_init(&node->channels);
 
-    state->resubscribe.handler = ngx_tb_redis_resubscribe_handler;
-    state->resubscribe.data = &state->pubsub;
-    state->resubscribe.log = state->log;
-    state->resubscribe.cancelable = 1;
-
-    ngx_rbtree_init(&state->tree, &state->sentinel,
-                    ngx_str_rbtree_insert_value);
-
-    names = state->client->channels.elts;
-    state->nchannels = state->client->channels.nelts;
-
-    for (i = 0; i < state->nchannels; i++) {
-        channel = &state->channels[i];
-
-        channel->name = &names[i];
-        channel->sn.str = names[i];
-        channel->sn.node.key = ngx_crc32_short(names[i].data, names[i].len);
-
-        ngx_rbtree_insert(&state->tree, &channel->sn.node);
-    }
-}
-
-
-ngx_uint_t
-ngx_tb_redis_subscribed(ngx_tb_redis_state_t *state)
-{
-    return state->nchannels == 0
-           || state->pubsub.status == NGX_TB_REDIS_ST_READY;
+    node->resubscribe.handler = ngx_tb_redis_resubscribe_handler;
+    node->resubscribe.data = &node->pubsub;
+    node->resubscribe.log = node->log;
+    node->resubscribe.cancelable = 1;
 }
 
 
 void
-ngx_tb_redis_pubsub_follow(ngx_tb_redis_state_t *state)
+ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node)
 {
     ngx_tb_redis_conn_t  *conn, *command;
 
-    if (state->nchannels == 0) {
+    if (node->nchannels == 0) {
         return;
     }
 
-    conn = &state->pubsub;
-    command = &state->command;
+    conn = &node->pubsub;
+    command = &node->command;
 
     /* a message is only heard on the server that it is published on */
 
-    if (conn->connection && ngx_tb_redis_pubsub_moved(state)) {
+    if (conn->connection && ngx_tb_redis_pubsub_moved(node)) {
 
-        ngx_log_error(NGX_LOG_NOTICE, state->log, 0,
+        ngx_log_error(NGX_LOG_NOTICE, node->log, 0,
                       "tb_rpc_redis: subscription moves from %V to %V, "
                       "where the commands go now",
                       &conn->name, &command->name);
@@ -123,12 +97,12 @@ ngx_tb_redis_pubsub_follow(ngx_tb_redis_state_t *state)
 /* behind one address may be another server than before */
 
 static ngx_uint_t
-ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state)
+ngx_tb_redis_pubsub_moved(ngx_tb_redis_node_t *node)
 {
     ngx_tb_redis_conn_t  *conn, *command;
 
-    conn = &state->pubsub;
-    command = &state->command;
+    conn = &node->pubsub;
+    command = &node->command;
 
     if (ngx_cmp_sockaddr(&conn->sockaddr.sockaddr, conn->socklen,
                          &command->sockaddr.sockaddr, command->socklen, 1)
@@ -138,22 +112,22 @@ ngx_tb_redis_pubsub_moved(ngx_tb_redis_state_t *state)
     }
 
     if (conn->run_id.len && command->run_id.len) {
-        return ngx_tb_redis_pubsub_elsewhere(state);
+        return ngx_tb_redis_pubsub_elsewhere(node);
     }
 
-    return conn->followed != command->connection->number;
+    return node->followed != command->connection->number;
 }
 
 
 /* 1 if both say who they are, and differ */
 
 static ngx_uint_t
-ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_state_t *state)
+ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_node_t *node)
 {
     ngx_str_t  *id, *command;
 
-    id = &state->pubsub.run_id;
-    command = &state->command.run_id;
+    id = &node->pubsub.run_id;
+    command = &node->command.run_id;
 
     if (id->len == 0 || command->len == 0) {
         return 0;
@@ -170,8 +144,10 @@ static void
 ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn)
 {
     ngx_tb_redis_conn_t  *command;
+    ngx_tb_redis_node_t  *node;
 
-    command = &conn->state->command;
+    node = conn->node;
+    command = &node->command;
 
     if (command->status != NGX_TB_REDIS_ST_READY) {
         ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
@@ -184,7 +160,7 @@ ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn)
     conn->name.len = command->name.len;
     ngx_memcpy(conn->name_buf, command->name_buf, command->name.len);
 
-    conn->followed = command->connection->number;
+    node->followed = command->connection->number;
 
     ngx_tb_redis_conn_open(conn);
 }
@@ -193,14 +169,14 @@ ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn)
 static void
 ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn)
 {
-    if (ngx_tb_redis_pubsub_elsewhere(conn->state)) {
+    if (ngx_tb_redis_pubsub_elsewhere(conn->node)) {
         ngx_tb_redis_conn_fail(conn, 0, "it is another server than that of "
                                "the command connection");
         return;
     }
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                             2 * conn->state->client->conf->command_timeout);
+                             2 * conn->node->conf->command_timeout);
 
     ngx_add_timer(&conn->watch, NGX_TB_REDIS_PING);
 
@@ -212,16 +188,19 @@ static void
 ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn)
 {
     ngx_str_t                argv[2];
-    ngx_uint_t               i;
-    ngx_tb_redis_state_t    *state;
+    ngx_queue_t             *q;
+    ngx_tb_redis_node_t     *node;
     ngx_tb_redis_channel_t  *channel;
 
-    state = conn->state;
+    node = conn->node;
 
     ngx_str_set(&argv[0], "SSUBSCRIBE");
 
-    for (i = 0; i < state->nchannels; i++) {
-        channel = &state->channels[i];
+    for (q = ngx_queue_head(&node->channels);
+         q != ngx_queue_sentinel(&node->channels);
+         q = ngx_queue_next(q))
+    {
+        channel = ngx_queue_data(q, ngx_tb_redis_channel_t, queue);
 
         if (channel->asked) {
             continue;
@@ -247,7 +226,7 @@ ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->state, argv, argc);
+    cmd = ngx_tb_redis_encode(conn->node, argv, argc);
     if (cmd == NULL) {
         return NGX_ERROR;
     }
@@ -324,10 +303,8 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
 {
     int64_t                  count;
     ngx_str_t                kind, bytes;
-    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_client_t   *client;
     ngx_tb_redis_channel_t  *channel;
-
-    state = conn->state;
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &kind)
         != NGX_OK)
@@ -343,7 +320,7 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
         return NGX_ERROR;
     }
 
-    channel = ngx_tb_redis_pubsub_channel(state, reply->element[1]);
+    channel = ngx_tb_redis_pubsub_channel(conn->node, reply->element[1]);
     if (channel == NULL) {
         return NGX_ERROR;
     }
@@ -354,8 +331,9 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
             return NGX_ERROR;
         }
 
-        state->client->message(state->client->data, channel->name,
-                               bytes.data, bytes.len);
+        client = conn->node->state->client;
+
+        client->message(client->data, channel->name, bytes.data, bytes.len);
         return NGX_OK;
     }
 
@@ -377,20 +355,26 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
 }
 
 
+/* NULL also if it is not this node's */
+
 static ngx_tb_redis_channel_t *
-ngx_tb_redis_pubsub_channel(ngx_tb_redis_state_t *state, redisReply *name)
+ngx_tb_redis_pubsub_channel(ngx_tb_redis_node_t *node, redisReply *name)
 {
-    ngx_str_t  value;
+    ngx_str_t                value;
+    ngx_tb_redis_channel_t  *channel;
 
     if (ngx_tb_redis_reply_str(name, &value) != NGX_OK) {
         return NULL;
     }
 
-    /* the node is the first member of a channel */
+    /* sn is the first member of a channel */
 
-    return (ngx_tb_redis_channel_t *)
-               ngx_str_rbtree_lookup(&state->tree, &value,
-                                     ngx_crc32_short(value.data, value.len));
+    channel = (ngx_tb_redis_channel_t *)
+                  ngx_str_rbtree_lookup(&node->state->tree, &value,
+                                        ngx_crc32_short(value.data,
+                                                        value.len));
+
+    return (channel && channel->node == node) ? channel : NULL;
 }
 
 
@@ -398,27 +382,27 @@ static void
 ngx_tb_redis_pubsub_confirmed(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel)
 {
-    ngx_tb_redis_state_t   *state;
+    ngx_tb_redis_node_t    *node;
     ngx_tb_redis_client_t  *client;
 
-    state = conn->state;
+    node = conn->node;
 
     if (channel->confirmed || !channel->asked) {
         return;
     }
 
     channel->confirmed = 1;
-    state->nconfirmed++;
+    node->nconfirmed++;
 
-    if (state->nconfirmed < state->nchannels) {
+    if (node->nconfirmed < node->nchannels) {
         return;
     }
 
     ngx_tb_redis_conn_ready(conn);
 
-    ngx_tb_redis_pump(state);
+    ngx_tb_redis_node_pump(node);
 
-    client = state->client;
+    client = node->state->client;
 
     if (client->subscribed) {
         client->subscribed(client->data);
@@ -432,9 +416,9 @@ static void
 ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel)
 {
-    ngx_tb_redis_state_t  *state;
+    ngx_tb_redis_node_t  *node;
 
-    state = conn->state;
+    node = conn->node;
 
     if (!channel->confirmed) {
         return;
@@ -442,20 +426,20 @@ ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
 
     channel->confirmed = 0;
     channel->asked = 0;
-    state->nconfirmed--;
+    node->nconfirmed--;
 
     if (conn->status == NGX_TB_REDIS_ST_READY) {
 
-        ngx_log_error(NGX_LOG_WARN, state->log, 0,
+        ngx_log_error(NGX_LOG_WARN, node->log, 0,
                       "tb_rpc_redis: unsubscribed by %V, "
                       "subscribing again", &conn->name);
 
         ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                                 2 * state->client->conf->command_timeout);
+                                 2 * node->conf->command_timeout);
     }
 
-    if (!state->resubscribe.timer_set) {
-        ngx_add_timer(&state->resubscribe, NGX_TB_REDIS_RESUBSCRIBE);
+    if (!node->resubscribe.timer_set) {
+        ngx_add_timer(&node->resubscribe, NGX_TB_REDIS_RESUBSCRIBE);
     }
 }
 
@@ -479,15 +463,15 @@ ngx_tb_redis_pubsub_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
 static void
 ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn)
 {
-    ngx_uint_t               i;
     ngx_queue_t             *q, *list;
-    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_node_t     *node;
     ngx_tb_redis_command_t  *cmd;
+    ngx_tb_redis_channel_t  *channel;
 
-    state = conn->state;
+    node = conn->node;
 
-    if (state->resubscribe.timer_set) {
-        ngx_del_timer(&state->resubscribe);
+    if (node->resubscribe.timer_set) {
+        ngx_del_timer(&node->resubscribe);
     }
 
     for ( ;; ) {
@@ -506,11 +490,16 @@ ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn)
     }
 
     conn->nsending = 0;
-    state->nconfirmed = 0;
+    node->nconfirmed = 0;
 
-    for (i = 0; i < state->nchannels; i++) {
-        state->channels[i].asked = 0;
-        state->channels[i].confirmed = 0;
+    for (q = ngx_queue_head(&node->channels);
+         q != ngx_queue_sentinel(&node->channels);
+         q = ngx_queue_next(q))
+    {
+        channel = ngx_queue_data(q, ngx_tb_redis_channel_t, queue);
+
+        channel->asked = 0;
+        channel->confirmed = 0;
     }
 }
 
@@ -524,7 +513,7 @@ ngx_tb_redis_pubsub_watch(ngx_tb_redis_conn_t *conn)
     ngx_msec_t  silence, limit;
 
     silence = ngx_current_msec - conn->received;
-    limit = conn->state->client->conf->command_timeout;
+    limit = conn->node->conf->command_timeout;
 
     if (silence < NGX_TB_REDIS_PING) {
         ngx_add_timer(&conn->watch, NGX_TB_REDIS_PING - silence);

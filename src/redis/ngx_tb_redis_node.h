@@ -1,0 +1,111 @@
+
+/*
+ * A node: one Redis of a client.  A connection for commands, one for
+ * subscriptions that follows it, and what waits for the two.  It knows
+ * nothing of other nodes.
+ */
+
+
+#ifndef _NGX_TB_REDIS_NODE_H_INCLUDED_
+#define _NGX_TB_REDIS_NODE_H_INCLUDED_
+
+
+#include "ngx_tb_redis_conn.h"
+
+
+struct ngx_tb_redis_node_s {
+    ngx_queue_t                  queue;     /* in state->nodes */
+    ngx_tb_redis_state_t        *state;
+    ngx_tb_redis_conf_t         *conf;
+    ngx_log_t                   *log;
+
+    ngx_tb_redis_conn_t          command;
+    ngx_tb_redis_conn_t          pubsub;
+
+    ngx_queue_t                  waiting;
+    ngx_queue_t                  again;     /* to be sent after the setup */
+    ngx_uint_t                   nwaiting;  /* in waiting and again */
+
+    /* the server in use and which of its addresses */
+    ngx_uint_t                   server;
+    ngx_uint_t                   addr;
+    ngx_resolver_ctx_t          *resolving;
+    ngx_addr_t                  *addrs;     /* resolved in the worker */
+    ngx_uint_t                   naddrs;
+
+    ngx_queue_t                  channels;  /* ngx_tb_redis_channel_t */
+    ngx_uint_t                   nchannels;
+    ngx_uint_t                   nconfirmed;
+    ngx_event_t                  resubscribe;
+
+    /* the command connection that the subscription has followed */
+    ngx_atomic_uint_t            followed;
+
+    unsigned                     rotate:1;  /* not this address again */
+};
+
+
+/* node.c */
+
+/* one more of state->nodes, not connected yet; NULL: no memory */
+ngx_tb_redis_node_t *ngx_tb_redis_node_create(ngx_tb_redis_state_t *state);
+
+/* closes both connections and moves all commands to state->ended */
+void ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node);
+
+/* the two ends of the setup, as ngx_tb_redis_client_ready() and _refuse() */
+void ngx_tb_redis_node_ready(ngx_tb_redis_node_t *node);
+void ngx_tb_redis_node_refuse(ngx_tb_redis_node_t *node);
+
+/* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
+ngx_uint_t ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node,
+    ngx_uint_t flags);
+
+/* 1 if a command would wait for a connection, and too many do */
+ngx_uint_t ngx_tb_redis_node_is_full(ngx_tb_redis_node_t *node,
+    ngx_uint_t flags);
+
+/* sent if that is possible now, else it waits */
+void ngx_tb_redis_node_send(ngx_tb_redis_node_t *node,
+    ngx_tb_redis_command_t *cmd);
+
+/* moves all of front to the beginning of what waits */
+void ngx_tb_redis_node_requeue(ngx_tb_redis_node_t *node, ngx_queue_t *front);
+
+/* whatever can be sent now is */
+void ngx_tb_redis_node_pump(ngx_tb_redis_node_t *node);
+
+
+/* pipeline.c */
+
+extern ngx_tb_redis_role_t  ngx_tb_redis_command_role;
+
+/* takes the oldest command that a reply is due for; NULL: connection gone */
+ngx_tb_redis_command_t *ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn,
+    redisReply *reply);
+
+
+/* pubsub.c */
+
+extern ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role;
+
+void ngx_tb_redis_pubsub_init(ngx_tb_redis_node_t *node);
+
+/* the command connection is ready: subscribe on the same server */
+void ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node);
+
+
+/* addr.c */
+
+/* NGX_AGAIN: goes on, or went on, in ngx_tb_redis_addr_open() */
+ngx_int_t ngx_tb_redis_resolve(ngx_tb_redis_node_t *node);
+void ngx_tb_redis_resolve_cancel(ngx_tb_redis_node_t *node);
+
+/* opens the command connection to the address in use */
+void ngx_tb_redis_addr_open(ngx_tb_redis_node_t *node);
+
+/* NGX_DECLINED: there is but one */
+ngx_int_t ngx_tb_redis_addr_next(ngx_tb_redis_node_t *node);
+
+
+#endif /* _NGX_TB_REDIS_NODE_H_INCLUDED_ */
