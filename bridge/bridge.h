@@ -39,6 +39,7 @@
 
 #include "base/base.h"
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/crc.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -46,6 +47,11 @@
 #include "base/str.h"
 #include "base/topic.h"
 #include "base/uuid.h"
+#include "redis/command.h"
+#include "redis/key.h"
+#include "redis/take.h"
+#include "mqtt/lib.h"
+#include "rpc/conf.h"
 
 #include <poll.h>
 #include <strings.h>
@@ -53,34 +59,18 @@
 
 #include <hiredis/hiredis.h>
 #include <jansson.h>
-#include <mosquitto.h>
-
-#if (LIBMOSQUITTO_VERSION_NUMBER < 2001000)
-#include <mqtt_protocol.h>             /* later it is in mosquitto.h */
-#endif
 
 
 #define TB_MAX_SESSION       64
-#define TB_MAX_SHARDS        512
-#define TB_SCHEMA            2
 #define TB_MAX_ENVELOPE      (4 * 1024 * 1024)
 
 #define TB_CALL_BUCKETS      4096
 
-/* commands written to Redis and not yet answered */
-#define TB_MAX_PIPELINE      256
-/* presence commands among them */
+/* presence commands on their way */
 #define TB_MAX_PRESENCE      128
 /* batches of heartbeats on their way, and devices in each */
 #define TB_MAX_BEATS         4
 #define TB_BEAT_DEVICES      256
-/* takes on their way, and calls in each */
-#define TB_MAX_TAKES         8
-#define TB_MAX_TAKE          256
-/* a shard whose bell does not ring is taken from so often */
-#define TB_TAKE_EVERY        5000
-#define TB_BELL_PING         10000
-#define TB_COMMAND_TIMEOUT   5000
 #define TB_CONNECT_TIMEOUT   5000
 /* a broker that acknowledges nothing for so long is left */
 #define TB_PUBACK_TIMEOUT    30000
@@ -90,16 +80,11 @@
 #define TB_ACK_TIMEOUT       10000
 /* a call that went down with so many connections is left to its ack_timeout */
 #define TB_MAX_PUBLISHES     3
-#define TB_MAX_ANSWER_BYTES  (16 * 1024 * 1024)
 #define TB_MAX_WAITING       100000
 #define TB_MAX_NAME          255
 
-/* the tag of a shard: keys are <prefix>{s<three octal digits>}:... */
-#define TB_SHARD             "{s%03o}:"
-
 
 typedef struct tb_call_s    tb_call_t;
-typedef struct tb_cmd_s     tb_cmd_t;
 typedef struct tb_device_s  tb_device_t;
 typedef struct tb_name_s    tb_name_t;
 typedef struct tb_named_s   tb_named_t;
@@ -115,121 +100,6 @@ typedef struct {
     tb_str_t             correlation;      /* data NULL: there is none */
     int                  retain;
 } tb_message_t;
-
-
-/* the payload of a call */
-
-typedef enum {
-    TB_PAYLOAD_JSON = 0,                   /* {"method":..,"params":..} */
-    TB_PAYLOAD_PARAMS,                     /* params as they are */
-    TB_PAYLOAD_VALUE                       /* a string without its quotes */
-} tb_payload_e;
-
-
-/* what main() was told */
-
-typedef struct {
-    char                *name;
-    char                *prefix;
-    char                *config;
-
-    char                *redis_host;       /* NULL when a unix socket */
-    char                *redis_unix;
-    char                *redis_address;    /* for the log */
-    int                  redis_port;
-    int                  redis_db;
-    char                *redis_user;
-    char                *redis_password;
-
-    char                *broker_host;
-    int                  broker_port;
-    int                  tls;
-    char                *cafile;
-    char                *capath;
-    char                *cert;
-    char                *key;
-    int                  mqtt_version;     /* 311 or 5, as MQTT_PROTOCOL_V* */
-    char                *client_id;
-    char                *mqtt_user;
-    char                *mqtt_password;
-    int                  keepalive;
-    int                  keep_session;     /* --client-id was given */
-    int                  qos;
-    int                  ack_timeout;
-    int                  payload;
-
-    tb_template_t        request;
-    tb_template_t        response;
-    tb_template_t        presence;
-    char                *online;
-    char                *offline;
-
-    int                  gateway;
-    char                *gateway_topic;
-    tb_template_t        gateway_rpc;      /* its four topics */
-    tb_template_t        gateway_connect;
-    tb_template_t        gateway_disconnect;
-    tb_template_t        gateway_status;
-
-    char                *devices;          /* CSV: name,deviceId */
-    char                *tenant;           /* whose names are in Redis */
-
-    int                  shards;           /* 0: as tb:meta says */
-    int                  fixed;            /* --static: no presence topic */
-    int                  session_ttl;
-    int                  presence_grace;
-    int                  concurrency;
-    int                  max_answers;
-    int                  max_response;
-    int                  max_devices;
-    int                  drain;
-    int                  log_level;
-    int                  stats_interval;
-    char                *metrics_file;
-} tb_options_t;
-
-
-/* a Redis connection: non-blocking hiredis under our own poll() */
-
-typedef enum {
-    TB_REDIS_CLOSED = 0,
-    TB_REDIS_CONNECTING,
-    TB_REDIS_HANDSHAKE,
-    TB_REDIS_READY
-} tb_redis_state_e;
-
-
-typedef struct {
-    const char          *label;
-    const char          *address;
-    redisContext        *ctx;
-    tb_redis_state_e     state;
-    int                  steps[5];         /* handshake replies to come */
-    int                  nsteps;
-    int                  step;
-    int                  with_meta;        /* ask for the number of shards */
-    int                  backoff;          /* ms */
-    int                  complained;       /* this failure was logged */
-    int                  fresh;            /* just became ready */
-    int64_t              retry_at;
-    int64_t              deadline;         /* 0: none */
-} tb_redis_t;
-
-
-/* a command on its way; lives until its reply was handled */
-
-typedef void (*tb_cmd_handler_pt)(tb_bridge_t *b, void *data,
-    redisReply *reply);
-
-struct tb_cmd_s {
-    tb_cmd_t            *next;
-    tb_cmd_handler_pt    handler;
-    void                *data;
-    char                *buf;
-    size_t               len;
-    int64_t              at;               /* written, or to be repeated */
-    int                  patient;          /* OOM and NOPERM are waited out */
-};
 
 
 /* a call that was taken */
@@ -276,81 +146,22 @@ struct tb_call_s {
 };
 
 
-/* a shard: its queue, and the devices in it that have a session */
+/* the devices of a shard that have a session */
 
-typedef struct tb_shard_s  tb_shard_t;
-
-struct tb_shard_s {
-    tb_shard_t          *next;             /* of those that rang */
-    int64_t              take_at;
-    int                  asked;            /* by a take on its way; 0: none */
-    unsigned             rung:1;
-    unsigned             again:1;          /* rang while it was asked */
-    unsigned             told:1;           /* a refusal was logged */
-
+typedef struct {
     tb_device_t         *beat_head;        /* the longest ago first */
     tb_device_t         *beat_tail;
     int                  nbeats;
     int64_t              beat_at;
-};
-
-
-typedef struct {
-    uint64_t             taken;
-    uint64_t             malformed;
-    uint64_t             repeated;         /* is in hand already */
-    uint64_t             returned;
-    uint64_t             published;
-    uint64_t             delivered;
-    uint64_t             failed;
-    uint64_t             given_up;
-    uint64_t             timeouts;         /* no PUBACK in time */
-    uint64_t             unheard;          /* nobody subscribes */
-    uint64_t             answers;
-    uint64_t             answers_late;     /* 0 from tb_rpc_respond */
-    uint64_t             answers_bad;
-    uint64_t             answers_lost;
-    uint64_t             presence_bad;
-    uint64_t             presence_unknown;
-    uint64_t             gateway_bad;
-    uint64_t             names_unknown;
-    uint64_t             redis_errors;
-    uint64_t             reconnects;
-} tb_counters_t;
+} tb_shard_t;
 
 
 struct tb_bridge_s {
-    tb_options_t         opt;
-    tb_counters_t        count;
-    char                 claimer[96];
-    int                  shards;
+    const tb_rpc_conf_t *conf;
+    tb_counters_t       *count;
+    tb_commands_t       *redis;
+    tb_takes_t          *takes;
     tb_shard_t           shard[TB_MAX_SHARDS];
-    int                  stopping;
-    int64_t              stop_at;
-
-    /* bell.c */
-    tb_redis_t           bell;
-    int                  bell_shards;      /* subscribed to */
-    int                  bell_missing;     /* and not confirmed yet */
-    int64_t              bell_ping_at;
-
-    /* take.c */
-    uint64_t             ticket;
-    tb_shard_t          *rung_head;
-    tb_shard_t          *rung_tail;
-    int                  nrung;
-    int                  ntakes;           /* on their way */
-    int                  asked;            /* calls that they may bring */
-    int64_t              take_at;
-
-    /* command.c */
-    tb_redis_t           cmd;
-    tb_cmd_t            *cmd_head;
-    tb_cmd_t           **cmd_tail;
-    tb_cmd_t            *cmd_unsent;
-    tb_cmd_t            *cmd_later;        /* to be repeated */
-    unsigned             cmd_written;
-    int64_t              cmd_answered;     /* what is handled was written */
 
     /* calls.c: in the order of their takes */
     tb_call_t           *call_head;
@@ -400,11 +211,6 @@ struct tb_bridge_s {
     tb_name_t           *name_tail;
     int                  nnames;
 
-    /* metrics.c */
-    int64_t              stats_at;
-    int64_t              metrics_at;
-    int                  metrics_failed;
-
     /* presence.c */
     tb_device_t        **devices;
     int                  ndevices;
@@ -421,69 +227,16 @@ struct tb_bridge_s {
 };
 
 
-/* options.c: exits on --help, --version and errors */
-
-void tb_options(tb_options_t *opt, int argc, char **argv);
-void tb_options_free(tb_options_t *opt);
-
 /* envelope.c */
 
 tb_call_t *tb_envelope_parse(const char *data, size_t len,
     const char **error);
 void tb_call_free(tb_call_t *call);
 
-/* redis/conn.c */
-
-/* writes what waits; the fd and events to poll, -1 when closed */
-int tb_redis_poll(tb_redis_t *r, short *events);
-/* connects when due, reads, shakes hands */
-void tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents);
-/* the next reply, NULL if none, or it failed and is closed now */
-redisReply *tb_redis_reply(tb_redis_t *r);
-/* it works: the next failure is news and is retried soon */
-void tb_redis_good(tb_redis_t *r);
-void tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-/* what is to be done about an error, to be put before it; "" if unknown */
-const char *tb_redis_hint(redisReply *reply);
-void tb_redis_close(tb_redis_t *r);
-int64_t tb_redis_timer(tb_redis_t *r);
-
-/* command.c */
-
-void tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
-    int patient, int argc, const char **argv, const size_t *lens);
-/* FCALL <function> 1 D <args>; the key is made from the device id */
-void tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
-    int patient, const char *function, const char *device, int argc,
-    const tb_str_t *args);
-/* the same for any key, with any number of arguments */
-void tb_fcall_key(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
-    int patient, const char *function, const char *key, int argc,
-    const tb_str_t *args);
-int tb_device_shard(tb_bridge_t *b, const char *device);
-/* <prefix>{s<n>}:<kind>:<device> */
-void tb_device_key(tb_bridge_t *b, const char *kind, const char *device,
-    char *out, size_t size);
-void tb_command_run(tb_bridge_t *b, short revents);
-void tb_command_flush(tb_bridge_t *b);
-int64_t tb_command_timer(tb_bridge_t *b);
-void tb_command_free(tb_bridge_t *b);
-
-/* bell.c */
-
-void tb_bell_run(tb_bridge_t *b, short revents);
-int64_t tb_bell_timer(tb_bridge_t *b);
-
-/* take.c */
-
-void tb_take_start(tb_bridge_t *b);
-/* the queue of that shard may have something */
-void tb_take_ring(tb_bridge_t *b, int n);
-void tb_take_run(tb_bridge_t *b);
-
 /* calls.c */
 
+/* how many more can be written now, for takes */
+int tb_calls_room(tb_bridge_t *b);
 /* an envelope that a take has brought */
 void tb_call_add(tb_bridge_t *b, const char *data, size_t len);
 /* publishes what may be published, and reports what was not acknowledged */
@@ -626,11 +379,6 @@ const char *tb_name_of(tb_bridge_t *b, const char *id);
 /* reads --devices; on errors what was read before stays */
 int tb_names_load(tb_bridge_t *b);
 void tb_names_free(tb_bridge_t *b);
-
-/* metrics.c */
-
-void tb_counters(tb_bridge_t *b);
-void tb_metrics_run(tb_bridge_t *b);
 
 
 #endif /* _TB_BRIDGE_H_INCLUDED_ */

@@ -7,9 +7,28 @@
  */
 
 
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/random.h"
+#include "../base/str.h"
 #include "../bridge.h"
+#include "../redis/bell.h"
+#include "metrics.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <time.h>
+
+
+typedef struct {
+    tb_options_t     opt;
+    tb_counters_t    count;
+    tb_bridge_t      bridge;
+    tb_bell_t       *bell;
+    tb_metrics_t    *metrics;
+    int              stopping;
+    int64_t          stop_at;
+} tb_main_t;
 
 
 static volatile sig_atomic_t  tb_terminate;
@@ -63,37 +82,60 @@ tb_signals(sigset_t *during_poll)
 }
 
 
-static void
-tb_start(tb_bridge_t *b)
-{
-    uint32_t  id[2];
+static const tb_redis_events_t  tb_redis_events = {
+    tb_presence_redis_up,
+    tb_calls_room,
+    tb_call_add
+};
 
-    if (tb_random(id, sizeof(id)) != TB_OK) {
+
+/* without --client-id each start is another client, without a session */
+
+static void
+tb_client_id(tb_main_t *m)
+{
+    uint32_t         id;
+    tb_mqtt_conf_t  *mqtt;
+
+    if (tb_random(&id, sizeof(id)) != TB_OK) {
         tb_log(TB_LOG_ERROR, "cannot read /dev/urandom");
         exit(1);
     }
 
-    srandom(id[0] ^ id[1]);
+    srandom(id);
 
-    if (b->opt.client_id == NULL) {
-        b->opt.client_id = tb_alloc(strlen(b->opt.name) + 32);
-        sprintf(b->opt.client_id, "tb-rpc-%s-%08x", b->opt.name, id[0]);
+    mqtt = &m->opt.mqtt;
+
+    if (mqtt->client_id == NULL) {
+        mqtt->client_id = tb_alloc(strlen(m->opt.redis.name) + 32);
+        sprintf(mqtt->client_id, "tb-rpc-%s-%08x", m->opt.redis.name, id);
     }
+}
 
-    b->shards = b->opt.shards;
-    b->cmd.label = "commands";
-    b->cmd.address = b->opt.redis_address;
-    b->cmd.with_meta = 1;
-    b->cmd_tail = &b->cmd_head;
-    b->bell.label = "bells";
-    b->bell.address = b->opt.redis_address;
+
+static void
+tb_start(tb_main_t *m)
+{
+    tb_bridge_t      *b;
+    tb_redis_conf_t  *redis;
+
+    tb_client_id(m);
+    mosquitto_lib_init();
+
+    b = &m->bridge;
+    redis = &m->opt.redis;
+
+    b->conf = &m->opt.rpc;
+    b->count = &m->count;
+    b->redis = tb_command_create(redis, &tb_redis_events, b, &m->count);
+    b->takes = tb_take_create(redis, &tb_redis_events, b, b->redis);
     b->redis_ack_timeout = TB_ACK_TIMEOUT;
     b->calls = tb_alloc(TB_CALL_BUCKETS * sizeof(tb_call_t *));
     b->by_mid = tb_alloc(65536 * sizeof(tb_call_t *));
     b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
 
-    mosquitto_lib_init();
-    tb_take_start(b);
+    m->bell = tb_bell_create(redis, b->redis, b->takes);
+    m->metrics = tb_metrics_create(&m->opt, b);
 
     if (tb_names_load(b) != TB_OK) {
         exit(1);
@@ -102,23 +144,26 @@ tb_start(tb_bridge_t *b)
     tb_gateway_start(b);
 
     tb_log(TB_LOG_INFO, "tb-rpc-mqtt-bridge " TB_VERSION " \"%s\" started",
-           b->opt.name);
+           redis->name);
 }
 
 
 /* the moment to wake up at, whatever happens */
 
 static int
-tb_wait(tb_bridge_t *b)
+tb_wait(tb_main_t *m)
 {
-    int      i;
-    int64_t  t, timers[5];
+    int           i;
+    int64_t       t, timers[5];
+    tb_bridge_t  *b;
 
-    timers[0] = tb_command_timer(b);
-    timers[1] = tb_bell_timer(b);
+    b = &m->bridge;
+
+    timers[0] = tb_command_timer(b->redis);
+    timers[1] = tb_bell_timer(m->bell);
     timers[2] = tb_mqtt_timer(b);
     timers[3] = tb_presence_timer(b);
-    timers[4] = b->stopping ? b->stop_at : b->take_at;
+    timers[4] = m->stopping ? m->stop_at : tb_take_timer(b->takes);
 
     t = tb_now() + 1000;
 
@@ -135,21 +180,23 @@ tb_wait(tb_bridge_t *b)
 
 
 static void
-tb_poll(tb_bridge_t *b, short *revents, sigset_t *mask)
+tb_poll(tb_main_t *m, short *revents, sigset_t *mask)
 {
     int              i, wait;
+    tb_bridge_t     *b;
     struct pollfd    fds[3];
     struct timespec  ts;
 
+    b = &m->bridge;
     memset(fds, 0, sizeof(fds));
 
-    tb_command_flush(b);
+    tb_command_flush(b->redis);
 
-    fds[0].fd = tb_redis_poll(&b->cmd, &fds[0].events);
-    fds[1].fd = tb_redis_poll(&b->bell, &fds[1].events);
+    fds[0].fd = tb_command_poll(b->redis, &fds[0].events);
+    fds[1].fd = tb_bell_poll(m->bell, &fds[1].events);
     fds[2].fd = tb_mqtt_poll(b, &fds[2].events);
 
-    wait = b->mqtt_lost && b->mosq ? 0 : tb_wait(b);
+    wait = b->mqtt_lost && b->mosq ? 0 : tb_wait(m);
 
     ts.tv_sec = wait / 1000;
     ts.tv_nsec = (wait % 1000) * 1000000L;
@@ -168,28 +215,33 @@ tb_poll(tb_bridge_t *b, short *revents, sigset_t *mask)
 /* 1 when nothing that was begun is open, or there is no more time */
 
 static int
-tb_finished(tb_bridge_t *b)
+tb_finished(tb_main_t *m)
 {
+    tb_bridge_t  *b;
+
+    b = &m->bridge;
+
     if (tb_terminate > 1) {
         tb_log(TB_LOG_WARN, "told twice, stopping at once");
         return 1;
     }
 
-    if (tb_terminate && !b->stopping) {
+    if (tb_terminate && !m->stopping) {
         tb_log(TB_LOG_INFO, "stopping: %d calls are open", b->ncalls);
-        b->stopping = 1;
-        b->stop_at = tb_now() + b->opt.drain;
+        m->stopping = 1;
+        m->stop_at = tb_now() + m->opt.drain;
+        tb_take_stop(b->takes);
     }
 
-    if (!b->stopping) {
+    if (!m->stopping) {
         return 0;
     }
 
-    if (b->ncalls == 0 && b->cmd_head == NULL && b->cmd_later == NULL) {
+    if (b->ncalls == 0 && tb_command_idle(b->redis)) {
         return 1;
     }
 
-    if (tb_now() < b->stop_at) {
+    if (tb_now() < m->stop_at) {
         return 0;
     }
 
@@ -202,68 +254,76 @@ tb_finished(tb_bridge_t *b)
 
 
 static void
-tb_stop(tb_bridge_t *b)
+tb_stop(tb_main_t *m)
 {
+    tb_bridge_t  *b;
+
+    b = &m->bridge;
+
     tb_mqtt_stop(b);
-    tb_redis_close(&b->bell);
-    tb_redis_close(&b->cmd);
-    tb_command_free(b);
+    tb_bell_free(m->bell);
+    tb_take_free(b->takes);
+    tb_command_free(b->redis);
     tb_calls_free(b);
     tb_names_free(b);
     tb_presence_free(b);
     tb_waits_free(b);
-    tb_counters(b);
+    tb_metrics_log(m->metrics);
+    tb_metrics_free(m->metrics);
     mosquitto_lib_cleanup();
     free(b->by_mid);
     free(b->devices);
     free(b->calls);
-    tb_options_free(&b->opt);
+    tb_options_free(&m->opt);
 }
 
 
 int
 main(int argc, char **argv)
 {
-    short               revents[3] = { 0, 0, 0 };
-    sigset_t            mask;
+    short              revents[3] = { 0, 0, 0 };
+    sigset_t           mask;
+    tb_bridge_t       *b;
 
-    static tb_bridge_t  b;
+    static tb_main_t   m;
 
     setvbuf(stderr, NULL, _IOLBF, 0);
 
-    tb_options(&b.opt, argc, argv);
+    tb_options(&m.opt, argc, argv);
     tb_signals(&mask);
-    tb_start(&b);
+    tb_start(&m);
+
+    b = &m.bridge;
 
     for ( ;; ) {
-        tb_command_run(&b, revents[0]);
-        tb_bell_run(&b, revents[1]);
-        tb_mqtt_run(&b, revents[2]);
-        tb_calls_run(&b);
-        tb_take_run(&b);
-        tb_presence_run(&b);
+        tb_command_run(b->redis, revents[0]);
+        tb_bell_run(m.bell, revents[1]);
+        tb_mqtt_run(b, revents[2]);
+        tb_calls_run(b);
+        tb_take_run(b->takes);
+        tb_presence_run(b);
 
-        tb_waits_run(&b);
-        tb_metrics_run(&b);
+        tb_waits_run(b);
+        tb_metrics_run(m.metrics);
 
         if (tb_reload) {
             tb_reload = 0;
-            tb_names_load(&b);
+            tb_names_load(b);
         }
 
         if (tb_report) {
             tb_report = 0;
-            tb_counters(&b);
+            tb_metrics_log(m.metrics);
         }
 
-        if (tb_finished(&b)) {
+        if (tb_finished(&m)) {
             break;
         }
 
-        tb_poll(&b, revents, &mask);
+        tb_poll(&m, revents, &mask);
     }
 
-    tb_stop(&b);
+    tb_stop(&m);
 
     return 0;
 }

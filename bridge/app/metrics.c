@@ -7,7 +7,11 @@
  */
 
 
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/str.h"
 #include "../bridge.h"
+#include "metrics.h"
 
 #include <stddef.h>
 
@@ -47,18 +51,50 @@ static const struct {
 #define TB_NCOUNTERS  (sizeof(tb_counter_table) / sizeof(tb_counter_table[0]))
 
 
-static unsigned long long
-tb_counter(tb_bridge_t *b, size_t i)
+struct tb_metrics_s {
+    const tb_options_t  *opt;
+    tb_bridge_t         *bridge;
+    int64_t              log_at;
+    int64_t              file_at;
+    int                  failed;           /* and that was logged */
+};
+
+
+tb_metrics_t *
+tb_metrics_create(const tb_options_t *opt, tb_bridge_t *b)
 {
-    return *(uint64_t *) ((char *) &b->count + tb_counter_table[i].offset);
+    tb_metrics_t  *m;
+
+    m = tb_alloc(sizeof(tb_metrics_t));
+    m->opt = opt;
+    m->bridge = b;
+
+    return m;
 }
 
 
 void
-tb_counters(tb_bridge_t *b)
+tb_metrics_free(tb_metrics_t *m)
 {
-    char    line[1536];
-    size_t  i, n;
+    free(m);
+}
+
+
+static unsigned long long
+tb_counter(tb_bridge_t *b, size_t i)
+{
+    return *(uint64_t *) ((char *) b->count + tb_counter_table[i].offset);
+}
+
+
+void
+tb_metrics_log(tb_metrics_t *m)
+{
+    char          line[1536];
+    size_t        i, n;
+    tb_bridge_t  *b;
+
+    b = m->bridge;
 
     for (i = 0, n = 0; i < TB_NCOUNTERS; i++) {
         n += snprintf(line + n, sizeof(line) - n, " %s=%llu",
@@ -76,7 +112,7 @@ tb_metrics_gauge(tb_bridge_t *b, FILE *f, const char *name, int value,
 {
     fprintf(f, "# HELP tb_rpc_bridge_%s %s.\n# TYPE tb_rpc_bridge_%s gauge\n"
             "tb_rpc_bridge_%s{bridge=\"%s\"} %d\n", name, help, name, name,
-            b->opt.name, value);
+            b->conf->redis->name, value);
 }
 
 
@@ -97,7 +133,7 @@ tb_metrics_write(tb_bridge_t *b, const char *path)
                 "tb_rpc_bridge_%s_total{bridge=\"%s\"} %llu\n",
                 tb_counter_table[i].name, tb_counter_table[i].help,
                 tb_counter_table[i].name, tb_counter_table[i].name,
-                b->opt.name, tb_counter(b, i));
+                b->conf->redis->name, tb_counter(b, i));
     }
 
     tb_metrics_gauge(b, f, "open_calls", b->ncalls, "Calls in hand");
@@ -106,7 +142,7 @@ tb_metrics_write(tb_bridge_t *b, const char *path)
                      "Answers that Redis has not taken yet");
     tb_metrics_gauge(b, f, "broker_up", b->mqtt_up,
                      "Whether there is a connection to the broker");
-    tb_metrics_gauge(b, f, "redis_up", b->cmd.state == TB_REDIS_READY,
+    tb_metrics_gauge(b, f, "redis_up", tb_command_up(b->redis),
                      "Whether there is a connection to Redis");
 
     i = ferror(f);
@@ -116,23 +152,25 @@ tb_metrics_write(tb_bridge_t *b, const char *path)
 
 
 static void
-tb_metrics_file(tb_bridge_t *b)
+tb_metrics_file(tb_metrics_t *m)
 {
-    char  *path;
+    char        *path;
+    const char  *name;
 
-    path = tb_alloc(strlen(b->opt.metrics_file) + 32);
-    sprintf(path, "%s.%ld", b->opt.metrics_file, (long) getpid());
+    name = m->opt->metrics_file;
 
-    if (tb_metrics_write(b, path) == TB_OK
-        && rename(path, b->opt.metrics_file) == 0)
+    path = tb_alloc(strlen(name) + 32);
+    sprintf(path, "%s.%ld", name, (long) getpid());
+
+    if (tb_metrics_write(m->bridge, path) == TB_OK && rename(path, name) == 0)
     {
-        b->metrics_failed = 0;
+        m->failed = 0;
 
     } else {
-        tb_log(b->metrics_failed ? TB_LOG_DEBUG : TB_LOG_ERROR,
-               "--metrics-file %s cannot be written: %s",
-               b->opt.metrics_file, strerror(errno));
-        b->metrics_failed = 1;
+        tb_log(m->failed ? TB_LOG_DEBUG : TB_LOG_ERROR,
+               "--metrics-file %s cannot be written: %s", name,
+               strerror(errno));
+        m->failed = 1;
         unlink(path);
     }
 
@@ -141,23 +179,23 @@ tb_metrics_file(tb_bridge_t *b)
 
 
 void
-tb_metrics_run(tb_bridge_t *b)
+tb_metrics_run(tb_metrics_t *m)
 {
     int64_t  now;
 
     now = tb_now();
 
-    if (b->opt.metrics_file && now >= b->metrics_at) {
-        b->metrics_at = now + TB_METRICS_INTERVAL;
-        tb_metrics_file(b);
+    if (m->opt->metrics_file && now >= m->file_at) {
+        m->file_at = now + TB_METRICS_INTERVAL;
+        tb_metrics_file(m);
     }
 
-    if (b->opt.stats_interval && now >= b->stats_at) {
+    if (m->opt->stats_interval && now >= m->log_at) {
 
-        if (b->stats_at) {
-            tb_counters(b);
+        if (m->log_at) {
+            tb_metrics_log(m);
         }
 
-        b->stats_at = now + b->opt.stats_interval * 1000LL;
+        m->log_at = now + m->opt->stats_interval * 1000LL;
     }
 }

@@ -6,9 +6,11 @@
  */
 
 
-#include "options.h"
+#include "../base/log.h"
+#include "optval.h"
 
 #include <ctype.h>
+#include <stddef.h>
 
 
 #define TB_OFF(field)   offsetof(tb_options_t, field)
@@ -23,7 +25,7 @@ static const tb_option_t  tb_table[] = {
 
     { NULL, NULL, 0, 0, 0, "Bridge", NULL, NULL },
 
-    { "name", tb_set_name, TB_OFF(name), 0, 0, "NAME", NULL,
+    { "name", tb_set_name, TB_OFF(redis.name), 0, 0, "NAME", NULL,
       "bridge name: letters, digits, . _ : @ -" },
 
     { "config", tb_set_text, TB_OFF(config), 1, 0, "FILE", NULL,
@@ -35,16 +37,16 @@ static const tb_option_t  tb_table[] = {
     { "redis", tb_set_redis, 0, 0, 0, "URL", "redis://127.0.0.1:6379",
       "redis://host[:port][/db] or unix:/path" },
 
-    { "redis-user", tb_set_text, TB_OFF(redis_user), 1, 0, "USER", NULL,
+    { "redis-user", tb_set_text, TB_OFF(redis.user), 1, 0, "USER", NULL,
       "ACL user" },
 
-    { "redis-password-file", tb_set_secret, TB_OFF(redis_password), 0, 0,
+    { "redis-password-file", tb_set_secret, TB_OFF(redis.password), 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
 
-    { "prefix", tb_set_prefix, TB_OFF(prefix), 0, 0, "TEXT", "tb:",
+    { "prefix", tb_set_prefix, TB_OFF(redis.prefix), 0, 0, "TEXT", "tb:",
       "of all keys" },
 
-    { "shards", tb_set_int, TB_OFF(shards), 1, TB_MAX_SHARDS, "N", NULL,
+    { "shards", tb_set_int, TB_OFF(redis.shards), 1, TB_MAX_SHARDS, "N", NULL,
       "what PREFIXmeta says, waiting for it" },
 
     { NULL, NULL, 0, 0, 0, "Broker", NULL, NULL },
@@ -52,110 +54,111 @@ static const tb_option_t  tb_table[] = {
     { "broker", tb_set_broker, 0, 0, 0, "URL", "mqtt://127.0.0.1:1883",
       "mqtt://host[:port], or mqtts://host[:port] for TLS" },
 
-    { "cafile", tb_set_text, TB_OFF(cafile), 1, 0, "FILE", NULL,
+    { "cafile", tb_set_text, TB_OFF(mqtt.cafile), 1, 0, "FILE", NULL,
       "PEM: who may sign the broker's certificate\n"
       "(without cafile and capath: the system's)" },
 
-    { "capath", tb_set_text, TB_OFF(capath), 1, 0, "DIR", NULL,
+    { "capath", tb_set_text, TB_OFF(mqtt.capath), 1, 0, "DIR", NULL,
       "the same as a folder, see openssl rehash" },
 
-    { "cert", tb_set_text, TB_OFF(cert), 1, 0, "FILE", NULL,
+    { "cert", tb_set_text, TB_OFF(mqtt.cert), 1, 0, "FILE", NULL,
       "PEM: the bridge's own certificate" },
 
-    { "key", tb_set_text, TB_OFF(key), 1, 0, "FILE", NULL,
+    { "key", tb_set_text, TB_OFF(mqtt.key), 1, 0, "FILE", NULL,
       "PEM: its key, without a passphrase" },
 
-    { "client-id", tb_set_text, TB_OFF(client_id), 1, 0, "ID", NULL,
+    { "client-id", tb_set_text, TB_OFF(mqtt.client_id), 1, 0, "ID", NULL,
       "keeps a session in the broker, so that answers\n"
       "sent while the bridge reconnects are not lost;\n"
       "each process needs its own (a random one,\n"
       "without a session)" },
 
-    { "mqtt-user", tb_set_text, TB_OFF(mqtt_user), 1, 0, "USER", NULL,
+    { "mqtt-user", tb_set_text, TB_OFF(mqtt.user), 1, 0, "USER", NULL,
       "user name at the broker" },
 
-    { "mqtt-password-file", tb_set_secret, TB_OFF(mqtt_password), 0, 0,
+    { "mqtt-password-file", tb_set_secret, TB_OFF(mqtt.password), 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
 
     { "mqtt-version", tb_set_version, 0, 0, 0, "3.1.1|5", "3.1.1",
       "5: calls have a response topic and correlation\n"
       "data" },
 
-    { "keepalive", tb_set_int, TB_OFF(keepalive), 5, 65535, "SECONDS", "60",
-      "between pings" },
+    { "keepalive", tb_set_int, TB_OFF(mqtt.keepalive), 5, 65535, "SECONDS",
+      "60", "between pings" },
 
-    { "qos", tb_set_int, TB_OFF(qos), 0, 1, "0|1", "1",
+    { "qos", tb_set_int, TB_OFF(mqtt.qos), 0, 1, "0|1", "1",
       "of calls and subscriptions" },
 
     { NULL, NULL, 0, 0, 0, "Topics and payloads", NULL, NULL },
 
-    { "request-topic", tb_set_template, TB_OFF(request), 0, TB_CALL_VARS,
+    { "request-topic", tb_set_template, TB_OFF(rpc.request), 0, TB_CALL_VARS,
       "TEMPLATE", "v1/devices/{deviceId}/rpc/request/{requestId}",
       "of {deviceId} {requestId} {tenantId} {name}\n{method}" },
 
-    { "response-topic", tb_set_template, TB_OFF(response), TB_WHO_VARS,
+    { "response-topic", tb_set_template, TB_OFF(rpc.response), TB_WHO_VARS,
       TB_CALL_VARS, "TEMPLATE",
       "v1/devices/{deviceId}/rpc/response/{requestId}",
       "without {requestId} an answer is of the oldest\n"
       "two-way call of the device" },
 
-    { "presence-topic", tb_set_template, TB_OFF(presence), TB_WHO_VARS,
+    { "presence-topic", tb_set_template, TB_OFF(rpc.presence), TB_WHO_VARS,
       TB_TOPIC_VARS, "TEMPLATE", "v1/devices/{deviceId}/status",
       "of {deviceId} {tenantId} {name}" },
 
-    { "payload", tb_set_word, TB_OFF(payload), 0, 0, "json|params|value",
+    { "payload", tb_set_word, TB_OFF(rpc.payload), 0, 0, "json|params|value",
       "json", "of a call: {\"method\":...,\"params\":...}; its\n"
       "params; or params, a string without its quotes" },
 
-    { "online", tb_set_text, TB_OFF(online), 1, 0, "TEXT", "online",
+    { "online", tb_set_text, TB_OFF(rpc.online), 1, 0, "TEXT", "online",
       "presence payload; 1, true, {\"online\":true},\n"
       "{\"state\":\"online\"} and online:SESSION work too" },
 
-    { "offline", tb_set_text, TB_OFF(offline), 1, 0, "TEXT", "offline",
+    { "offline", tb_set_text, TB_OFF(rpc.offline), 1, 0, "TEXT", "offline",
       "the same for 0, false and so on" },
 
-    { "static", tb_set_switch, TB_OFF(fixed), 0, 0, NULL, "off",
+    { "static", tb_set_switch, TB_OFF(rpc.fixed), 0, 0, NULL, "off",
       "no presence topic: devices are routed by\n"
       "tb-rpc-admin device add ... --bridge NAME" },
 
-    { "session-ttl", tb_set_int, TB_OFF(session_ttl), 300, 86400000, "MS",
+    { "session-ttl", tb_set_int, TB_OFF(rpc.session_ttl), 300, 86400000, "MS",
       "60000", "a device is offline when not heard of" },
 
-    { "presence-grace", tb_set_int, TB_OFF(presence_grace), 0, 3600000, "MS",
-      "10000", "after a connect, for the broker's retained\n"
+    { "presence-grace", tb_set_int, TB_OFF(rpc.presence_grace), 0, 3600000,
+      "MS", "10000", "after a connect, for the broker's retained\n"
       "presence: who is not among it is forgotten" },
 
-    { "ack-timeout", tb_set_int, TB_OFF(ack_timeout), 100, 3600000, "MS",
+    { "ack-timeout", tb_set_int, TB_OFF(mqtt.ack_timeout), 100, 3600000, "MS",
       "10000", "for the broker's PUBACK; a persistent call is\n"
       "then sent again, if it has retries" },
 
     { NULL, NULL, 0, 0, 0, "Names and gateways", NULL, NULL },
 
-    { "tenant", tb_set_uuid, TB_OFF(tenant), 0, 0, "UUID", NULL,
+    { "tenant", tb_set_uuid, TB_OFF(rpc.tenant), 0, 0, "UUID", NULL,
       "whose device names are on this broker" },
 
-    { "devices", tb_set_text, TB_OFF(devices), 1, 0, "FILE", NULL,
+    { "devices", tb_set_text, TB_OFF(rpc.devices), 1, 0, "FILE", NULL,
       "more names: lines of name,deviceId; read again\nat SIGHUP" },
 
-    { "gateway", tb_set_switch, TB_OFF(gateway), 0, 0, NULL, "off",
+    { "gateway", tb_set_switch, TB_OFF(rpc.gateway), 0, 0, NULL, "off",
       "serve ThingsBoard gateways" },
 
-    { "gateway-topic", tb_set_text, TB_OFF(gateway_topic), 1, 0, "TEMPLATE",
-      "v1/gateway", "before /rpc, /connect, /disconnect and /status;\n"
+    { "gateway-topic", tb_set_text, TB_OFF(rpc.gateway_topic), 1, 0,
+      "TEMPLATE", "v1/gateway",
+      "before /rpc, /connect, /disconnect and /status;\n"
       "{gateway} if gateways have topics of their own" },
 
     { NULL, NULL, 0, 0, 0, "Limits", NULL, NULL },
 
-    { "concurrency", tb_set_int, TB_OFF(concurrency), 1, 10000, "N", "256",
+    { "concurrency", tb_set_int, TB_OFF(rpc.concurrency), 1, 10000, "N", "256",
       "calls in hand" },
 
-    { "max-answers", tb_set_int, TB_OFF(max_answers), 1, 100000, "N", "4096",
-      "answers waiting for Redis" },
+    { "max-answers", tb_set_int, TB_OFF(rpc.max_answers), 1, 100000, "N",
+      "4096", "answers waiting for Redis" },
 
-    { "max-response", tb_set_int, TB_OFF(max_response), 1,
+    { "max-response", tb_set_int, TB_OFF(rpc.max_response), 1,
       TB_MAX_ANSWER_BYTES, "BYTES", "1048576", "of one answer" },
 
-    { "max-devices", tb_set_int, TB_OFF(max_devices), 1, 10000000, "N",
+    { "max-devices", tb_set_int, TB_OFF(rpc.max_devices), 1, 10000000, "N",
       "200000", "present at once" },
 
     { "drain", tb_set_int, TB_OFF(drain), 0, 3600000, "MS", "5000",
@@ -407,37 +410,40 @@ tb_check(tb_options_t *opt)
 {
     unsigned  names;
 
-    names = opt->response.vars;
+    names = opt->rpc.response.vars;
 
-    if (!opt->fixed) {
-        names &= opt->presence.vars;
+    if (!opt->rpc.fixed) {
+        names &= opt->rpc.presence.vars;
     }
 
-    if (opt->name == NULL) {
+    if (opt->redis.name == NULL) {
         tb_usage("", "--name", "is missing");
     }
 
-    if (opt->redis_user && !opt->redis_password) {
+    if (opt->redis.user && !opt->redis.password) {
         tb_usage("", "--redis-user", "needs --redis-password-file");
     }
 
-    if (opt->mqtt_password && !opt->mqtt_user) {
+    if (opt->mqtt.password && !opt->mqtt.user) {
         tb_usage("", "--mqtt-password-file", "needs --mqtt-user");
     }
 
-    if (!opt->cert != !opt->key) {
+    if (!opt->mqtt.cert != !opt->mqtt.key) {
         tb_usage("", "--cert and --key", "need each other");
     }
 
-    if (!opt->tls && (opt->cafile || opt->capath || opt->cert)) {
+    if (!opt->mqtt.tls
+        && (opt->mqtt.cafile || opt->mqtt.capath || opt->mqtt.cert))
+    {
         tb_usage("", "--cafile, --capath, --cert and --key",
                  "need an mqtts:// --broker");
     }
 
-    if (!opt->tenant && !opt->devices
-        && (opt->gateway || !(names & TB_VAR(DEVICE_ID))))
+    if (!opt->rpc.tenant && !opt->rpc.devices
+        && (opt->rpc.gateway || !(names & TB_VAR(DEVICE_ID))))
     {
-        tb_usage("", opt->gateway ? "--gateway" : "{name} without {deviceId}",
+        tb_usage("", opt->rpc.gateway ? "--gateway"
+                                      : "{name} without {deviceId}",
                  "needs --tenant or --devices, to know devices by name");
     }
 }
@@ -449,7 +455,7 @@ tb_gateway_topic(tb_options_t *opt, tb_template_t *t, const char *last)
     char         topic[1100];
     const char  *error;
 
-    snprintf(topic, sizeof(topic), "%.1030s/%s", opt->gateway_topic, last);
+    snprintf(topic, sizeof(topic), "%.1030s/%s", opt->rpc.gateway_topic, last);
 
     tb_template_free(t);
 
@@ -480,12 +486,14 @@ tb_options(tb_options_t *opt, int argc, char **argv)
     tb_flags(opt, argc, argv, 0);
     tb_check(opt);
 
-    tb_gateway_topic(opt, &opt->gateway_rpc, "rpc");
-    tb_gateway_topic(opt, &opt->gateway_connect, "connect");
-    tb_gateway_topic(opt, &opt->gateway_disconnect, "disconnect");
-    tb_gateway_topic(opt, &opt->gateway_status, "status");
+    tb_gateway_topic(opt, &opt->rpc.gateway_rpc, "rpc");
+    tb_gateway_topic(opt, &opt->rpc.gateway_connect, "connect");
+    tb_gateway_topic(opt, &opt->rpc.gateway_disconnect, "disconnect");
+    tb_gateway_topic(opt, &opt->rpc.gateway_status, "status");
 
-    opt->keep_session = opt->client_id != NULL;
+    opt->mqtt.keep_session = opt->mqtt.client_id != NULL;
+    opt->rpc.redis = &opt->redis;
+    opt->rpc.mqtt = &opt->mqtt;
     tb_log_level = opt->log_level;
 }
 
@@ -496,19 +504,21 @@ tb_options_free(tb_options_t *opt)
     size_t  i;
 
     char          **texts[] = {
-        &opt->name, &opt->prefix, &opt->config, &opt->redis_host,
-        &opt->redis_unix, &opt->redis_address, &opt->redis_user,
-        &opt->redis_password,
-        &opt->broker_host, &opt->cafile, &opt->capath, &opt->cert,
-        &opt->key, &opt->client_id, &opt->mqtt_user, &opt->mqtt_password,
-        &opt->online, &opt->offline, &opt->gateway_topic, &opt->devices,
-        &opt->tenant, &opt->metrics_file
+        &opt->config, &opt->metrics_file,
+        &opt->redis.name, &opt->redis.prefix, &opt->redis.host,
+        &opt->redis.path, &opt->redis.address, &opt->redis.user,
+        &opt->redis.password,
+        &opt->mqtt.host, &opt->mqtt.cafile, &opt->mqtt.capath,
+        &opt->mqtt.cert, &opt->mqtt.key, &opt->mqtt.client_id,
+        &opt->mqtt.user, &opt->mqtt.password,
+        &opt->rpc.online, &opt->rpc.offline, &opt->rpc.gateway_topic,
+        &opt->rpc.devices, &opt->rpc.tenant
     };
 
     tb_template_t  *templates[] = {
-        &opt->request, &opt->response, &opt->presence, &opt->gateway_rpc,
-        &opt->gateway_connect, &opt->gateway_disconnect,
-        &opt->gateway_status
+        &opt->rpc.request, &opt->rpc.response, &opt->rpc.presence,
+        &opt->rpc.gateway_rpc, &opt->rpc.gateway_connect,
+        &opt->rpc.gateway_disconnect, &opt->rpc.gateway_status
     };
 
     for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

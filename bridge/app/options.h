@@ -2,8 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The table of options: one entry is a flag, a line of the configuration
- * file, its default and its help.
+ * What main() was told.
  */
 
 
@@ -11,59 +10,27 @@
 #define _TB_OPTIONS_H_INCLUDED_
 
 
-#include "../bridge.h"
-
-#include <stddef.h>
-
-
-typedef struct tb_option_s  tb_option_t;
-
-/* puts the value into the options; NULL, or what is wrong with it */
-typedef const char *(*tb_option_pt)(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-
-struct tb_option_s {
-    const char    *name;           /* NULL: a heading, which is in arg */
-    tb_option_pt   set;
-    size_t         offset;
-    uint32_t       min;
-    uint32_t       max;
-    const char    *arg;            /* NULL: a switch */
-    const char    *value;          /* the default */
-    const char    *help;           /* lines */
-};
+#include "../mqtt/conf.h"
+#include "../redis/conf.h"
+#include "../rpc/conf.h"
 
 
-/* optval.c */
+typedef struct {
+    tb_redis_conf_t      redis;
+    tb_mqtt_conf_t       mqtt;
+    tb_rpc_conf_t        rpc;
 
-const char *tb_set_int(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-/* min is the least length */
-const char *tb_set_text(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_switch(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-/* the first line of the file */
-const char *tb_set_secret(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_name(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_prefix(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_uuid(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-/* min: variables of which one is needed, max: variables that may be there */
-const char *tb_set_template(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_redis(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_broker(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-/* one of the words in arg; its place among them */
-const char *tb_set_word(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
-const char *tb_set_version(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
+    char                *config;
+    int                  drain;
+    int                  log_level;
+    int                  stats_interval;
+    char                *metrics_file;
+} tb_options_t;
+
+
+/* exits on --help, --version and errors */
+void tb_options(tb_options_t *opt, int argc, char **argv);
+void tb_options_free(tb_options_t *opt);
 
 
 #endif /* _TB_OPTIONS_H_INCLUDED_ */

@@ -7,7 +7,10 @@
  */
 
 
-#include "options.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "../mqtt/lib.h"
+#include "optval.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -234,8 +237,8 @@ tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
     const char  *rest, *error;
 
     if (strncmp(value, "unix:", 5) == 0 && value[5] != '\0') {
-        tb_replace(&opt->redis_unix, value + 5, strlen(value + 5));
-        tb_replace(&opt->redis_address, value + 5, strlen(value + 5));
+        tb_replace(&opt->redis.path, value + 5, strlen(value + 5));
+        tb_replace(&opt->redis.address, value + 5, strlen(value + 5));
         return NULL;
     }
 
@@ -247,7 +250,7 @@ tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
     port = 6379;
     db = 0;
 
-    error = tb_set_host(value + 8, &opt->redis_host, &port, &rest);
+    error = tb_set_host(value + 8, &opt->redis.host, &port, &rest);
     if (error) {
         return error;
     }
@@ -261,14 +264,14 @@ tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
     }
 
     snprintf(address, sizeof(address),
-             strchr(opt->redis_host, ':') ? "[%s]:%d" : "%s:%d",
-             opt->redis_host, port);
-    tb_replace(&opt->redis_address, address, strlen(address));
+             strchr(opt->redis.host, ':') ? "[%s]:%d" : "%s:%d",
+             opt->redis.host, port);
+    tb_replace(&opt->redis.address, address, strlen(address));
 
-    opt->redis_port = port;
-    opt->redis_db = (int) db;
-    free(opt->redis_unix);
-    opt->redis_unix = NULL;
+    opt->redis.port = port;
+    opt->redis.db = (int) db;
+    free(opt->redis.path);
+    opt->redis.path = NULL;
 
     return NULL;
 }
@@ -288,7 +291,7 @@ tb_set_broker(tb_options_t *opt, const tb_option_t *o, const char *value)
 
     port = tls ? 8883 : 1883;
 
-    error = tb_set_host(value + 7 + tls, &opt->broker_host, &port, &rest);
+    error = tb_set_host(value + 7 + tls, &opt->mqtt.host, &port, &rest);
     if (error) {
         return error;
     }
@@ -297,8 +300,8 @@ tb_set_broker(tb_options_t *opt, const tb_option_t *o, const char *value)
         return "must be mqtt://host[:port] or mqtts://host[:port]";
     }
 
-    opt->tls = tls;
-    opt->broker_port = port;
+    opt->mqtt.tls = tls;
+    opt->mqtt.port = port;
 
     return NULL;
 }
@@ -332,12 +335,12 @@ const char *
 tb_set_version(tb_options_t *opt, const tb_option_t *o, const char *value)
 {
     if (strcmp(value, "3.1.1") == 0 || strcmp(value, "311") == 0) {
-        opt->mqtt_version = MQTT_PROTOCOL_V311;
+        opt->mqtt.version = MQTT_PROTOCOL_V311;
         return NULL;
     }
 
     if (strcmp(value, "5") == 0) {
-        opt->mqtt_version = MQTT_PROTOCOL_V5;
+        opt->mqtt.version = MQTT_PROTOCOL_V5;
         return NULL;
     }
 

@@ -176,7 +176,7 @@ tb_template_free(tb_template_t *t)
  */
 
 static int
-tb_template_unfit(tb_str_t *value)
+tb_template_unfit(const tb_str_t *value)
 {
     size_t  i;
 
@@ -194,13 +194,13 @@ tb_template_unfit(tb_str_t *value)
 
 
 const char *
-tb_template_expand(tb_template_t *t, tb_str_t *values, char *out,
+tb_template_expand(const tb_template_t *t, tb_str_t *values, char *out,
     size_t size)
 {
-    size_t       n;
-    unsigned     i;
-    tb_str_t    *text;
-    tb_piece_t  *piece;
+    size_t             n;
+    unsigned           i;
+    const tb_str_t    *text;
+    const tb_piece_t  *piece;
 
     for (i = 0, n = 0; i < t->npieces; i++) {
         piece = &t->pieces[i];
@@ -236,12 +236,13 @@ tb_template_expand(tb_template_t *t, tb_str_t *values, char *out,
 
 
 int
-tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values)
+tb_template_match(const tb_template_t *t, const char *topic,
+    tb_str_t *values)
 {
-    size_t       len;
-    unsigned     i;
-    tb_piece_t  *piece;
-    const char  *end;
+    size_t             len;
+    unsigned           i;
+    const char        *end;
+    const tb_piece_t  *piece;
 
     memset(values, 0, sizeof(tb_str_t) * TB_VAR_MAX);
 

@@ -51,10 +51,11 @@ int tb_template_parse(tb_template_t *t, const char *source,
     unsigned allowed, const char **error);
 void tb_template_free(tb_template_t *t);
 /* values by tb_var_e; NULL, or why the topic cannot be made */
-const char *tb_template_expand(tb_template_t *t, tb_str_t *values,
+const char *tb_template_expand(const tb_template_t *t, tb_str_t *values,
     char *out, size_t size);
 /* the values point into the topic; TB_ERROR if it is another one */
-int tb_template_match(tb_template_t *t, const char *topic, tb_str_t *values);
+int tb_template_match(const tb_template_t *t, const char *topic,
+    tb_str_t *values);
 
 
 #endif /* _TB_TOPIC_H_INCLUDED_ */

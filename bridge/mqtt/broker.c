@@ -34,10 +34,10 @@ static int
 tb_mqtt_subscribe(tb_bridge_t *b)
 {
     int             i, qos;
-    tb_options_t   *opt;
-    tb_template_t  *topics[6];
+    const tb_rpc_conf_t  *opt;
+    const tb_template_t  *topics[6];
 
-    opt = &b->opt;
+    opt = b->conf;
     memset(topics, 0, sizeof(topics));
 
     topics[0] = &opt->response;
@@ -51,7 +51,7 @@ tb_mqtt_subscribe(tb_bridge_t *b)
     }
 
     for (i = 0; i < 6; i++) {
-        qos = topics[i] == &opt->presence ? 0 : opt->qos;
+        qos = topics[i] == &opt->presence ? 0 : opt->mqtt->qos;
 
         if (topics[i]
             && mosquitto_subscribe(b->mosq, NULL, topics[i]->subscription,
@@ -76,8 +76,8 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     if (rc != 0) {
         if (!b->mqtt_failed) {
             tb_log(TB_LOG_ERROR, "mqtt: %s:%d refused the connection: %s",
-                   b->opt.broker_host, b->opt.broker_port,
-                   b->opt.mqtt_version == MQTT_PROTOCOL_V5
+                   b->conf->mqtt->host, b->conf->mqtt->port,
+                   b->conf->mqtt->version == MQTT_PROTOCOL_V5
                    ? mosquitto_reason_string(rc)
                    : mosquitto_connack_string(rc));
         }
@@ -88,8 +88,8 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     }
 
     tb_log(TB_LOG_INFO, "mqtt: connected to %s:%d as \"%s\"%s",
-           b->opt.broker_host, b->opt.broker_port, b->opt.client_id,
-           b->opt.tls ? " with TLS" : "");
+           b->conf->mqtt->host, b->conf->mqtt->port, b->conf->mqtt->client_id,
+           b->conf->mqtt->tls ? " with TLS" : "");
 
     b->mqtt_up = 1;
     b->mqtt_subs = 0;
@@ -169,7 +169,7 @@ tb_mqtt_published(struct mosquitto *mosq, void *data, int mid, int reason,
 
     b->mqtt_backoff = 0;
 
-    if (b->opt.mqtt_version == MQTT_PROTOCOL_V5 && b->opt.qos > 0
+    if (b->conf->mqtt->version == MQTT_PROTOCOL_V5 && b->conf->mqtt->qos > 0
         && reason != 0)
     {
         tb_call_refused(b, call, reason);
@@ -228,9 +228,9 @@ static int
 tb_mqtt_tls(tb_bridge_t *b)
 {
     int            rc;
-    tb_options_t  *opt;
+    const tb_mqtt_conf_t  *opt;
 
-    opt = &b->opt;
+    opt = b->conf->mqtt;
 
     if (!opt->tls) {
         return MOSQ_ERR_SUCCESS;
@@ -261,14 +261,14 @@ static int
 tb_mqtt_connect(tb_bridge_t *b)
 {
     int                  rc;
-    tb_options_t        *opt;
+    const tb_mqtt_conf_t        *opt;
     mosquitto_property  *list;
 
-    opt = &b->opt;
+    opt = b->conf->mqtt;
 
-    if (opt->mqtt_version != MQTT_PROTOCOL_V5 || !opt->keep_session) {
-        return mosquitto_connect_async(b->mosq, opt->broker_host,
-                                       opt->broker_port, opt->keepalive);
+    if (opt->version != MQTT_PROTOCOL_V5 || !opt->keep_session) {
+        return mosquitto_connect_async(b->mosq, opt->host,
+                                       opt->port, opt->keepalive);
     }
 
     list = NULL;
@@ -277,8 +277,8 @@ tb_mqtt_connect(tb_bridge_t *b)
                                       MQTT_PROP_SESSION_EXPIRY_INTERVAL,
                                       TB_MQTT_SESSION);
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_connect_bind_v5(b->mosq, opt->broker_host,
-                                       opt->broker_port, opt->keepalive,
+        rc = mosquitto_connect_bind_v5(b->mosq, opt->host,
+                                       opt->port, opt->keepalive,
                                        NULL, list);
     }
 
@@ -292,9 +292,9 @@ void
 tb_mqtt_open(tb_bridge_t *b)
 {
     int            rc;
-    tb_options_t  *opt;
+    const tb_mqtt_conf_t  *opt;
 
-    opt = &b->opt;
+    opt = b->conf->mqtt;
 
     /* a chosen client id has a session that keeps answers for us */
 
@@ -318,7 +318,7 @@ tb_mqtt_open(tb_bridge_t *b)
     mosquitto_threaded_set(b->mosq, 1);
 
     rc = mosquitto_int_option(b->mosq, MOSQ_OPT_PROTOCOL_VERSION,
-                              opt->mqtt_version);
+                              opt->version);
 
     /* a PUBLISH is not to wait until the PUBACK before it was received */
 
@@ -330,15 +330,15 @@ tb_mqtt_open(tb_bridge_t *b)
         rc = tb_mqtt_tls(b);
     }
 
-    if (rc == MOSQ_ERR_SUCCESS && opt->mqtt_user) {
-        rc = mosquitto_username_pw_set(b->mosq, opt->mqtt_user,
-                                       opt->mqtt_password);
+    if (rc == MOSQ_ERR_SUCCESS && opt->user) {
+        rc = mosquitto_username_pw_set(b->mosq, opt->user,
+                                       opt->password);
     }
 
     b->mqtt_lost = 0;
     b->mqtt_up = 0;
     b->mqtt_since = tb_now();
-    b->count.reconnects++;
+    b->count->reconnects++;
 
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = tb_mqtt_connect(b);
@@ -361,7 +361,7 @@ int
 tb_mqtt_ready(tb_bridge_t *b)
 {
     return b->mqtt_up
-           && (b->opt.fixed || b->mqtt_subs <= 0
+           && (b->conf->fixed || b->mqtt_subs <= 0
                || tb_now() - b->mqtt_since >= TB_SUBACK_TIMEOUT);
 }
 
@@ -399,7 +399,7 @@ tb_mqtt_drop(tb_bridge_t *b, const char *why)
 {
     if (!b->mqtt_failed) {
         tb_log(TB_LOG_ERROR, "mqtt: connection to %s:%d: %s; trying again",
-               b->opt.broker_host, b->opt.broker_port, why);
+               b->conf->mqtt->host, b->conf->mqtt->port, why);
     }
 
     b->mqtt_failed = 1;
@@ -418,7 +418,8 @@ tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
     b->publishing = call;
 
     rc = mosquitto_publish_v5(b->mosq, &call->mid, topic, (int) payload->len,
-                              payload->data, b->opt.qos, 0, properties);
+                              payload->data, b->conf->mqtt->qos, 0,
+                              properties);
 
     if (rc == MOSQ_ERR_SUCCESS && b->publishing == call) {
         b->by_mid[call->mid & (TB_MIDS - 1)] = call;

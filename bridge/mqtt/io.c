@@ -31,10 +31,10 @@ tb_mqtt_hold(tb_bridge_t *b)
 {
     int64_t  hold;
 
-    hold = b->opt.keepalive * 1000 / 4;
+    hold = b->conf->mqtt->keepalive * 1000 / 4;
 
-    if (hold > b->opt.ack_timeout / 2) {
-        hold = b->opt.ack_timeout / 2;
+    if (hold > b->conf->mqtt->ack_timeout / 2) {
+        hold = b->conf->mqtt->ack_timeout / 2;
     }
 
     return hold < TB_MQTT_MAX_HOLD ? hold : TB_MQTT_MAX_HOLD;
@@ -48,7 +48,7 @@ tb_mqtt_held(tb_bridge_t *b)
 {
     int64_t  held;
 
-    if (!b->mqtt_up || b->unsaved == 0 || b->opt.qos == 0) {
+    if (!b->mqtt_up || b->unsaved == 0 || b->conf->mqtt->qos == 0) {
         b->mqtt_held_at = 0;
         return -1;
     }
@@ -122,7 +122,7 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
     if (b->mosq == NULL) {
         /* without the number of shards no message can be made use of */
 
-        if (now >= b->mqtt_retry_at && b->shards) {
+        if (now >= b->mqtt_retry_at && tb_shards(b->redis)) {
             tb_mqtt_open(b);
         }
 
@@ -178,7 +178,7 @@ tb_mqtt_timer(tb_bridge_t *b)
     int64_t  held;
 
     if (b->mosq == NULL) {
-        return b->shards ? b->mqtt_retry_at : INT64_MAX;
+        return tb_shards(b->redis) ? b->mqtt_retry_at : INT64_MAX;
     }
 
     held = b->mqtt_held_at ? b->mqtt_held_at + tb_mqtt_hold(b) : INT64_MAX;

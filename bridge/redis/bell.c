@@ -9,47 +9,92 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "bell.h"
+#include "conn.h"
+#include "key.h"
+
+
+#define TB_BELL_PING         10000
+
+
+struct tb_bell_s {
+    tb_redis_t               redis;
+    const tb_redis_conf_t   *conf;
+    tb_commands_t           *commands;
+    tb_takes_t              *takes;
+    int                      shards;       /* subscribed to */
+    int                      missing;      /* and not confirmed yet */
+    int64_t                  ping_at;
+};
+
+
+tb_bell_t *
+tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c, tb_takes_t *t)
+{
+    tb_bell_t  *bell;
+
+    bell = tb_alloc(sizeof(tb_bell_t));
+    bell->redis.conf = conf;
+    bell->redis.label = "bells";
+    bell->conf = conf;
+    bell->commands = c;
+    bell->takes = t;
+
+    return bell;
+}
+
+
+void
+tb_bell_free(tb_bell_t *bell)
+{
+    tb_redis_close(&bell->redis);
+    free(bell);
+}
 
 
 static void
-tb_bell_subscribe(tb_bridge_t *b)
+tb_bell_subscribe(tb_bell_t *bell)
 {
     int          i;
-    char         channel[512];
+    char         channel[TB_MAX_KEY];
     const char  *argv[2];
 
     argv[0] = "SSUBSCRIBE";
     argv[1] = channel;
 
-    for (i = 0; i < b->shards; i++) {
-        snprintf(channel, sizeof(channel), "%s" TB_SHARD "bell:%s",
-                 b->opt.prefix, (unsigned) i, b->opt.name);
+    for (i = 0; i < tb_shards(bell->commands); i++) {
+        tb_key(bell->conf, i, "bell", bell->conf->name, channel,
+               sizeof(channel));
 
-        if (redisAppendCommandArgv(b->bell.ctx, 2, argv, NULL) != REDIS_OK) {
-            tb_redis_fail(&b->bell, "no memory for a command");
+        if (redisAppendCommandArgv(bell->redis.ctx, 2, argv, NULL)
+            != REDIS_OK)
+        {
+            tb_redis_fail(&bell->redis, "no memory for a command");
             return;
         }
     }
 
-    b->bell_shards = b->shards;
-    b->bell_missing = b->shards;
-    b->bell_ping_at = tb_now() + TB_BELL_PING;
-    b->bell.deadline = tb_now() + TB_COMMAND_TIMEOUT;
+    bell->shards = tb_shards(bell->commands);
+    bell->missing = tb_shards(bell->commands);
+    bell->ping_at = tb_now() + TB_BELL_PING;
+    bell->redis.deadline = tb_now() + TB_COMMAND_TIMEOUT;
 }
 
 
 /* the shard of a channel, or TB_ERROR */
 
 static int
-tb_bell_shard(tb_bridge_t *b, redisReply *reply)
+tb_bell_shard(tb_bell_t *bell, redisReply *reply)
 {
     int         n;
-    char        channel[512], *end;
+    char        channel[TB_MAX_KEY], *end;
     size_t      len;
     const char *text;
 
-    len = strlen(b->opt.prefix) + 2;
+    len = strlen(bell->conf->prefix) + 2;
 
     if (reply->type != REDIS_REPLY_STRING || (size_t) reply->len < len) {
         return TB_ERROR;
@@ -58,25 +103,25 @@ tb_bell_shard(tb_bridge_t *b, redisReply *reply)
     text = reply->str + len;
     n = (int) strtol(text, &end, 8);
 
-    if (end - text != 3 || n < 0 || n >= b->bell_shards) {
+    if (end - text != 3 || n < 0 || n >= bell->shards) {
         return TB_ERROR;
     }
 
-    snprintf(channel, sizeof(channel), "%s" TB_SHARD "bell:%s",
-             b->opt.prefix, (unsigned) n, b->opt.name);
+    tb_key(bell->conf, n, "bell", bell->conf->name, channel,
+           sizeof(channel));
 
     return strcmp(channel, reply->str) == 0 ? n : TB_ERROR;
 }
 
 
 static void
-tb_bell_reply(tb_bridge_t *b, redisReply *reply)
+tb_bell_reply(tb_bell_t *bell, redisReply *reply)
 {
     int          n;
     const char  *kind;
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        tb_redis_fail(&b->bell, "%sSSUBSCRIBE: %s", tb_redis_hint(reply),
+        tb_redis_fail(&bell->redis, "%sSSUBSCRIBE: %s", tb_redis_hint(reply),
                       tb_safe(reply->str, reply->len));
         return;
     }
@@ -84,105 +129,112 @@ tb_bell_reply(tb_bridge_t *b, redisReply *reply)
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2
         || reply->element[0]->type != REDIS_REPLY_STRING)
     {
-        tb_redis_fail(&b->bell, "SSUBSCRIBE: a reply of another kind");
+        tb_redis_fail(&bell->redis, "SSUBSCRIBE: a reply of another kind");
         return;
     }
 
     kind = reply->element[0]->str;
-    n = tb_bell_shard(b, reply->element[1]);
+    n = tb_bell_shard(bell, reply->element[1]);
 
     if (strcmp(kind, "sunsubscribe") == 0) {
-        tb_redis_fail(&b->bell, "a shard has left this server");
+        tb_redis_fail(&bell->redis, "a shard has left this server");
         return;
     }
 
     if (n != TB_ERROR) {
-        tb_take_ring(b, n);
+        tb_take_ring(bell->takes, n);
     }
 
-    if (strcmp(kind, "ssubscribe") == 0 && --b->bell_missing == 0) {
-        tb_redis_good(&b->bell);
+    if (strcmp(kind, "ssubscribe") == 0 && --bell->missing == 0) {
+        tb_redis_good(&bell->redis);
     }
 
     /* it is alive */
 
-    b->bell.deadline = b->bell_missing > 0 ? tb_now() + TB_COMMAND_TIMEOUT
-                                           : 0;
+    bell->redis.deadline = bell->missing > 0 ? tb_now() + TB_COMMAND_TIMEOUT
+                                             : 0;
 }
 
 
 static void
-tb_bell_ping(tb_bridge_t *b)
+tb_bell_ping(tb_bell_t *bell)
 {
     const char  *argv[1];
 
-    if (tb_now() < b->bell_ping_at) {
+    if (tb_now() < bell->ping_at) {
         return;
     }
 
     argv[0] = "PING";
 
-    if (redisAppendCommandArgv(b->bell.ctx, 1, argv, NULL) != REDIS_OK) {
-        tb_redis_fail(&b->bell, "no memory for a command");
+    if (redisAppendCommandArgv(bell->redis.ctx, 1, argv, NULL) != REDIS_OK) {
+        tb_redis_fail(&bell->redis, "no memory for a command");
         return;
     }
 
-    b->bell_ping_at = tb_now() + TB_BELL_PING;
+    bell->ping_at = tb_now() + TB_BELL_PING;
 
-    if (b->bell.deadline == 0) {
-        b->bell.deadline = tb_now() + TB_COMMAND_TIMEOUT;
+    if (bell->redis.deadline == 0) {
+        bell->redis.deadline = tb_now() + TB_COMMAND_TIMEOUT;
     }
 }
 
 
 void
-tb_bell_run(tb_bridge_t *b, short revents)
+tb_bell_run(tb_bell_t *bell, short revents)
 {
     redisReply  *reply;
 
-    if (b->shards == 0) {
+    if (tb_shards(bell->commands) == 0) {
         return;
     }
 
-    tb_redis_io(b, &b->bell, revents);
+    tb_redis_io(&bell->redis, revents);
 
-    if (b->bell.state != TB_REDIS_READY) {
+    if (bell->redis.state != TB_REDIS_READY) {
         return;
     }
 
-    if (b->bell.fresh) {
-        b->bell.fresh = 0;
-        tb_bell_subscribe(b);
+    if (bell->redis.fresh) {
+        bell->redis.fresh = 0;
+        tb_bell_subscribe(bell);
 
-    } else if (b->bell_shards != b->shards) {
-        tb_redis_close(&b->bell);
+    } else if (bell->shards != tb_shards(bell->commands)) {
+        tb_redis_close(&bell->redis);
         return;
     }
 
-    while ((reply = tb_redis_reply(&b->bell)) != NULL) {
-        tb_bell_reply(b, reply);
+    while ((reply = tb_redis_reply(&bell->redis)) != NULL) {
+        tb_bell_reply(bell, reply);
         freeReplyObject(reply);
     }
 
-    if (b->bell.state == TB_REDIS_READY) {
-        tb_bell_ping(b);
+    if (bell->redis.state == TB_REDIS_READY) {
+        tb_bell_ping(bell);
     }
 }
 
 
+int
+tb_bell_poll(tb_bell_t *bell, short *events)
+{
+    return tb_redis_poll(&bell->redis, events);
+}
+
+
 int64_t
-tb_bell_timer(tb_bridge_t *b)
+tb_bell_timer(tb_bell_t *bell)
 {
     int64_t  t;
 
     /* nobody knows yet how many there are */
 
-    if (b->shards == 0) {
+    if (tb_shards(bell->commands) == 0) {
         return INT64_MAX;
     }
 
-    t = tb_redis_timer(&b->bell);
+    t = tb_redis_timer(&bell->redis);
 
-    return b->bell.state == TB_REDIS_READY && b->bell_ping_at < t
-           ? b->bell_ping_at : t;
+    return bell->redis.state == TB_REDIS_READY && bell->ping_at < t
+           ? bell->ping_at : t;
 }

@@ -9,24 +9,115 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/crc.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "command.h"
+#include "conn.h"
+#include "key.h"
+
+#include <strings.h>
+
+
+/* commands written and not yet answered */
+#define TB_MAX_PIPELINE      256
+
+
+typedef struct tb_cmd_s  tb_cmd_t;
+
+struct tb_cmd_s {
+    tb_cmd_t                 *next;
+    tb_reply_pt               handler;
+    void                     *data;
+    char                     *buf;
+    size_t                    len;
+    int64_t                   at;          /* written, or to be repeated */
+    int                       patient;     /* OOM and NOPERM are waited out */
+};
+
+
+struct tb_commands_s {
+    const tb_redis_conf_t    *conf;
+    const tb_redis_events_t  *events;
+    tb_bridge_t              *bridge;
+    tb_counters_t            *count;
+    tb_redis_t                redis;
+    int                       shards;
+    tb_cmd_t                 *head;
+    tb_cmd_t                **tail;
+    tb_cmd_t                 *unsent;
+    tb_cmd_t                 *later;       /* to be repeated */
+    unsigned                  nwritten;
+    int64_t                   written_at;  /* of what is handled */
+};
+
+
+tb_commands_t *
+tb_command_create(const tb_redis_conf_t *conf,
+    const tb_redis_events_t *events, tb_bridge_t *b, tb_counters_t *count)
+{
+    tb_commands_t  *c;
+
+    c = tb_alloc(sizeof(tb_commands_t));
+    c->conf = conf;
+    c->events = events;
+    c->bridge = b;
+    c->count = count;
+    c->redis.conf = conf;
+    c->redis.label = "commands";
+    c->redis.shards = &c->shards;
+    c->shards = conf->shards;
+    c->tail = &c->head;
+
+    return c;
+}
+
+
+int
+tb_command_up(const tb_commands_t *c)
+{
+    return c->redis.state == TB_REDIS_READY;
+}
+
+
+int
+tb_command_idle(const tb_commands_t *c)
+{
+    return c->head == NULL && c->later == NULL;
+}
+
+
+int64_t
+tb_command_written(const tb_commands_t *c)
+{
+    return c->written_at;
+}
+
+
+int
+tb_shards(const tb_commands_t *c)
+{
+    return c->shards;
+}
 
 
 static void
-tb_command_append(tb_bridge_t *b, tb_cmd_t *cmd)
+tb_command_append(tb_commands_t *c, tb_cmd_t *cmd)
 {
     cmd->next = NULL;
-    *b->cmd_tail = cmd;
-    b->cmd_tail = &cmd->next;
+    *c->tail = cmd;
+    c->tail = &cmd->next;
 
-    if (b->cmd_unsent == NULL) {
-        b->cmd_unsent = cmd;
+    if (c->unsent == NULL) {
+        c->unsent = cmd;
     }
 }
 
 
 void
-tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+tb_command(tb_commands_t *c, tb_reply_pt handler, void *data,
     int patient, int argc, const char **argv, const size_t *lens)
 {
     int        len;
@@ -45,45 +136,44 @@ tb_command(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
     cmd->data = data;
     cmd->patient = patient;
 
-    tb_command_append(b, cmd);
+    tb_command_append(c, cmd);
 }
 
 
 int
-tb_device_shard(tb_bridge_t *b, const char *device)
+tb_device_shard(const tb_commands_t *c, const char *device)
 {
-    return (int) (tb_crc32(device, TB_UUID_LEN) % (uint32_t) b->shards);
+    return (int) (tb_crc32(device, TB_UUID_LEN) % (uint32_t) c->shards);
 }
 
 
 void
-tb_device_key(tb_bridge_t *b, const char *kind, const char *device, char *out,
-    size_t size)
+tb_device_key(const tb_commands_t *c, const char *what, const char *device,
+    char *out, size_t size)
 {
-    snprintf(out, size, "%s" TB_SHARD "%s:%s", b->opt.prefix,
-             (unsigned) tb_device_shard(b, device), kind, device);
+    tb_key(c->conf, tb_device_shard(c, device), what, device, out, size);
 }
 
 
 void
-tb_fcall(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data, int patient,
+tb_fcall(tb_commands_t *c, tb_reply_pt handler, void *data, int patient,
     const char *function, const char *device, int argc, const tb_str_t *args)
 {
-    char  key[512];
+    char  key[TB_MAX_KEY];
 
-    tb_device_key(b, "device", device, key, sizeof(key));
-    tb_fcall_key(b, handler, data, patient, function, key, argc, args);
+    tb_device_key(c, "device", device, key, sizeof(key));
+    tb_fcall_key(c, handler, data, patient, function, key, argc, args);
 }
 
 
 void
-tb_fcall_key(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
+tb_fcall_key(tb_commands_t *c, tb_reply_pt handler, void *data,
     int patient, const char *function, const char *key, int argc,
     const tb_str_t *args)
 {
     int          i;
-    size_t       lens[4 + 1 + 2 * TB_BEAT_DEVICES];
-    const char  *argv[4 + 1 + 2 * TB_BEAT_DEVICES];
+    size_t       lens[4 + TB_MAX_ARGS];
+    const char  *argv[4 + TB_MAX_ARGS];
 
     argv[0] = "FCALL";
     argv[1] = function;
@@ -99,7 +189,7 @@ tb_fcall_key(tb_bridge_t *b, tb_cmd_handler_pt handler, void *data,
         lens[4 + i] = args[i].len;
     }
 
-    tb_command(b, handler, data, patient, 4 + argc, argv, lens);
+    tb_command(c, handler, data, patient, 4 + argc, argv, lens);
 }
 
 
@@ -142,19 +232,19 @@ tb_command_transient(redisReply *reply, int patient)
 /* the first one has its reply */
 
 static tb_cmd_t *
-tb_command_shift(tb_bridge_t *b)
+tb_command_shift(tb_commands_t *c)
 {
     tb_cmd_t  *cmd;
 
-    cmd = b->cmd_head;
+    cmd = c->head;
 
-    b->cmd_head = cmd->next;
-    if (b->cmd_head == NULL) {
-        b->cmd_tail = &b->cmd_head;
+    c->head = cmd->next;
+    if (c->head == NULL) {
+        c->tail = &c->head;
     }
 
-    b->cmd_written--;
-    b->cmd.deadline = b->cmd_written ? tb_now() + TB_COMMAND_TIMEOUT : 0;
+    c->nwritten--;
+    c->redis.deadline = c->nwritten ? tb_now() + TB_COMMAND_TIMEOUT : 0;
 
     return cmd;
 }
@@ -163,23 +253,23 @@ tb_command_shift(tb_bridge_t *b)
 /* its shard is on its way to another master: the same again, soon */
 
 static void
-tb_command_repeat(tb_bridge_t *b, tb_cmd_t *cmd)
+tb_command_repeat(tb_commands_t *c, tb_cmd_t *cmd)
 {
     cmd->at = tb_now() + 20 + random() % 80;
-    cmd->next = b->cmd_later;
-    b->cmd_later = cmd;
+    cmd->next = c->later;
+    c->later = cmd;
 }
 
 
 static void
-tb_command_repeated(tb_bridge_t *b)
+tb_command_repeated(tb_commands_t *c)
 {
     int64_t    now;
     tb_cmd_t  *cmd, **p;
 
     now = tb_now();
 
-    for (p = &b->cmd_later; *p != NULL; /* void */ ) {
+    for (p = &c->later; *p != NULL; /* void */ ) {
         cmd = *p;
 
         if (cmd->at > now) {
@@ -188,20 +278,20 @@ tb_command_repeated(tb_bridge_t *b)
         }
 
         *p = cmd->next;
-        tb_command_append(b, cmd);
+        tb_command_append(c, cmd);
     }
 }
 
 
 int64_t
-tb_command_timer(tb_bridge_t *b)
+tb_command_timer(tb_commands_t *c)
 {
     int64_t    t;
     tb_cmd_t  *cmd;
 
-    t = tb_redis_timer(&b->cmd);
+    t = tb_redis_timer(&c->redis);
 
-    for (cmd = b->cmd_later; cmd != NULL; cmd = cmd->next) {
+    for (cmd = c->later; cmd != NULL; cmd = cmd->next) {
         if (cmd->at < t) {
             t = cmd->at;
         }
@@ -212,49 +302,49 @@ tb_command_timer(tb_bridge_t *b)
 
 
 static void
-tb_command_replies(tb_bridge_t *b)
+tb_command_replies(tb_commands_t *c)
 {
     tb_cmd_t    *cmd;
     redisReply  *reply;
 
-    while (b->cmd.state == TB_REDIS_READY) {
-        reply = tb_redis_reply(&b->cmd);
+    while (c->redis.state == TB_REDIS_READY) {
+        reply = tb_redis_reply(&c->redis);
         if (reply == NULL) {
             return;
         }
 
-        cmd = b->cmd_head;
+        cmd = c->head;
 
-        if (cmd == NULL || b->cmd_written == 0) {
+        if (cmd == NULL || c->nwritten == 0) {
             freeReplyObject(reply);
-            tb_redis_fail(&b->cmd, "a reply that nothing was asked for");
+            tb_redis_fail(&c->redis, "a reply that nothing was asked for");
             return;
         }
 
         if (reply->type == REDIS_REPLY_ERROR) {
-            b->count.redis_errors++;
+            c->count->redis_errors++;
 
             if (strncmp(reply->str, "TRYAGAIN", 8) == 0) {
-                tb_command_repeat(b, tb_command_shift(b));
+                tb_command_repeat(c, tb_command_shift(c));
                 freeReplyObject(reply);
                 continue;
             }
 
             if (tb_command_transient(reply, cmd->patient)) {
-                tb_redis_fail(&b->cmd, "%s%s", tb_redis_hint(reply),
+                tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(reply),
                               tb_safe(reply->str, reply->len));
                 freeReplyObject(reply);
                 return;
             }
 
         } else {
-            tb_redis_good(&b->cmd);
+            tb_redis_good(&c->redis);
         }
 
-        tb_command_shift(b);
-        b->cmd_answered = cmd->at;
+        tb_command_shift(c);
+        c->written_at = cmd->at;
 
-        cmd->handler(b, cmd->data, reply);
+        cmd->handler(c->bridge, cmd->data, reply);
 
         redisFreeCommand(cmd->buf);
         free(cmd);
@@ -264,69 +354,79 @@ tb_command_replies(tb_bridge_t *b)
 
 
 void
-tb_command_run(tb_bridge_t *b, short revents)
+tb_command_run(tb_commands_t *c, short revents)
 {
-    tb_redis_io(b, &b->cmd, revents);
+    tb_redis_io(&c->redis, revents);
 
-    if (b->cmd.state != TB_REDIS_READY) {
-        b->cmd_unsent = b->cmd_head;
-        b->cmd_written = 0;
+    if (c->redis.state != TB_REDIS_READY) {
+        c->unsent = c->head;
+        c->nwritten = 0;
         return;
     }
 
-    if (b->cmd.fresh) {
-        b->cmd.fresh = 0;
-        b->cmd_unsent = b->cmd_head;
-        b->cmd_written = 0;
-        tb_presence_redis_up(b);
+    if (c->redis.fresh) {
+        c->redis.fresh = 0;
+        c->unsent = c->head;
+        c->nwritten = 0;
+        c->events->ready(c->bridge);
     }
 
-    tb_command_replies(b);
-    tb_command_repeated(b);
+    tb_command_replies(c);
+    tb_command_repeated(c);
 }
 
 
 void
-tb_command_flush(tb_bridge_t *b)
+tb_command_flush(tb_commands_t *c)
 {
     tb_cmd_t  *cmd;
 
-    if (b->cmd.state != TB_REDIS_READY || b->cmd.fresh) {
+    if (c->redis.state != TB_REDIS_READY || c->redis.fresh) {
         return;
     }
 
-    while (b->cmd_unsent != NULL && b->cmd_written < TB_MAX_PIPELINE) {
-        cmd = b->cmd_unsent;
+    while (c->unsent != NULL && c->nwritten < TB_MAX_PIPELINE) {
+        cmd = c->unsent;
 
-        if (redisAppendFormattedCommand(b->cmd.ctx, cmd->buf, cmd->len)
+        if (redisAppendFormattedCommand(c->redis.ctx, cmd->buf, cmd->len)
             != REDIS_OK)
         {
-            tb_redis_fail(&b->cmd, "no memory for a command");
+            tb_redis_fail(&c->redis, "no memory for a command");
             return;
         }
 
         cmd->at = tb_now();
 
-        if (b->cmd_written++ == 0) {
-            b->cmd.deadline = cmd->at + TB_COMMAND_TIMEOUT;
+        if (c->nwritten++ == 0) {
+            c->redis.deadline = cmd->at + TB_COMMAND_TIMEOUT;
         }
 
-        b->cmd_unsent = cmd->next;
+        c->unsent = cmd->next;
     }
 }
 
 
+int
+tb_command_poll(tb_commands_t *c, short *events)
+{
+    return tb_redis_poll(&c->redis, events);
+}
+
+
 void
-tb_command_free(tb_bridge_t *b)
+tb_command_free(tb_commands_t *c)
 {
     tb_cmd_t  *cmd;
 
-    *b->cmd_tail = b->cmd_later;
+    tb_redis_close(&c->redis);
+    *c->tail = c->later;
 
-    while (b->cmd_head != NULL) {
-        cmd = b->cmd_head;
-        b->cmd_head = cmd->next;
+    while (c->head != NULL) {
+        cmd = c->head;
+        c->head = cmd->next;
         redisFreeCommand(cmd->buf);
         free(cmd);
     }
+
+    free(c);
 }

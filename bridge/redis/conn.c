@@ -8,8 +8,13 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "conn.h"
+#include "key.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <sys/socket.h>
 
@@ -20,9 +25,12 @@
 #define TB_STEP_SETNAME  3
 #define TB_STEP_META     4
 
+#define TB_CONNECT_TIMEOUT    5000
 #define TB_REDIS_MAX_BACKOFF  2000
 /* has functions and shard channels */
 #define TB_REDIS_VERSION      7
+/* of its keys and functions */
+#define TB_SCHEMA             2
 
 #define TB_TOO_OLD  "Redis 7.0 or newer is needed"
 
@@ -83,7 +91,7 @@ tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     va_end(args);
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
-           "redis %s (%s): %s; trying again", r->address, r->label, buf);
+           "redis %s (%s): %s; trying again", r->conf->address, r->label, buf);
 
     r->complained = 1;
     tb_redis_close(r);
@@ -98,22 +106,21 @@ tb_redis_good(tb_redis_t *r)
 
     if (r->complained) {
         r->complained = 0;
-        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->address,
+        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->conf->address,
                r->label);
     }
 }
 
 
 static void
-tb_redis_connect(tb_bridge_t *b, tb_redis_t *r)
+tb_redis_connect(tb_redis_t *r)
 {
-    tb_options_t  *opt;
+    const tb_redis_conf_t  *conf;
 
-    opt = &b->opt;
+    conf = r->conf;
 
-    r->ctx = opt->redis_unix
-             ? redisConnectUnixNonBlock(opt->redis_unix)
-             : redisConnectNonBlock(opt->redis_host, opt->redis_port);
+    r->ctx = conf->path ? redisConnectUnixNonBlock(conf->path)
+                        : redisConnectNonBlock(conf->host, conf->port);
 
     if (r->ctx == NULL || r->ctx->err) {
         tb_redis_fail(r, "cannot connect: %s",
@@ -130,7 +137,7 @@ static void
 tb_redis_step(tb_redis_t *r, int step, int argc, const char **argv)
 {
     if (redisAppendCommandArgv(r->ctx, argc, argv, NULL) != REDIS_OK) {
-        tb_log(TB_LOG_ERROR, "redis %s (%s): no memory", r->address,
+        tb_log(TB_LOG_ERROR, "redis %s (%s): no memory", r->conf->address,
                r->label);
         exit(1);
     }
@@ -140,15 +147,15 @@ tb_redis_step(tb_redis_t *r, int step, int argc, const char **argv)
 
 
 static void
-tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
+tb_redis_handshake(tb_redis_t *r)
 {
-    int            err;
-    char           db[16], key[256], name[256];
-    socklen_t      len;
-    tb_options_t  *opt;
-    const char    *auth[3], *args[4];
+    int                     err;
+    char                    db[16], key[256], name[256];
+    socklen_t               len;
+    const char             *auth[3], *args[4];
+    const tb_redis_conf_t  *conf;
 
-    opt = &b->opt;
+    conf = r->conf;
     len = sizeof(int);
 
     if (getsockopt(r->ctx->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1) {
@@ -160,18 +167,18 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
         return;
     }
 
-    if (opt->redis_unix == NULL) {
+    if (conf->path == NULL) {
         redisEnableKeepAlive(r->ctx);
     }
 
     r->nsteps = 0;
     r->step = 0;
 
-    if (opt->redis_password) {
+    if (conf->password) {
         auth[0] = "AUTH";
-        auth[1] = opt->redis_user ? opt->redis_user : opt->redis_password;
-        auth[2] = opt->redis_password;
-        tb_redis_step(r, TB_STEP_AUTH, opt->redis_user ? 3 : 2, auth);
+        auth[1] = conf->user ? conf->user : conf->password;
+        auth[2] = conf->password;
+        tb_redis_step(r, TB_STEP_AUTH, conf->user ? 3 : 2, auth);
     }
 
     /* it needs no right, but to be authenticated */
@@ -180,21 +187,21 @@ tb_redis_handshake(tb_bridge_t *b, tb_redis_t *r)
     args[1] = "2";
     tb_redis_step(r, TB_STEP_HELLO, 2, args);
 
-    if (opt->redis_db) {
-        snprintf(db, sizeof(db), "%d", opt->redis_db);
+    if (conf->db) {
+        snprintf(db, sizeof(db), "%d", conf->db);
         args[0] = "SELECT";
         args[1] = db;
         tb_redis_step(r, TB_STEP_SELECT, 2, args);
     }
 
-    snprintf(name, sizeof(name), "tb-rpc-bridge:%s:%s", opt->name, r->label);
+    snprintf(name, sizeof(name), "tb-rpc-bridge:%s:%s", conf->name, r->label);
     args[0] = "CLIENT";
     args[1] = "SETNAME";
     args[2] = name;
     tb_redis_step(r, TB_STEP_SETNAME, 3, args);
 
-    if (r->with_meta) {
-        snprintf(key, sizeof(key), "%smeta", opt->prefix);
+    if (r->shards) {
+        snprintf(key, sizeof(key), "%smeta", conf->prefix);
         args[0] = "HMGET";
         args[1] = key;
         args[2] = "shards";
@@ -277,13 +284,16 @@ tb_redis_hello(tb_redis_t *r, redisReply *reply)
 /* what tb:meta says: shards, schema */
 
 static int
-tb_redis_meta(tb_bridge_t *b, tb_redis_t *r, redisReply *reply)
+tb_redis_meta(tb_redis_t *r, redisReply *reply)
 {
-    uint32_t      shards;
-    redisReply   *schema;
+    uint32_t                shards;
+    redisReply             *schema;
+    const tb_redis_conf_t  *conf;
+
+    conf = r->conf;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
-        tb_redis_fail(r, "%smeta: a reply of another kind", b->opt.prefix);
+        tb_redis_fail(r, "%smeta: a reply of another kind", conf->prefix);
         return TB_ERROR;
     }
 
@@ -294,19 +304,19 @@ tb_redis_meta(tb_bridge_t *b, tb_redis_t *r, redisReply *reply)
     {
         tb_redis_fail(r, "%smeta says schema %s: this Redis has calls of"
                       " another version, which this one cannot read; use"
-                      " another --prefix or an empty Redis", b->opt.prefix,
+                      " another --prefix or an empty Redis", conf->prefix,
                       tb_safe(schema->str, schema->len));
         return TB_ERROR;
     }
 
     if (reply->type == REDIS_REPLY_NIL || schema->type == REDIS_REPLY_NIL) {
-        if (b->opt.shards == 0) {
+        if (conf->shards == 0) {
             tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
-                          " or tb-rpc-admin; or use --shards", b->opt.prefix);
+                          " or tb-rpc-admin; or use --shards", conf->prefix);
             return TB_ERROR;
         }
 
-        b->shards = b->opt.shards;
+        *r->shards = conf->shards;
         return TB_OK;
     }
 
@@ -315,24 +325,24 @@ tb_redis_meta(tb_bridge_t *b, tb_redis_t *r, redisReply *reply)
            != TB_OK)
     {
         tb_redis_fail(r, "%smeta has a wrong number of shards",
-                      b->opt.prefix);
+                      conf->prefix);
         return TB_ERROR;
     }
 
-    if (b->opt.shards && b->opt.shards != (int) shards) {
+    if (conf->shards && conf->shards != (int) shards) {
         tb_redis_fail(r, "%smeta says %u shards, --shards %d",
-                      b->opt.prefix, (unsigned) shards, b->opt.shards);
+                      conf->prefix, (unsigned) shards, conf->shards);
         return TB_ERROR;
     }
 
-    b->shards = (int) shards;
+    *r->shards = (int) shards;
 
     return TB_OK;
 }
 
 
 static void
-tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
+tb_redis_shake(tb_redis_t *r)
 {
     int          rc, step;
     redisReply  *reply;
@@ -349,11 +359,11 @@ tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
         if (reply->type == REDIS_REPLY_ERROR) {
             rc = tb_redis_refused(r, step, reply);
 
-        } else if (step == TB_STEP_HELLO && r->with_meta) {
+        } else if (step == TB_STEP_HELLO && r->shards) {
             rc = tb_redis_hello(r, reply);
 
         } else if (step == TB_STEP_META) {
-            rc = tb_redis_meta(b, r, reply);
+            rc = tb_redis_meta(r, reply);
         }
 
         freeReplyObject(reply);
@@ -368,7 +378,7 @@ tb_redis_shake(tb_bridge_t *b, tb_redis_t *r)
     r->fresh = 1;
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_INFO,
-           "redis %s (%s): connected", r->address, r->label);
+           "redis %s (%s): connected", r->conf->address, r->label);
 }
 
 
@@ -400,13 +410,13 @@ tb_redis_poll(tb_redis_t *r, short *events)
 
 
 void
-tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
+tb_redis_io(tb_redis_t *r, short revents)
 {
     int64_t  alive;
 
     if (r->state == TB_REDIS_CLOSED) {
         if (tb_now() >= r->retry_at) {
-            tb_redis_connect(b, r);
+            tb_redis_connect(r);
         }
 
         return;
@@ -414,7 +424,7 @@ tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
 
     if (r->state == TB_REDIS_CONNECTING) {
         if (revents) {
-            tb_redis_handshake(b, r);
+            tb_redis_handshake(r);
         }
 
     } else if (revents & (POLLIN|POLLHUP|POLLERR)) {
@@ -434,7 +444,7 @@ tb_redis_io(tb_bridge_t *b, tb_redis_t *r, short revents)
     }
 
     if (r->state == TB_REDIS_HANDSHAKE) {
-        tb_redis_shake(b, r);
+        tb_redis_shake(r);
     }
 
     if (r->state != TB_REDIS_CLOSED && r->deadline

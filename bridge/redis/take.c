@@ -14,13 +14,58 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/random.h"
+#include "../base/str.h"
+#include "key.h"
+#include "take.h"
 
 #include <sys/time.h>
 
 
+/* takes on their way, and calls in each */
+#define TB_MAX_TAKES         8
+#define TB_MAX_TAKE          256
+/* a shard whose bell does not ring is taken from so often */
+#define TB_TAKE_EVERY        5000
+
+
+typedef struct tb_shard_s  tb_shard_t;
+
+/* a shard: its queue */
+
+struct tb_shard_s {
+    tb_takes_t               *takes;
+    tb_shard_t               *next;        /* of those that rang */
+    int64_t                   take_at;
+    int                       asked;       /* by a take on its way; 0: none */
+    unsigned                  rung:1;
+    unsigned                  again:1;     /* rang while it was asked */
+    unsigned                  told:1;      /* a refusal was logged */
+};
+
+
+struct tb_takes_s {
+    const tb_redis_conf_t    *conf;
+    const tb_redis_events_t  *events;
+    tb_bridge_t              *bridge;
+    tb_commands_t            *commands;
+    char                      claimer[96];
+    uint64_t                  ticket;
+    tb_shard_t               *rung_head;
+    tb_shard_t               *rung_tail;
+    int                       nrung;
+    int                       ntakes;      /* on their way */
+    int                       asked;       /* calls that they may bring */
+    int                       stopped;
+    int64_t                   take_at;
+    tb_shard_t                shard[TB_MAX_SHARDS];
+};
+
+
 static void
-tb_take_claimer(tb_bridge_t *b)
+tb_take_claimer(tb_takes_t *t)
 {
     uint32_t  id[2];
 
@@ -29,7 +74,7 @@ tb_take_claimer(tb_bridge_t *b)
         exit(1);
     }
 
-    snprintf(b->claimer, sizeof(b->claimer), "%.64s:%08x%08x", b->opt.name,
+    snprintf(t->claimer, sizeof(t->claimer), "%.64s:%08x%08x", t->conf->name,
              id[0], id[1]);
 }
 
@@ -41,29 +86,40 @@ tb_take_later(void)
 }
 
 
-void
-tb_take_start(tb_bridge_t *b)
+tb_takes_t *
+tb_take_create(const tb_redis_conf_t *conf, const tb_redis_events_t *events,
+    tb_bridge_t *b, tb_commands_t *c)
 {
-    int             i;
-    struct timeval  tv;
+    int              i;
+    tb_takes_t      *t;
+    struct timeval   tv;
 
-    tb_take_claimer(b);
+    t = tb_alloc(sizeof(tb_takes_t));
+    t->conf = conf;
+    t->events = events;
+    t->bridge = b;
+    t->commands = c;
+
+    tb_take_claimer(t);
 
     gettimeofday(&tv, NULL);
-    b->ticket = (uint64_t) tv.tv_sec * 1000000 + tv.tv_usec;
+    t->ticket = (uint64_t) tv.tv_sec * 1000000 + tv.tv_usec;
 
     for (i = 0; i < TB_MAX_SHARDS; i++) {
-        b->shard[i].take_at = tb_take_later();
+        t->shard[i].takes = t;
+        t->shard[i].take_at = tb_take_later();
     }
+
+    return t;
 }
 
 
 void
-tb_take_ring(tb_bridge_t *b, int n)
+tb_take_ring(tb_takes_t *t, int n)
 {
     tb_shard_t  *s;
 
-    s = &b->shard[n];
+    s = &t->shard[n];
 
     if (s->asked) {
         s->again = 1;
@@ -77,25 +133,25 @@ tb_take_ring(tb_bridge_t *b, int n)
     s->rung = 1;
     s->next = NULL;
 
-    *(b->rung_tail ? &b->rung_tail->next : &b->rung_head) = s;
-    b->rung_tail = s;
-    b->nrung++;
+    *(t->rung_tail ? &t->rung_tail->next : &t->rung_head) = s;
+    t->rung_tail = s;
+    t->nrung++;
 }
 
 
 static tb_shard_t *
-tb_take_next(tb_bridge_t *b)
+tb_take_next(tb_takes_t *t)
 {
     tb_shard_t  *s;
 
-    s = b->rung_head;
+    s = t->rung_head;
 
-    b->rung_head = s->next;
-    if (b->rung_head == NULL) {
-        b->rung_tail = NULL;
+    t->rung_head = s->next;
+    if (t->rung_head == NULL) {
+        t->rung_tail = NULL;
     }
 
-    b->nrung--;
+    t->nrung--;
     s->rung = 0;
 
     return s;
@@ -105,39 +161,32 @@ tb_take_next(tb_bridge_t *b)
 /* what can be written now, and is not asked for yet */
 
 static int
-tb_take_room(tb_bridge_t *b)
+tb_take_room(tb_takes_t *t)
 {
-    int  room, hands;
-
-    if (b->stopping || b->shards == 0 || b->cmd.state != TB_REDIS_READY
-        || !tb_mqtt_ready(b) || tb_answers_full(b))
-    {
+    if (t->stopped || !tb_command_up(t->commands)) {
         return 0;
     }
 
-    room = b->window - b->nopen;
-    hands = b->opt.concurrency - b->ncalls;
-
-    return (room < hands ? room : hands) - b->asked;
+    return t->events->room(t->bridge) - t->asked;
 }
 
 
 static void
-tb_take_refused(tb_bridge_t *b, tb_shard_t *s, redisReply *reply)
+tb_take_refused(tb_takes_t *t, tb_shard_t *s, redisReply *reply)
 {
     /* nothing was claimed: somebody has our name, or the clock went back */
 
     if (strstr(reply->str, " is older than ") != NULL) {
         tb_log(TB_LOG_WARN, "%s; taking under another name",
                tb_safe(reply->str, reply->len));
-        tb_take_claimer(b);
-        tb_take_ring(b, (int) (s - b->shard));
+        tb_take_claimer(t);
+        tb_take_ring(t, (int) (s - t->shard));
         return;
     }
 
     tb_log(s->told ? TB_LOG_DEBUG : TB_LOG_ERROR,
            "tb_rpc_take of shard %d refused, trying again: %s",
-           (int) (s - b->shard), tb_safe(reply->str, reply->len));
+           (int) (s - t->shard), tb_safe(reply->str, reply->len));
     s->told = 1;
 }
 
@@ -147,19 +196,21 @@ tb_take_reply(tb_bridge_t *b, void *data, redisReply *reply)
 {
     int          again;
     size_t       i;
+    tb_takes_t  *t;
     redisReply  *item;
     tb_shard_t  *s = data;
 
+    t = s->takes;
     again = s->again;
 
-    b->ntakes--;
-    b->asked -= s->asked;
+    t->ntakes--;
+    t->asked -= s->asked;
     s->asked = 0;
     s->again = 0;
     s->take_at = tb_take_later();
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        tb_take_refused(b, s, reply);
+        tb_take_refused(t, s, reply);
         return;
     }
 
@@ -176,45 +227,45 @@ tb_take_reply(tb_bridge_t *b, void *data, redisReply *reply)
         item = reply->element[i];
 
         if (item->type == REDIS_REPLY_STRING) {
-            b->count.taken++;
-            tb_call_add(b, item->str, item->len);
+            t->events->taken(t->bridge, item->str, item->len);
         }
     }
 
     if (reply->element[0]->integer == 1 || again) {
-        tb_take_ring(b, (int) (s - b->shard));
+        tb_take_ring(t, (int) (s - t->shard));
     }
 }
 
 
 static void
-tb_take_send(tb_bridge_t *b, tb_shard_t *s, int max)
+tb_take_send(tb_takes_t *t, tb_shard_t *s, int max)
 {
-    char         key[512], ticket[24], count[16];
+    char         key[TB_MAX_KEY], ticket[24], count[16];
     tb_str_t     args[3];
 
-    snprintf(key, sizeof(key), "%s" TB_SHARD "queue:%s", b->opt.prefix,
-             (unsigned) (s - b->shard), b->opt.name);
+    tb_key(t->conf, (int) (s - t->shard), "queue", t->conf->name, key,
+           sizeof(key));
 
-    args[0].data = b->claimer;
-    args[0].len = strlen(b->claimer);
+    args[0].data = t->claimer;
+    args[0].len = strlen(t->claimer);
     args[1].data = ticket;
-    args[1].len = sprintf(ticket, "%llu", (unsigned long long) ++b->ticket);
+    args[1].len = sprintf(ticket, "%llu", (unsigned long long) ++t->ticket);
     args[2].data = count;
     args[2].len = sprintf(count, "%d", max);
 
     s->asked = max;
-    b->asked += max;
-    b->ntakes++;
+    t->asked += max;
+    t->ntakes++;
 
-    tb_fcall_key(b, tb_take_reply, s, 1, "tb_rpc_take", key, 3, args);
+    tb_fcall_key(t->commands, tb_take_reply, s, 1, "tb_rpc_take", key, 3,
+                 args);
 }
 
 
 /* shards whose bell was not heard for long */
 
 static void
-tb_take_sweep(tb_bridge_t *b)
+tb_take_sweep(tb_takes_t *t)
 {
     int          i;
     int64_t      now;
@@ -222,56 +273,77 @@ tb_take_sweep(tb_bridge_t *b)
 
     now = tb_now();
 
-    if (now < b->take_at) {
+    if (now < t->take_at) {
         return;
     }
 
-    b->take_at = now + TB_TAKE_EVERY;
+    t->take_at = now + TB_TAKE_EVERY;
 
-    for (i = 0; i < b->shards; i++) {
-        s = &b->shard[i];
+    for (i = 0; i < tb_shards(t->commands); i++) {
+        s = &t->shard[i];
 
         if (s->take_at <= now) {
             s->take_at = tb_take_later();
 
             if (!s->asked) {
-                tb_take_ring(b, i);
+                tb_take_ring(t, i);
             }
         }
 
-        if (s->take_at < b->take_at) {
-            b->take_at = s->take_at;
+        if (s->take_at < t->take_at) {
+            t->take_at = s->take_at;
         }
     }
 }
 
 
 void
-tb_take_run(tb_bridge_t *b)
+tb_take_run(tb_takes_t *t)
 {
     int          n, max;
     tb_shard_t  *s;
 
-    tb_take_sweep(b);
+    tb_take_sweep(t);
 
-    while (b->rung_head != NULL && b->ntakes < TB_MAX_TAKES) {
-        max = tb_take_room(b);
+    while (t->rung_head != NULL && t->ntakes < TB_MAX_TAKES) {
+        max = tb_take_room(t);
         if (max <= 0) {
             return;
         }
 
         /* divided among those that have their turn now */
 
-        n = TB_MAX_TAKES - b->ntakes;
-        n = b->nrung < n ? b->nrung : n;
+        n = TB_MAX_TAKES - t->ntakes;
+        n = t->nrung < n ? t->nrung : n;
         max = max > n ? max / n : 1;
 
-        s = tb_take_next(b);
+        s = tb_take_next(t);
 
         /* there may be fewer shards than there were */
 
-        if (s - b->shard < b->shards) {
-            tb_take_send(b, s, max > TB_MAX_TAKE ? TB_MAX_TAKE : max);
+        if (s - t->shard < tb_shards(t->commands)) {
+            tb_take_send(t, s, max > TB_MAX_TAKE ? TB_MAX_TAKE : max);
         }
     }
+}
+
+
+void
+tb_take_stop(tb_takes_t *t)
+{
+    t->stopped = 1;
+}
+
+
+int64_t
+tb_take_timer(tb_takes_t *t)
+{
+    return t->take_at;
+}
+
+
+void
+tb_take_free(tb_takes_t *t)
+{
+    free(t);
 }

@@ -39,7 +39,7 @@ struct tb_answer_s {
 int
 tb_answers_full(tb_bridge_t *b)
 {
-    return b->nanswers >= b->opt.max_answers
+    return b->nanswers >= b->conf->max_answers
            || b->answer_bytes >= TB_MAX_ANSWER_BYTES;
 }
 
@@ -47,7 +47,7 @@ tb_answers_full(tb_bridge_t *b)
 int
 tb_answers_overfull(tb_bridge_t *b)
 {
-    return b->nanswers >= 2 * b->opt.max_answers + TB_ANSWER_AHEAD
+    return b->nanswers >= 2 * b->conf->max_answers + TB_ANSWER_AHEAD
            || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES;
 }
 
@@ -128,7 +128,7 @@ tb_answer_next(tb_bridge_t *b, const char *device)
             return;
         }
 
-        b->count.answers_late++;
+        b->count->answers_late++;
         tb_log(TB_LOG_DEBUG, "no call waits for an answer of device %s",
                device);
         tb_answer_free(b, a);
@@ -160,7 +160,7 @@ tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
     tb_answer_t  *a = data;
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        b->count.answers_lost++;
+        b->count->answers_lost++;
         tb_log(TB_LOG_ERROR, "the answer of device %s to request %u was"
                " refused: %s", a->device, (unsigned) a->request_id,
                tb_safe(reply->str, reply->len));
@@ -181,10 +181,10 @@ tb_answer_taken(tb_bridge_t *b, void *data, redisReply *reply)
         /* void */
 
     } else if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 0) {
-        b->count.answers++;
+        b->count->answers++;
 
     } else {
-        b->count.answers_late++;
+        b->count->answers_late++;
         tb_log(TB_LOG_INFO, "the answer of device %s to request %u was"
                " late, repeated or to no call", a->device,
                (unsigned) a->request_id);
@@ -209,25 +209,26 @@ tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
     args[0].len = sprintf(id, "%u", (unsigned) request_id);
     args[1] = *payload;
 
-    if (payload->len > (size_t) b->opt.max_response) {
+    if (payload->len > (size_t) b->conf->max_response) {
 
         if (!a->refused) {
             a->refused = 1;
-            b->count.answers_bad++;
+            b->count->answers_bad++;
             tb_log(TB_LOG_WARN, "answer of device %s to request %s has %zu"
                    " bytes, at most %d are passed on", a->device, id,
-                   payload->len, b->opt.max_response);
+                   payload->len, b->conf->max_response);
         }
 
         /* with its true size it counts as too large, whatever the limit is */
 
         n = 3;
-        args[1].len = b->opt.max_response;
+        args[1].len = b->conf->max_response;
         args[2].data = size;
         args[2].len = sprintf(size, "%zu", payload->len);
     }
 
-    tb_fcall(b, tb_answer_taken, a, 1, "tb_rpc_respond", a->device, n, args);
+    tb_fcall(b->redis, tb_answer_taken, a, 1, "tb_rpc_respond", a->device, n,
+             args);
 }
 
 
@@ -238,8 +239,8 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     int            busy;
     tb_answer_t   *a, **p;
 
-    if (b->shards == 0 || tb_answers_overfull(b)) {
-        b->count.answers_lost++;
+    if (tb_shards(b->redis) == 0 || tb_answers_overfull(b)) {
+        b->count->answers_lost++;
         tb_log(TB_LOG_ERROR, "no room for an answer of device %s while Redis"
                " is away", device);
         return;
@@ -296,7 +297,7 @@ tb_answer_correlation(tb_str_t *text, const char *device, uint32_t *id)
 static void
 tb_answer_bad(tb_bridge_t *b, tb_message_t *msg)
 {
-    b->count.answers_bad++;
+    b->count->answers_bad++;
     tb_log(TB_LOG_WARN, "a message on %s is no answer: it needs a device id"
            " and a request id from 1 to 2147483647, and the correlation data"
            " of the call if any",
@@ -312,7 +313,7 @@ tb_answer_found(tb_bridge_t *b, tb_message_t *msg, const char *device)
 
     id = 0;
     other = 0;
-    tb_template_match(&b->opt.response, msg->topic, values);
+    tb_template_match(&b->conf->response, msg->topic, values);
     text = &values[TB_VAR_REQUEST_ID];
 
     if (text->data != NULL
@@ -340,7 +341,7 @@ tb_answer_message(tb_bridge_t *b, tb_message_t *msg)
     int       tagged;
     tb_str_t  values[TB_VAR_MAX];
 
-    tagged = (b->opt.response.vars & TB_VAR(REQUEST_ID)) != 0;
+    tagged = (b->conf->response.vars & TB_VAR(REQUEST_ID)) != 0;
 
     /*
      * An old answer that the broker remembers is nobody's answer.  Where
@@ -348,14 +349,14 @@ tb_answer_message(tb_bridge_t *b, tb_message_t *msg)
      */
 
     if (msg->retain) {
-        b->count.answers_bad += tagged;
+        b->count->answers_bad += tagged;
         tb_log(tagged ? TB_LOG_INFO : TB_LOG_DEBUG,
                "ignored a retained answer on %s",
                tb_safe(msg->topic, strlen(msg->topic)));
         return;
     }
 
-    if (tb_template_match(&b->opt.response, msg->topic, values) != TB_OK
+    if (tb_template_match(&b->conf->response, msg->topic, values) != TB_OK
         || tb_message_device(b, msg, values, tb_answer_found) != TB_OK)
     {
         tb_answer_bad(b, msg);

@@ -57,7 +57,7 @@ tb_call_named(tb_bridge_t *b, void *data, redisReply *reply)
 int
 tb_call_ask(tb_bridge_t *b, tb_call_t *call)
 {
-    char         key[512], id[16];
+    char         key[TB_MAX_KEY], id[16];
     const char  *argv[3], *name;
 
     argv[1] = key;
@@ -65,11 +65,11 @@ tb_call_ask(tb_bridge_t *b, tb_call_t *call)
     if (call->epoch != b->epoch) {
         call->epoch = b->epoch;
         call->asks++;
-        tb_device_key(b, "inflight", call->device_id, key, sizeof(key));
+        tb_device_key(b->redis, "inflight", call->device_id, key, sizeof(key));
         sprintf(id, "%u", (unsigned) call->request_id);
         argv[0] = "HEXISTS";
         argv[2] = id;
-        tb_command(b, tb_call_exists, call, 1, 3, argv, NULL);
+        tb_command(b->redis, tb_call_exists, call, 1, 3, argv, NULL);
     }
 
     name = tb_name_of(b, call->device_id);
@@ -81,10 +81,10 @@ tb_call_ask(tb_bridge_t *b, tb_call_t *call)
     } else if (tb_publish_named(b) && !call->named) {
         call->named = 1;
         call->asks++;
-        tb_device_key(b, "device", call->device_id, key, sizeof(key));
+        tb_device_key(b->redis, "device", call->device_id, key, sizeof(key));
         argv[0] = "HGET";
         argv[2] = "name";
-        tb_command(b, tb_call_named, call, 1, 3, argv, NULL);
+        tb_command(b->redis, tb_call_named, call, 1, 3, argv, NULL);
     }
 
     if (call->asks == 0) {
@@ -141,19 +141,19 @@ tb_calls_settings(tb_bridge_t *b, void *data, redisReply *reply)
 void
 tb_calls_ask_settings(tb_bridge_t *b)
 {
-    char         key[256];
+    char         key[TB_MAX_KEY];
     const char  *argv[3];
 
     if (b->settings_asked || b->nopen == 0) {
         return;
     }
 
-    snprintf(key, sizeof(key), "%s" TB_SHARD "config", b->opt.prefix, 0u);
+    tb_key(b->conf->redis, 0, "config", NULL, key, sizeof(key));
 
     argv[0] = "HGET";
     argv[1] = key;
     argv[2] = "settings";
 
     b->settings_asked = 1;
-    tb_command(b, tb_calls_settings, NULL, 0, 3, argv, NULL);
+    tb_command(b->redis, tb_calls_settings, NULL, 0, 3, argv, NULL);
 }

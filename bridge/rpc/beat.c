@@ -85,14 +85,13 @@ static void
 tb_beat_send(tb_bridge_t *b, int n, tb_beat_t *beat)
 {
     int        i;
-    char       key[512], ttl[16];
+    char       key[TB_MAX_KEY], ttl[16];
     tb_str_t   args[1 + 2 * TB_BEAT_DEVICES], *arg;
 
-    snprintf(key, sizeof(key), "%s" TB_SHARD "due", b->opt.prefix,
-             (unsigned) n);
+    tb_key(b->conf->redis, n, "due", NULL, key, sizeof(key));
 
     args[0].data = ttl;
-    args[0].len = sprintf(ttl, "%d", b->opt.session_ttl);
+    args[0].len = sprintf(ttl, "%d", b->conf->session_ttl);
     arg = &args[1];
 
     for (i = 0; i < beat->n; i++) {
@@ -105,7 +104,7 @@ tb_beat_send(tb_bridge_t *b, int n, tb_beat_t *beat)
     }
 
     b->nbeats++;
-    tb_fcall_key(b, tb_beat_reply, beat, 1, "tb_rpc_heartbeat", key,
+    tb_fcall_key(b->redis, tb_beat_reply, beat, 1, "tb_rpc_heartbeat", key,
                  1 + 2 * beat->n, args);
 }
 
@@ -130,7 +129,7 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
             dev->busy = 1;
             beat->devices[beat->n++] = dev;
 
-        } else if (now - b->mqtt_since < b->opt.presence_grace) {
+        } else if (now - b->mqtt_since < b->conf->presence_grace) {
             tb_list(b, dev, TB_LIST_BEAT);
 
         } else {
@@ -156,14 +155,16 @@ tb_beats_run(tb_bridge_t *b)
 
     now = tb_now();
 
-    if (now < b->beat_at || b->shards == 0 || b->nbeats == TB_MAX_BEATS) {
+    if (now < b->beat_at || tb_shards(b->redis) == 0
+        || b->nbeats == TB_MAX_BEATS)
+    {
         return;
     }
 
-    period = b->opt.session_ttl / 3;
+    period = b->conf->session_ttl / 3;
     b->beat_at = now + period;
 
-    for (i = 0; i < b->shards; i++) {
+    for (i = 0; i < tb_shards(b->redis); i++) {
         s = &b->shard[i];
 
         /* its first, or the broker was away: not with all others */

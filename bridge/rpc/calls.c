@@ -72,7 +72,7 @@ tb_call_given_up(tb_bridge_t *b, tb_call_t *call, const char *why)
     tb_log(TB_LOG_INFO, "request %u of device %s: %s",
            (unsigned) call->request_id, call->device_id, why);
 
-    b->count.given_up++;
+    b->count->given_up++;
     b->nopen--;
     tb_call_end(b, call);
 }
@@ -111,24 +111,26 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
     tb_call_t   *call, **bucket;
     const char  *error;
 
+    b->count->taken++;
+
     call = tb_envelope_parse(data, len, &error);
 
     if (call == NULL) {
-        b->count.malformed++;
+        b->count->malformed++;
         tb_log(TB_LOG_ERROR, "dropped an envelope of %zu bytes: %s: %s", len,
                error, tb_safe(data, len > 80 ? 80 : len));
         return;
     }
 
     if (tb_call_known(b, call)) {
-        b->count.repeated++;
+        b->count->repeated++;
         tb_call_free(call);
         return;
     }
 
     /* the take was made after it was written: what is left is not less */
 
-    call->taken_at = b->cmd_answered;
+    call->taken_at = tb_command_written(b->redis);
     call->dies_at = call->taken_at + call->expiration_time
                     - call->taken_time;
     call->epoch = b->epoch;
@@ -148,6 +150,22 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
     b->call_tail = call;
     b->ncalls++;
     b->nopen++;
+}
+
+
+int
+tb_calls_room(tb_bridge_t *b)
+{
+    int  room, hands;
+
+    if (!tb_mqtt_ready(b) || tb_answers_full(b)) {
+        return 0;
+    }
+
+    room = b->window - b->nopen;
+    hands = b->conf->concurrency - b->ncalls;
+
+    return room < hands ? room : hands;
 }
 
 
@@ -188,7 +206,7 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
     tb_log(TB_LOG_WARN, "request %u of device %s failed: %s",
            (unsigned) call->request_id, call->device_id, why);
 
-    b->count.failed++;
+    b->count->failed++;
     tb_call_sent(b, call);
     tb_wait_remove(b, call->device_id, call->request_id);
 
@@ -199,8 +217,8 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
     args[2].data = attempt;
     args[2].len = sprintf(attempt, "%u", (unsigned) call->attempt);
 
-    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_failed", call->device_id,
-             3, args);
+    tb_fcall(b->redis, tb_call_reported, call, 1, "tb_rpc_failed",
+             call->device_id, 3, args);
 }
 
 
@@ -219,7 +237,7 @@ tb_call_report(tb_bridge_t *b, tb_call_t *call, const char *function)
     args[1].data = attempt;
     args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
 
-    tb_fcall(b, tb_call_reported, call, 1, function, call->device_id, 2,
+    tb_fcall(b->redis, tb_call_reported, call, 1, function, call->device_id, 2,
              args);
 }
 
@@ -227,11 +245,11 @@ tb_call_report(tb_bridge_t *b, tb_call_t *call, const char *function)
 void
 tb_call_acked(tb_bridge_t *b, tb_call_t *call)
 {
-    b->count.delivered++;
+    b->count->delivered++;
 
     b->window *= 2;
-    if (b->window > b->opt.concurrency) {
-        b->window = b->opt.concurrency;
+    if (b->window > b->conf->concurrency) {
+        b->window = b->conf->concurrency;
     }
 
     tb_call_report(b, call, "tb_rpc_delivered");
@@ -248,7 +266,7 @@ tb_call_return(tb_bridge_t *b, tb_call_t *call, const char *session)
     tb_log(TB_LOG_INFO, "request %u of device %s is returned",
            (unsigned) call->request_id, call->device_id);
 
-    b->count.returned++;
+    b->count->returned++;
     b->nopen--;
     call->state = TB_CALL_REPORTING;
     tb_wait_remove(b, call->device_id, call->request_id);
@@ -265,8 +283,8 @@ tb_call_return(tb_bridge_t *b, tb_call_t *call, const char *session)
         args[2].len = strlen(session);
     }
 
-    tb_fcall(b, tb_call_reported, call, 1, "tb_rpc_return", call->device_id,
-             n, args);
+    tb_fcall(b->redis, tb_call_reported, call, 1, "tb_rpc_return",
+             call->device_id, n, args);
 }
 
 
@@ -308,7 +326,7 @@ tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason)
     tb_log(TB_LOG_INFO, "request %u of device %s: no client has subscribed"
            " to its topic", (unsigned) call->request_id, call->device_id);
 
-    b->count.unheard++;
+    b->count->unheard++;
     b->nsent--;
     tb_call_return(b, call, NULL);
     tb_call_return_later(b, call, NULL);
@@ -320,9 +338,9 @@ tb_call_overdue(tb_bridge_t *b, tb_call_t *call)
 {
     tb_log(TB_LOG_WARN, "request %u of device %s was not acknowledged within"
            " %d ms", (unsigned) call->request_id, call->device_id,
-           b->opt.ack_timeout);
+           b->conf->mqtt->ack_timeout);
 
-    b->count.timeouts++;
+    b->count->timeouts++;
     tb_mqtt_forget(b, call);
     tb_call_report(b, call, "tb_rpc_timeout");
 }
@@ -345,7 +363,7 @@ tb_call_publish(tb_bridge_t *b, tb_call_t *call)
         return;
     }
 
-    b->count.published++;
+    b->count->published++;
 }
 
 
@@ -371,7 +389,7 @@ tb_call_step(tb_bridge_t *b, tb_call_t *call, int64_t now, int first,
     session = NULL;
 
     if (call->back
-        || (!b->opt.fixed
+        || (!b->conf->fixed
             && !tb_presence_here(b, call->device_id, &session)))
     {
         tb_call_return(b, call, session);
@@ -432,14 +450,14 @@ tb_calls_run(tb_bridge_t *b)
             first = 0;
 
         } else if (call->state == TB_CALL_PUBLISHED && b->mqtt_up
-                   && now - call->published_at >= b->opt.ack_timeout)
+                   && now - call->published_at >= b->conf->mqtt->ack_timeout)
         {
             tb_call_overdue(b, call);
         }
     }
 
     if (b->mqtt_up
-        && (b->overdue > b->opt.concurrency
+        && (b->overdue > b->conf->concurrency
             || (b->overdue && now - b->mqtt_heard_at > TB_PUBACK_TIMEOUT)))
     {
         tb_mqtt_drop(b, "messages are not acknowledged");

@@ -59,7 +59,7 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
     }
 
     if (list == TB_LIST_BEAT) {
-        dev->shard = tb_device_shard(b, dev->id);
+        dev->shard = tb_device_shard(b->redis, dev->id);
         b->shard[dev->shard].nbeats++;
     }
 
@@ -75,7 +75,7 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 void
 tb_device_late(tb_bridge_t *b, tb_device_t *dev)
 {
-    dev->due = tb_now() + b->opt.session_ttl / 3;
+    dev->due = tb_now() + b->conf->session_ttl / 3;
     tb_list(b, dev, TB_LIST_LATE);
 }
 
@@ -102,7 +102,7 @@ tb_device_get(tb_bridge_t *b, const char *id)
 
     dev = tb_device_find(b, id);
 
-    if (dev != NULL || b->ndevices == b->opt.max_devices) {
+    if (dev != NULL || b->ndevices == b->conf->max_devices) {
         return dev;
     }
 

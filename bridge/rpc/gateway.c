@@ -66,7 +66,7 @@ tb_gateway_member(void *data, const char *key, json_t *json, tb_str_t *raw)
 static void
 tb_gateway_bad(tb_bridge_t *b, tb_message_t *msg, const char *why)
 {
-    b->count.gateway_bad++;
+    b->count->gateway_bad++;
     tb_log(TB_LOG_WARN, "a message of a gateway on %s is refused: %s",
            tb_safe(msg->topic, strlen(msg->topic)), why);
 }
@@ -115,11 +115,11 @@ static void
 tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
     const char *name)
 {
-    char         key[256], value[TB_MAX_TOPIC];
+    char         key[TB_MAX_KEY], value[TB_MAX_TOPIC];
     const char  *argv[4];
 
-    snprintf(key, sizeof(key), "%s" TB_SHARD "gateway:%s", b->opt.prefix, 0u,
-             b->opt.name);
+    tb_key(b->conf->redis, 0, "gateway", b->conf->redis->name, key,
+           sizeof(key));
 
     argv[0] = name ? "HSET" : "HDEL";
     argv[1] = key;
@@ -130,7 +130,7 @@ tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
         snprintf(value, sizeof(value), "%.2048s\n%s", gateway, name);
     }
 
-    tb_command(b, tb_gateway_saved, NULL, 0, name ? 4 : 3, argv, NULL);
+    tb_command(b->redis, tb_gateway_saved, NULL, 0, name ? 4 : 3, argv, NULL);
 }
 
 
@@ -185,27 +185,27 @@ tb_gateway_restored(tb_bridge_t *b, void *data, redisReply *reply)
 void
 tb_gateway_start(tb_bridge_t *b)
 {
-    char         key[256];
+    char         key[TB_MAX_KEY];
     const char  *argv[2];
 
-    if (!b->opt.gateway || b->opt.fixed) {
+    if (!b->conf->gateway || b->conf->fixed) {
         return;
     }
 
-    snprintf(key, sizeof(key), "%s" TB_SHARD "gateway:%s", b->opt.prefix, 0u,
-             b->opt.name);
+    tb_key(b->conf->redis, 0, "gateway", b->conf->redis->name, key,
+           sizeof(key));
 
     argv[0] = "HGETALL";
     argv[1] = key;
 
-    tb_command(b, tb_gateway_restored, NULL, 1, 2, argv, NULL);
+    tb_command(b->redis, tb_gateway_restored, NULL, 1, 2, argv, NULL);
 }
 
 
 /* the level that names the gateway, "" if there is none */
 
 static char *
-tb_gateway_of(tb_template_t *t, const char *topic)
+tb_gateway_of(const tb_template_t *t, const char *topic)
 {
     tb_str_t  values[TB_VAR_MAX], *v;
 
@@ -241,7 +241,7 @@ tb_gateway_connected(tb_bridge_t *b, tb_message_t *msg, const char *id)
     }
 
     name = json_string_value(g.device);
-    gateway = tb_gateway_of(&b->opt.gateway_connect, msg->topic);
+    gateway = tb_gateway_of(&b->conf->gateway_connect, msg->topic);
 
     tb_gateway_save(b, id, gateway, name);
     tb_presence_set(b, id, 1, "", 1, gateway, name);
@@ -256,7 +256,7 @@ tb_gateway_disconnected(tb_bridge_t *b, tb_message_t *msg, const char *id)
 {
     char  *gateway;
 
-    gateway = tb_gateway_of(&b->opt.gateway_disconnect, msg->topic);
+    gateway = tb_gateway_of(&b->conf->gateway_disconnect, msg->topic);
 
     if (!tb_gateway_foreign(b, gateway, id)) {
         tb_gateway_gone(b, id);
@@ -278,7 +278,7 @@ tb_gateway_answered(tb_bridge_t *b, tb_message_t *msg, const char *id)
     }
 
     json_decref(g.device);
-    gateway = tb_gateway_of(&b->opt.gateway_rpc, msg->topic);
+    gateway = tb_gateway_of(&b->conf->gateway_rpc, msg->topic);
 
     if (tb_gateway_foreign(b, gateway, id)) {
         tb_gateway_bad(b, msg, "the device is not behind this gateway");
@@ -335,26 +335,26 @@ tb_gateway_status(tb_bridge_t *b, tb_message_t *msg, tb_str_t *gateway)
 int
 tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
 {
-    int             has, rpc, connect;
-    tb_str_t        values[TB_VAR_MAX], name;
-    tb_gateway_t    g;
-    tb_options_t   *opt;
+    int                   has, rpc, connect;
+    tb_str_t              values[TB_VAR_MAX], name;
+    tb_gateway_t          g;
+    const tb_rpc_conf_t  *conf;
 
-    opt = &b->opt;
+    conf = b->conf;
 
-    if (tb_template_match(&opt->gateway_status, msg->topic, values)
+    if (tb_template_match(&conf->gateway_status, msg->topic, values)
         == TB_OK)
     {
         tb_gateway_status(b, msg, &values[TB_VAR_GATEWAY]);
         return 1;
     }
 
-    rpc = tb_template_match(&opt->gateway_rpc, msg->topic, values) == TB_OK;
-    connect = tb_template_match(&opt->gateway_connect, msg->topic, values)
+    rpc = tb_template_match(&conf->gateway_rpc, msg->topic, values) == TB_OK;
+    connect = tb_template_match(&conf->gateway_connect, msg->topic, values)
               == TB_OK;
 
     if (!rpc && !connect
-        && tb_template_match(&opt->gateway_disconnect, msg->topic, values)
+        && tb_template_match(&conf->gateway_disconnect, msg->topic, values)
            != TB_OK)
     {
         return 0;
@@ -373,7 +373,7 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
     if (rpc) {
         tb_gateway_rpc(b, msg, &g, has);
 
-    } else if (!opt->fixed) {
+    } else if (!conf->fixed) {
         name.data = json_string_value(g.device);
         name.len = json_string_length(g.device);
 

@@ -63,7 +63,7 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
     tb_answer_saved(b, d->cost, d->epoch);
 
     if (id == NULL) {
-        b->count.names_unknown++;
+        b->count->names_unknown++;
         tb_log(TB_LOG_INFO, "a message on %s is of no device that is known"
                " by name", tb_safe(d->msg->topic, strlen(d->msg->topic)));
 
@@ -132,12 +132,12 @@ tb_message(tb_bridge_t *b, tb_message_t *msg)
 {
     tb_str_t  values[TB_VAR_MAX];
 
-    if (b->opt.gateway && tb_gateway_message(b, msg)) {
+    if (b->conf->gateway && tb_gateway_message(b, msg)) {
         return;
     }
 
-    if (!b->opt.fixed
-        && tb_template_match(&b->opt.presence, msg->topic, values) == TB_OK)
+    if (!b->conf->fixed
+        && tb_template_match(&b->conf->presence, msg->topic, values) == TB_OK)
     {
         tb_presence_message(b, msg, values);
         return;

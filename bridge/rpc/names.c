@@ -198,9 +198,9 @@ tb_named_read(tb_bridge_t *b, FILE *f)
             error = "the name is there twice";
         }
 
-        if (error == NULL && b->nnamed == b->opt.max_devices) {
+        if (error == NULL && b->nnamed == b->conf->max_devices) {
             tb_log(TB_LOG_ERROR, "%s:%d: beyond --max-devices %d, the rest"
-                   " is ignored", b->opt.devices, n, b->opt.max_devices);
+                   " is ignored", b->conf->devices, n, b->conf->max_devices);
             return;
         }
 
@@ -208,7 +208,7 @@ tb_named_read(tb_bridge_t *b, FILE *f)
             tb_named_add(b, name, id);
 
         } else if (n > 1 || strncmp(line, "name", 4) != 0) {
-            tb_log(TB_LOG_ERROR, "%s:%d: ignored: %s", b->opt.devices, n,
+            tb_log(TB_LOG_ERROR, "%s:%d: ignored: %s", b->conf->devices, n,
                    error);
         }
     }
@@ -220,15 +220,15 @@ tb_names_load(tb_bridge_t *b)
 {
     FILE  *f;
 
-    if (b->opt.devices == NULL) {
+    if (b->conf->devices == NULL) {
         return TB_OK;
     }
 
-    f = fopen(b->opt.devices, "r");
+    f = fopen(b->conf->devices, "r");
 
     if (f == NULL) {
         tb_log(TB_LOG_ERROR, "--devices %s cannot be read: %s",
-               b->opt.devices, strerror(errno));
+               b->conf->devices, strerror(errno));
         return TB_ERROR;
     }
 
@@ -242,7 +242,7 @@ tb_names_load(tb_bridge_t *b)
     tb_named_read(b, f);
     fclose(f);
 
-    tb_log(TB_LOG_INFO, "%s: %d names", b->opt.devices, b->nnamed);
+    tb_log(TB_LOG_INFO, "%s: %d names", b->conf->devices, b->nnamed);
 
     return TB_OK;
 }
@@ -314,7 +314,7 @@ tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
         }
     }
 
-    if (b->nnames == b->opt.max_devices) {
+    if (b->nnames == b->conf->max_devices) {
         if (b->name_head->asked) {
             return NULL;
         }
@@ -371,17 +371,17 @@ tb_name_reply(tb_bridge_t *b, void *data, redisReply *reply)
 static void
 tb_name_ask(tb_bridge_t *b, tb_name_t *n)
 {
-    char         key[256];
+    char         key[TB_MAX_KEY];
     const char  *argv[3];
 
-    tb_device_key(b, "names", n->tenant, key, sizeof(key));
+    tb_device_key(b->redis, "names", n->tenant, key, sizeof(key));
 
     argv[0] = "HGET";
     argv[1] = key;
     argv[2] = n->name;
 
     n->asked = 1;
-    tb_command(b, tb_name_reply, n, 1, 3, argv, NULL);
+    tb_command(b->redis, tb_name_reply, n, 1, 3, argv, NULL);
 }
 
 
@@ -400,10 +400,10 @@ tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
         return;
     }
 
-    tenant = tenant ? tenant : b->opt.tenant;
+    tenant = tenant ? tenant : b->conf->tenant;
     n = NULL;
 
-    if (tenant && b->shards && name->len && name->len <= TB_MAX_NAME
+    if (tenant && tb_shards(b->redis) && name->len && name->len <= TB_MAX_NAME
         && memchr(name->data, '\0', name->len) == NULL)
     {
         n = tb_name_get(b, tenant, name);

@@ -19,14 +19,14 @@ tb_presence_word(tb_bridge_t *b, const char *data, size_t len)
         "offline", "online", "0", "1", "false", "true"
     };
 
-    if (len == strlen(b->opt.online)
-        && memcmp(data, b->opt.online, len) == 0)
+    if (len == strlen(b->conf->online)
+        && memcmp(data, b->conf->online, len) == 0)
     {
         return 1;
     }
 
-    if (len == strlen(b->opt.offline)
-        && memcmp(data, b->opt.offline, len) == 0)
+    if (len == strlen(b->conf->offline)
+        && memcmp(data, b->conf->offline, len) == 0)
     {
         return 0;
     }

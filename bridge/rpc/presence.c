@@ -84,7 +84,7 @@ tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
                tb_safe(reply->str, reply->len));
 
         if (!dev->told && strstr(reply->str, "is unknown") != NULL) {
-            b->count.presence_unknown++;
+            b->count->presence_unknown++;
         }
     }
 
@@ -144,7 +144,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
         session = reply->element[1];
 
         known = bridge->type == REDIS_REPLY_STRING && bridge->len > 0;
-        ours = known && strcmp(bridge->str, b->opt.name) == 0;
+        ours = known && strcmp(bridge->str, b->conf->redis->name) == 0;
 
         if (ours && session->type == REDIS_REPLY_STRING && session->len > 0
             && (size_t) session->len <= TB_MAX_SESSION)
@@ -193,17 +193,17 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
 static void
 tb_device_lookup(tb_bridge_t *b, tb_device_t *dev)
 {
-    char         key[512];
+    char         key[TB_MAX_KEY];
     const char  *argv[4];
 
-    tb_device_key(b, "device", dev->id, key, sizeof(key));
+    tb_device_key(b->redis, "device", dev->id, key, sizeof(key));
 
     argv[0] = "HMGET";
     argv[1] = key;
     argv[2] = "bridge";
     argv[3] = "session";
 
-    tb_command(b, tb_device_found, dev, 0, 4, argv, NULL);
+    tb_command(b->redis, tb_device_found, dev, 0, 4, argv, NULL);
 }
 
 
@@ -231,20 +231,20 @@ tb_device_step(tb_bridge_t *b, tb_device_t *dev)
         args[0].data = dev->session;
         args[0].len = strlen(dev->session);
 
-        tb_fcall(b, tb_device_detached, dev, 1, "tb_rpc_detach", dev->id, 1,
-                 args);
+        tb_fcall(b->redis, tb_device_detached, dev, 1, "tb_rpc_detach",
+                 dev->id, 1, args);
         return;
     }
 
-    args[0].data = b->opt.name;
-    args[0].len = strlen(b->opt.name);
+    args[0].data = b->conf->redis->name;
+    args[0].len = strlen(b->conf->redis->name);
     args[1].data = dev->session;
     args[1].len = strlen(dev->session);
     args[2].data = ttl;
-    args[2].len = sprintf(ttl, "%d", b->opt.session_ttl);
+    args[2].len = sprintf(ttl, "%d", b->conf->session_ttl);
 
     /* a full Redis refuses attach, and it must not hold up the reports */
-    tb_fcall(b, tb_device_attached, dev, 0, "tb_rpc_attach", dev->id, 3,
+    tb_fcall(b->redis, tb_device_attached, dev, 0, "tb_rpc_attach", dev->id, 3,
              args);
 }
 
@@ -332,9 +332,9 @@ tb_presence_set(tb_bridge_t *b, const char *id, int online,
     dev = tb_device_get(b, id);
 
     if (dev == NULL) {
-        b->count.presence_bad++;
+        b->count->presence_bad++;
         tb_log(TB_LOG_ERROR, "device %s is beyond --max-devices %d, ignored",
-               id, b->opt.max_devices);
+               id, b->conf->max_devices);
         return;
     }
 
@@ -397,11 +397,11 @@ tb_presence_message(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values)
     if (tb_presence_parse(b, &msg->payload, session) == TB_ERROR
         || tb_message_device(b, msg, values, tb_presence_found) != TB_OK)
     {
-        b->count.presence_bad++;
+        b->count->presence_bad++;
         tb_log(TB_LOG_WARN, "a message on %s is no presence: it needs a"
                " device id and a payload as \"%s\" or \"%s\"",
-               tb_safe(msg->topic, strlen(msg->topic)), b->opt.online,
-               b->opt.offline);
+               tb_safe(msg->topic, strlen(msg->topic)), b->conf->online,
+               b->conf->offline);
     }
 }
 
@@ -457,7 +457,7 @@ tb_presence_run(tb_bridge_t *b)
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
-        } else if (now - b->mqtt_since < b->opt.presence_grace) {
+        } else if (now - b->mqtt_since < b->conf->presence_grace) {
             tb_device_late(b, dev);
 
         } else {
@@ -469,7 +469,7 @@ tb_presence_run(tb_bridge_t *b)
         tb_beats_run(b);
     }
 
-    while (b->dirty_head && b->shards
+    while (b->dirty_head && tb_shards(b->redis)
            && b->presence_busy < TB_MAX_PRESENCE)
     {
         tb_device_step(b, b->dirty_head);

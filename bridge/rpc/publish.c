@@ -16,18 +16,19 @@ tb_publish_named(tb_bridge_t *b)
 {
     unsigned  vars;
 
-    vars = b->opt.request.vars;
+    vars = b->conf->request.vars;
 
-    if (b->opt.mqtt_version == MQTT_PROTOCOL_V5) {
-        vars |= b->opt.response.vars;
+    if (b->conf->mqtt->version == MQTT_PROTOCOL_V5) {
+        vars |= b->conf->response.vars;
     }
 
-    return (vars & TB_VAR(NAME)) || (b->opt.gateway && b->opt.fixed);
+    return (vars & TB_VAR(NAME)) || (b->conf->gateway && b->conf->fixed);
 }
 
 
 static const char *
-tb_publish_topic(tb_call_t *call, tb_template_t *t, char *out, size_t size)
+tb_publish_topic(tb_call_t *call, const tb_template_t *t, char *out,
+    size_t size)
 {
     int       i;
     char      id[16];
@@ -119,7 +120,7 @@ tb_publish_value(tb_call_t *call, tb_str_t *out)
 static void
 tb_publish_payload(tb_bridge_t *b, tb_call_t *call, tb_str_t *out)
 {
-    switch (b->opt.payload) {
+    switch (b->conf->payload) {
 
     case TB_PAYLOAD_PARAMS:
         tb_publish_join(out, &call->params, 1);
@@ -148,7 +149,7 @@ tb_publish_gateway(tb_bridge_t *b, tb_call_t *call, const char *gateway,
     values[TB_VAR_GATEWAY].data = gateway;
     values[TB_VAR_GATEWAY].len = strlen(gateway);
 
-    error = tb_template_expand(&b->opt.gateway_rpc, values, topic, size);
+    error = tb_template_expand(&b->conf->gateway_rpc, values, topic, size);
     if (error) {
         return error;
     }
@@ -187,8 +188,8 @@ tb_publish_properties(tb_bridge_t *b, tb_call_t *call)
 
     list = NULL;
 
-    if (b->opt.mqtt_version != MQTT_PROTOCOL_V5 || call->oneway
-        || tb_publish_topic(call, &b->opt.response, topic, sizeof(topic)))
+    if (b->conf->mqtt->version != MQTT_PROTOCOL_V5 || call->oneway
+        || tb_publish_topic(call, &b->conf->response, topic, sizeof(topic)))
     {
         return NULL;
     }
@@ -221,8 +222,8 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
     gateway = "";
     name = call->name;
 
-    if (b->opt.gateway
-        && (b->opt.fixed
+    if (b->conf->gateway
+        && (b->conf->fixed
             || tb_presence_gateway(b, call->device_id, &gateway, &name)))
     {
         error = name == NULL ? "the device has no name"
@@ -231,7 +232,7 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
                                                   &payload);
 
     } else {
-        error = tb_publish_topic(call, &b->opt.request, topic,
+        error = tb_publish_topic(call, &b->conf->request, topic,
                                  sizeof(topic));
 
         if (error == NULL) {

@@ -80,7 +80,7 @@ tb_wait_add(tb_bridge_t *b, tb_call_t *call)
 {
     tb_wait_t  *w, **p;
 
-    if (call->oneway || (b->opt.response.vars & TB_VAR(REQUEST_ID))
+    if (call->oneway || (b->conf->response.vars & TB_VAR(REQUEST_ID))
         || tb_wait_find(b, call->device_id, call->request_id))
     {
         return;

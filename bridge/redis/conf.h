@@ -1,0 +1,44 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * What the room must be told, and what it tells the room above it.
+ */
+
+
+#ifndef _TB_REDIS_CONF_H_INCLUDED_
+#define _TB_REDIS_CONF_H_INCLUDED_
+
+
+#include "../base/base.h"
+#include "../base/count.h"
+
+
+#define TB_MAX_SHARDS        512
+
+
+typedef struct {
+    char                *name;             /* of the bridge */
+    char                *prefix;
+    char                *host;
+    char                *path;             /* of a unix socket, or NULL */
+    char                *address;          /* for the log */
+    int                  port;
+    int                  db;
+    char                *user;
+    char                *password;
+    int                  shards;           /* 0: as tb:meta says */
+} tb_redis_conf_t;
+
+
+typedef struct {
+    /* there is a connection, perhaps to a Redis that has forgotten */
+    void  (*ready)(tb_bridge_t *b);
+    /* calls that may be asked for, those that are asked for among them */
+    int  (*room)(tb_bridge_t *b);
+    /* an envelope that was taken */
+    void  (*taken)(tb_bridge_t *b, const char *data, size_t len);
+} tb_redis_events_t;
+
+
+#endif /* _TB_REDIS_CONF_H_INCLUDED_ */
