@@ -649,10 +649,28 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     like($f->{bridge}->cmd('FLUSHALL'), qr/^NOPERM/, 'no FLUSHALL');
     like($f->{nginx}->cmd('KEYS', '*'), qr/^NOPERM/, 'no KEYS');
     like($f->{nginx}->cmd('SSUBSCRIBE', 'other'), qr/^NOPERM/, 'channels');
+
+    my $fields = sub { join ' ', map { $_ // '-' } @{ $f->root->cmd('HMGET',
+                           $key, qw(label enabled createdTime)) } };
+    my ($created) = $fields->() =~ /^- 1 (\d{13})$/;
+
+    ok($created, 'when it was made');
+    $f->{admin}->fcall('api_key_put', $key, @args, 'the label');
+    is($fields->(), "the label 1 $created", 'a label');
+    $f->{admin}->fcall('api_key_put', $key, @args);
+    is($fields->(), "the label 1 $created", 'stays, if none is given');
+    is($f->{admin}->fcall('api_key_enable', $key, 0), 1, 'disabled');
+    is($fields->(), "the label 0 $created", 'is what it is now');
+    like($f->{admin}->fcall('api_key_enable', $key, 2), qr/^ERR tb_rpc/,
+         'neither 0 nor 1');
     is($f->{admin}->fcall('api_key_del', $key), 1, 'deleted');
+    is($f->{admin}->fcall('api_key_enable', $key, 1), 0,
+       'does not come back by being enabled');
+    is($f->root->cmd('EXISTS', $key), 0, 'at all');
     is($f->{admin}->fcall('api_key_del', $key), 0, 'once');
 
-    for my $b ([0, 'x'], [1, 'x'], [2, "\n"], [3, 'ROOT'], [4, 2], [5, 'x']) {
+    for my $b ([0, 'x'], [1, 'x'], [2, "\n"], [3, 'ROOT'], [4, 2], [5, 'x'],
+               [6, 'x' x 65], [6, "\n"]) {
         my @a = @args;
         $a[$b->[0]] = $b->[1];
         like($f->{admin}->fcall('api_key_put', $key, @a), qr/^ERR tb_rpc/,

@@ -266,6 +266,58 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
     is($f->left($d), '', 'nothing left') or diag $f->left($d);
     is($f->{admin}->fcall('device_put', $f->dkey($d),
                           $TB::Functions::OTHER, ''), 1, 'a new owner');
+    is_deeply(listed($d), ["$TB::Functions::OTHER//$d"], 'who lists it');
+}
+
+# the list of devices
+
+sub listed {
+    my ($device) = @_;
+
+    return [ grep { /\/\Q$device\E$/ }
+             @{ $f->root->cmd('ZRANGE', $f->key($device, 'devices'), 0, -1) } ];
+}
+
+{
+    my $b = bridge();
+    my $d = $f->device(name => 'one');
+    my $put = sub { return $f->{admin}->fcall('device_put', $f->dkey($d), $T,
+                                              '', @_) };
+
+    is_deeply(listed($d), ["$T/one/$d"], 'by tenant, name and id');
+    $put->(bridge => $b);
+    is_deeply(listed($d), ["$T/one/$d"], 'what is not named stays');
+    $put->(name => 'a/b');
+    is_deeply(listed($d), ["$T/a/b/$d"], 'another name');
+    $put->(name => '');
+    is_deeply(listed($d), ["$T//$d"], 'none');
+    like($put->(name => 'x' x 256), qr/^ERR/, 'one that is refused');
+    is_deeply(listed($d), ["$T//$d"], 'changes nothing');
+
+    # put before there was a list
+
+    $f->root->cmd('DEL', $f->key($d, 'devices'));
+    $put->();
+    is_deeply(listed($d), ["$T//$d"], 'is listed when it is put again');
+
+    # many calls end in slices: it is gone at once
+
+    $f->create($d) for 1 .. 40;
+    is($f->{admin}->fcall('device_del', $f->dkey($d)), 1, 'deleted');
+    is_deeply(listed($d), [], 'is in the list no more');
+
+    my $key = $f->key($d, 'devices');
+
+    $f->root->cmd('DEL', $key);
+    $f->root->cmd('SET', $key, 'x');
+
+    for my $name (qw(device_put device_del)) {
+        like($f->{admin}->fcall($name, $f->dkey($d), $T, ''),
+             qr/^ERR tb_rpc: key .* is a string, not a zset/,
+             "$name: a list of another type");
+    }
+
+    $f->root->cmd('DEL', $key);
 }
 
 # the turn

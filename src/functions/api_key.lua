@@ -3,6 +3,7 @@
 local call = redis.call
 local find, lower = string.find, string.lower
 
+local clock = use('clock', 'clock')
 local bad, int, dec, is_uuid, shown =
     use('text', 'bad', 'int', 'dec', 'is_uuid', 'shown')
 
@@ -16,11 +17,12 @@ end
 
 
 -- tb_rpc_api_key_put K <tenantId> <customerId or ""> <userId> <authority>
---                    <enabled> <expirationTime>
+--                    <enabled> <expirationTime> [<label>]
 --
 -- keys      K, <prefix>apikey:<sha256 hex>
 -- arguments authority: TENANT_ADMIN, CUSTOMER_USER or SYS_ADMIN; enabled: 0 or
---           1; expirationTime: epoch ms, 0 = never
+--           1; expirationTime: epoch ms, 0 = never; label: for people, without
+--           it the one that is there stays
 -- replies   1
 -- errors    a wrong key or argument; -OOM
 
@@ -54,9 +56,49 @@ local function api_key_put(keys, a)
         return bad('enabled is 0 or 1, expirationTime ms or 0')
     end
 
+    if #(a[7] or '') > 64 or find(a[7] or '', '%c') then
+        return bad('label is longer than 64 bytes or not printable')
+    end
+
+    local _, time = clock()
+
+    call('HSETNX', keys[1], 'createdTime', time)
+
+    if a[7] then
+        call('HSET', keys[1], 'label', a[7])
+    end
+
     call('HSET', keys[1], 'tenantId', lower(a[1]), 'customerId', lower(a[2]),
          'userId', a[3], 'authority', a[4], 'enabled', a[5],
          'expirationTime', dec(int(a[6])))
+
+    return 1
+end
+
+
+-- tb_rpc_api_key_enable K <enabled>
+--
+-- keys      K, <prefix>apikey:<sha256 hex>
+-- arguments enabled: 0 or 1
+-- replies   1, or 0: it is unknown
+-- errors    a wrong key or argument
+
+local function api_key_enable(keys, a)
+    local err = api_key(keys)
+
+    if err then
+        return err
+    end
+
+    if a[1] ~= '0' and a[1] ~= '1' then
+        return bad('enabled is 0 or 1')
+    end
+
+    if call('EXISTS', keys[1]) == 0 then
+        return 0
+    end
+
+    call('HSET', keys[1], 'enabled', a[1])
 
     return 1
 end
@@ -74,4 +116,7 @@ local function api_key_del(keys)
 end
 
 
-return { api_key_put = api_key_put, api_key_del = api_key_del }
+return {
+    api_key_put = api_key_put, api_key_enable = api_key_enable,
+    api_key_del = api_key_del
+}

@@ -14,6 +14,8 @@ local record = use('record', 'record')
 local release = use('queue', 'release')
 local move_out = use('session', 'move_out')
 local delete_rest = use('device_end', 'delete_rest')
+local member, wrong_list, list =
+    use('listed', 'member', 'wrong_list', 'list')
 local crc32 = use('shard', 'crc32')
 
 
@@ -121,6 +123,20 @@ local function is_foreign(x, d, tenant)
 end
 
 
+local function set_fields(x, fields)
+    for name, value in pairs(fields) do
+        if name ~= 'bridge' then
+            if value == '' then
+                call('HDEL', x.key, name)
+
+            else
+                call('HSET', x.key, name, value)
+            end
+        end
+    end
+end
+
+
 -- tb_rpc_device_put D <tenantId> <customerId or ""> [<field> <value> ...]
 --
 -- keys      D, the device
@@ -159,7 +175,7 @@ local function device_put(keys, a)
         return bad(err)
     end
 
-    err = wrong_session(x)
+    err = wrong_session(x) or wrong_list(x)
           or (fields.bridge and wrong(x.p .. 'queue:' .. fields.bridge,
                                       'list'))
 
@@ -180,18 +196,12 @@ local function device_put(keys, a)
                    .. ' another tenant')
     end
 
+    local before = member(x)
+
     call('HSET', x.key, 'tenantId', tenant, 'customerId', customer)
 
-    for name, value in pairs(fields) do
-        if name ~= 'bridge' then
-            if value == '' then
-                call('HDEL', x.key, name)
-
-            else
-                call('HSET', x.key, name, value)
-            end
-        end
-    end
+    set_fields(x, fields)
+    list(x, before)
 
     x.device = UNREAD
 

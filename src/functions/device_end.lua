@@ -14,6 +14,7 @@ local forget = use('beats', 'forget')
 local polls = use 'poll'
 local trim = use('queue', 'trim')
 local action = use('machine', 'action')
+local member, wrong_list = use('listed', 'member', 'wrong_list')
 
 
 local SLICE = 16                -- calls ended at once
@@ -118,13 +119,14 @@ local function device_del(keys)
         return err
     end
 
-    err = wrong_session(x)
+    err = wrong_session(x) or wrong_list(x)
 
     if err then
         return err
     end
 
     local d = device(x)
+    local listed = member(x)
     local worker, session = polls.open(x)
     local queue = d and d.bridge and queue_key(x)
 
@@ -136,6 +138,10 @@ local function device_del(keys)
 
     x.device = false
     forget(x)
+
+    if listed then
+        call('ZREM', x.p .. 'devices', listed)
+    end
 
     local _, more = end_calls(x)
 

@@ -21,7 +21,7 @@ Lua's limits, count per file.
 
 --]]
 
-local VERSION = 5
+local VERSION = 6
 
 local bodies, made = {}, {}
 

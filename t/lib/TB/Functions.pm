@@ -332,6 +332,11 @@ sub left {
             push @left, map { "$name=$_" } grep { /\Q$device\E/ }
                 @{ $r->cmd('LRANGE', $key, 0, -1) };
 
+        } elsif ($name eq 'devices') {
+            next if $r->cmd('EXISTS', $self->dkey($device));
+            push @left, map { "$name=$_" } grep { /\Q$device\E$/ }
+                @{ $r->cmd('ZRANGE', $key, 0, -1) };
+
         } elsif ($name eq 'due' || $name eq 'old') {
             push @left, map { "$name=$_" } grep {
                 /\Q$device\E/ || (/^[0-9a-f]/ && !m{/}

@@ -81,6 +81,8 @@ sub device_put {
 
     $d->{customer} = $customer;
 
+    $d->{name} = $field{name} if defined $field{name};
+
     if (defined $field{strategy}) {
         $d->{strategy} = $field{strategy};
         delete $d->{strategy} if $field{strategy} eq '';
@@ -355,6 +357,7 @@ sub text {
         push @lines, "device $id " . join ' ', map { $_ // '-' }
             @$d{qw(bridge till session)}, @before[0 .. 3],
             @$d{qw(route strategy)};
+        push @lines, 'listed ' . ($d->{name} // '') . "/$id";
         push @lines, "held $id $d->{held}{till} $d->{held}{step}"
             if $d->{held};
         push @lines, "poll $id " . join ' ', @{ $d->{poll} }{

@@ -265,6 +265,7 @@ sub some_put {
     push @field, strategy => one(@STRATEGY, '') if often(@missing ? 0.6 : 0.7);
     push @field, bridge => one(@{ $self->{bridges} }, '')
         if often(@missing ? 0.5 : 0.4);
+    push @field, name => one('n1', 'n 2', '') if often(0.2);
 
     return ['put', $device, one(0, 0, 1, 2), @field];
 }

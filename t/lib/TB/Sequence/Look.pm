@@ -35,6 +35,11 @@ local see = {
       say('bad session', id)
     end
   end,
+  devices = function(key)
+    for _, v in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      say('listed', (string.gsub(v, '^[%x%-]+/', '')))
+    end
+  end,
   pending = function(key, id)
     say('wait', id, unpack(redis.call('ZRANGE', key, 0, -1)))
   end,
