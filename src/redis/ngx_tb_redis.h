@@ -2,9 +2,9 @@
 /*
  * A Redis client for nginx's event loop.
  *
- * hiredis decodes, nginx owns sockets and timers.  A client has one
- * pipelined connection for commands and one for sharded subscriptions,
- * reconnects both by itself, and knows nothing of HTTP.
+ * hiredis decodes, nginx owns sockets and timers.  A client has nodes, each
+ * with one pipelined connection for commands and one for sharded
+ * subscriptions, reconnects both by itself, and knows nothing of HTTP.
  */
 
 
@@ -39,7 +39,7 @@
                                           confirmed */
 #define NGX_TB_REDIS_SETUP       0x08  /* part of the handshake, only from
                                           within client->setup and replies
-                                          to it */
+                                          to it, by _node_command() */
 #define NGX_TB_REDIS_UNBOUNDED   0x10  /* not refused by a full queue */
 
 
@@ -47,6 +47,7 @@
 
 
 typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
+typedef struct ngx_tb_redis_node_s     ngx_tb_redis_node_t;
 typedef struct ngx_tb_redis_command_s  ngx_tb_redis_command_t;
 
 
@@ -71,17 +72,19 @@ struct ngx_tb_redis_client_s {
     void                     *data;       /* given to the handlers below */
 
     /*
-     * runs after AUTH, SELECT and SETNAME, and once more when a function
-     * is missing; issues NGX_TB_REDIS_SETUP commands and at last calls
-     * ngx_tb_redis_client_ready() or ngx_tb_redis_client_refuse()
+     * sets up one of the client's Redis; runs after AUTH, SELECT and SETNAME,
+     * and once more when a function is missing; issues NGX_TB_REDIS_SETUP
+     * commands by ngx_tb_redis_node_command() and at last calls
+     * ngx_tb_redis_node_ready() or ngx_tb_redis_node_refuse(); the node is
+     * there until the last of these commands has ended
      */
-    void                    (*setup)(void *data);
+    void                    (*setup)(void *data, ngx_tb_redis_node_t *node);
 
     /* a message on one of the channels; bytes are valid during the call */
     void                    (*message)(void *data, ngx_str_t *channel,
                                 u_char *p, size_t len);
 
-    /* all channels are confirmed, for the first time or again */
+    /* all channels of a node are confirmed, for the first time or again */
     void                    (*subscribed)(void *data);
 
     /* set by ngx_tb_redis_client_init() */
@@ -97,15 +100,16 @@ struct ngx_tb_redis_client_s {
 ngx_int_t ngx_tb_redis_client_init(ngx_tb_redis_client_t *client);
 
 /*
- * Closes both connections; pending commands end as UNSENT or LOST.  The
+ * Closes all connections; pending commands end as UNSENT or LOST.  The
  * client must not be used afterwards.
  */
 void ngx_tb_redis_client_close(ngx_tb_redis_client_t *client);
 
-void ngx_tb_redis_client_ready(ngx_tb_redis_client_t *client);
+/* the setup is over */
+void ngx_tb_redis_node_ready(ngx_tb_redis_node_t *node);
 
 /* closes the connection and tries again after a backoff */
-void ngx_tb_redis_client_refuse(ngx_tb_redis_client_t *client);
+void ngx_tb_redis_node_refuse(ngx_tb_redis_node_t *node);
 
 /* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
 ngx_uint_t ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client,
@@ -122,6 +126,11 @@ ngx_uint_t ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client,
  * valid until the handler is called.
  */
 ngx_tb_redis_command_t *ngx_tb_redis_command(ngx_tb_redis_client_t *client,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data);
+
+/* the same, to this very node */
+ngx_tb_redis_command_t *ngx_tb_redis_node_command(ngx_tb_redis_node_t *node,
     ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data);
 

@@ -215,24 +215,6 @@ ngx_tb_redis_leave(ngx_tb_redis_state_t *state)
 }
 
 
-void
-ngx_tb_redis_client_ready(ngx_tb_redis_client_t *client)
-{
-    if (client->state) {
-        ngx_tb_redis_node_ready(ngx_tb_redis_route(client->state));
-    }
-}
-
-
-void
-ngx_tb_redis_client_refuse(ngx_tb_redis_client_t *client)
-{
-    if (client->state) {
-        ngx_tb_redis_node_refuse(ngx_tb_redis_route(client->state));
-    }
-}
-
-
 ngx_uint_t
 ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client, ngx_uint_t flags)
 {

@@ -21,17 +21,25 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
     ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data)
 {
-    ngx_tb_redis_node_t     *node;
-    ngx_tb_redis_state_t    *state;
-    ngx_tb_redis_command_t  *cmd;
-
-    state = client->state;
-
-    if (state == NULL || state->stopped) {
+    if (client->state == NULL) {
         return NULL;
     }
 
-    node = ngx_tb_redis_route(state);
+    return ngx_tb_redis_node_command(ngx_tb_redis_route(client->state), argv,
+                                     argc, timeout, flags, handler, data);
+}
+
+
+ngx_tb_redis_command_t *
+ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    if (node->state->stopped) {
+        return NULL;
+    }
 
     if (flags & NGX_TB_REDIS_SETUP) {
 

@@ -12,7 +12,6 @@
 
 
 typedef struct ngx_tb_redis_state_s  ngx_tb_redis_state_t;
-typedef struct ngx_tb_redis_node_s   ngx_tb_redis_node_t;
 
 
 /* the list that a command is in */

@@ -53,10 +53,6 @@ ngx_tb_redis_node_t *ngx_tb_redis_node_create(ngx_tb_redis_state_t *state);
 /* closes both connections and moves all commands to state->ended */
 void ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node);
 
-/* the two ends of the setup, as ngx_tb_redis_client_ready() and _refuse() */
-void ngx_tb_redis_node_ready(ngx_tb_redis_node_t *node);
-void ngx_tb_redis_node_refuse(ngx_tb_redis_node_t *node);
-
 /* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
 ngx_uint_t ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node,
     ngx_uint_t flags);

@@ -58,7 +58,7 @@ ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn)
 
     client = conn->node->state->client;
 
-    client->setup(client->data);
+    client->setup(client->data, conn->node);
 }
 
 
@@ -170,7 +170,7 @@ ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
 
     client = node->state->client;
 
-    client->setup(client->data);
+    client->setup(client->data, node);
 
     return 1;
 }

@@ -24,29 +24,29 @@
 
 static ngx_http_tb_rpc_library_t *ngx_http_tb_rpc_library(
     ngx_http_tb_rpc_worker_t *w);
-static void ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_worker_t *w,
+static void ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_library_t *lib,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
-static void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib);
 static void ngx_http_tb_rpc_setup_meta_written(void *data,
     ngx_uint_t status, redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     redisReply *reply);
-static void ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
+static void ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_library_t *lib,
     int64_t shards, int64_t schema);
-static void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_library_t *lib);
 static void ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
     redisReply *reply);
-static void ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_library_t *lib);
 static void ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
     redisReply *reply);
-static void ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_library_t *lib);
 static void ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_uint_t ngx_http_tb_rpc_info_is(ngx_str_t *info, const char *line);
 
 
 void
-ngx_http_tb_rpc_setup(void *data)
+ngx_http_tb_rpc_setup(void *data, ngx_tb_redis_node_t *node)
 {
     ngx_http_tb_rpc_worker_t *w = data;
 
@@ -55,13 +55,14 @@ ngx_http_tb_rpc_setup(void *data)
     lib = ngx_http_tb_rpc_library(w);
 
     if (lib == NULL) {
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(node);
         return;
     }
 
+    lib->node = node;
     lib->loads = 0;
 
-    ngx_http_tb_rpc_setup_meta(w);
+    ngx_http_tb_rpc_setup_meta(lib);
 }
 
 
@@ -101,6 +102,7 @@ ngx_http_tb_rpc_library(ngx_http_tb_rpc_worker_t *w)
         lib->version = lib->version * 10 + (*p - '0');
     }
 
+    lib->worker = w;
     w->library = lib;
 
     return lib;
@@ -108,35 +110,35 @@ ngx_http_tb_rpc_library(ngx_http_tb_rpc_worker_t *w)
 
 
 static void
-ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
+ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_library_t *lib, ngx_str_t *argv,
     ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
 {
-    if (ngx_tb_redis_command(&w->redis, argv, argc,
-                             w->conf->redis->command_timeout,
-                             NGX_TB_REDIS_SETUP|NGX_TB_REDIS_BACKGROUND,
-                             handler, w)
+    if (ngx_tb_redis_node_command(lib->node, argv, argc,
+                                  lib->worker->conf->redis->command_timeout,
+                                  NGX_TB_REDIS_SETUP|NGX_TB_REDIS_BACKGROUND,
+                                  handler, lib)
         == NULL && handler)
     {
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(lib->node);
     }
 }
 
 
 ngx_uint_t
-ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
+ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib, ngx_uint_t status,
     redisReply *reply, const char *what)
 {
-    u_char                      text[NGX_TB_REDIS_TEXT];
-    uint32_t                    hash;
-    ngx_str_t                   error;
-    const char                 *advice;
-    ngx_http_tb_rpc_library_t  *lib;
+    u_char                     text[NGX_TB_REDIS_TEXT];
+    uint32_t                   hash;
+    ngx_str_t                  error;
+    const char                *advice;
+    ngx_http_tb_rpc_worker_t  *w;
 
     if (status != NGX_TB_REDIS_REPLY) {
 
         /* the client has told why */
 
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(lib->node);
         return 1;
     }
 
@@ -144,7 +146,7 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
         return 0;
     }
 
-    lib = w->library;
+    w = lib->worker;
 
     ngx_tb_redis_reply_text(reply, text, &error);
 
@@ -166,7 +168,7 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
                       advice);
     }
 
-    ngx_tb_redis_client_refuse(&w->redis);
+    ngx_tb_redis_node_refuse(lib->node);
 
     return 1;
 }
@@ -178,14 +180,14 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w, ngx_uint_t status,
  */
 
 static void
-ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib)
 {
-    u_char                      key[NGX_HTTP_TB_RPC_KEY_LEN];
-    u_char                      shards[NGX_INT_T_LEN];
-    ngx_str_t                   argv[4];
-    ngx_http_tb_rpc_library_t  *lib;
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
+    u_char                     shards[NGX_INT_T_LEN];
+    ngx_str_t                  argv[4];
+    ngx_http_tb_rpc_worker_t  *w;
 
-    lib = w->library;
+    w = lib->worker;
     lib->error.len = 0;
 
     ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
@@ -196,20 +198,20 @@ ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_worker_t *w)
     argv[3].data = shards;
     argv[3].len = ngx_sprintf(shards, "%ui", w->conf->shards) - shards;
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4,
+    ngx_http_tb_rpc_setup_command(lib, argv, 4,
                                   ngx_http_tb_rpc_setup_meta_written);
 
     ngx_str_set(&argv[2], "schema");
     ngx_str_set(&argv[3], NGX_HTTP_TB_RPC_SCHEMA);
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4,
+    ngx_http_tb_rpc_setup_command(lib, argv, 4,
                                   ngx_http_tb_rpc_setup_meta_written);
 
     ngx_str_set(&argv[0], "HMGET");
     ngx_str_set(&argv[2], "shards");
     ngx_str_set(&argv[3], "schema");
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4,
+    ngx_http_tb_rpc_setup_command(lib, argv, 4,
                                   ngx_http_tb_rpc_setup_meta_done);
 }
 
@@ -220,15 +222,11 @@ static void
 ngx_http_tb_rpc_setup_meta_written(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
-
-    ngx_http_tb_rpc_library_t  *lib;
+    ngx_http_tb_rpc_library_t *lib = data;
 
     if (status != NGX_TB_REDIS_REPLY || reply->type != REDIS_REPLY_ERROR) {
         return;
     }
-
-    lib = w->library;
 
     ngx_tb_redis_reply_text(reply, lib->text, &lib->error);
 }
@@ -238,14 +236,11 @@ static void
 ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    int64_t                     shards, schema;
-    ngx_http_tb_rpc_library_t  *lib;
+    int64_t  shards, schema;
 
-    lib = w->library;
-
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "HMGET meta")) {
+    if (ngx_http_tb_rpc_setup_failed(lib, status, reply, "HMGET meta")) {
         return;
     }
 
@@ -257,27 +252,27 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     (void) ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1),
                                   &schema);
 
-    if (shards == (int64_t) w->conf->shards
+    if (shards == (int64_t) lib->worker->conf->shards
         && schema == ngx_atoi((u_char *) NGX_HTTP_TB_RPC_SCHEMA,
                               sizeof(NGX_HTTP_TB_RPC_SCHEMA) - 1))
     {
         lib->told_meta = 0;
         lib->told_write = 0;
-        ngx_http_tb_rpc_setup_version(w);
+        ngx_http_tb_rpc_setup_version(lib);
         return;
     }
 
-    ngx_http_tb_rpc_setup_meta_refused(w, shards, schema);
+    ngx_http_tb_rpc_setup_meta_refused(lib, shards, schema);
 }
 
 
 static void
-ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
+ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_library_t *lib,
     int64_t shards, int64_t schema)
 {
-    ngx_http_tb_rpc_library_t  *lib;
+    ngx_http_tb_rpc_worker_t  *w;
 
-    lib = w->library;
+    w = lib->worker;
 
     if (shards == 0 && lib->error.len) {
 
@@ -311,19 +306,19 @@ ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_worker_t *w,
                       NGX_HTTP_TB_RPC_SCHEMA);
     }
 
-    ngx_tb_redis_client_refuse(&w->redis);
+    ngx_tb_redis_node_refuse(lib->node);
 }
 
 
 static void
-ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_library_t *lib)
 {
     ngx_str_t  argv[3];
 
     ngx_http_tb_rpc_fcall(argv, "tb_rpc_version");
     ngx_str_set(&argv[NGX_HTTP_TB_RPC_NUMKEYS], "0");
 
-    ngx_http_tb_rpc_setup_command(w, argv, NGX_HTTP_TB_RPC_KEY,
+    ngx_http_tb_rpc_setup_command(lib, argv, NGX_HTTP_TB_RPC_KEY,
                                   ngx_http_tb_rpc_setup_version_done);
 }
 
@@ -332,19 +327,16 @@ static void
 ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    int64_t                     version;
-    ngx_http_tb_rpc_library_t  *lib;
-
-    lib = w->library;
+    int64_t  version;
 
     if (status == NGX_TB_REDIS_REPLY
         && ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
     {
         version = -1;
 
-    } else if (ngx_http_tb_rpc_setup_failed(w, status, reply,
+    } else if (ngx_http_tb_rpc_setup_failed(lib, status, reply,
                                             "FCALL tb_rpc_version"))
     {
         return;
@@ -354,7 +346,7 @@ ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
     }
 
     if (version >= lib->version) {
-        ngx_http_tb_rpc_setup_info(w);
+        ngx_http_tb_rpc_setup_info(lib);
         return;
     }
 
@@ -364,21 +356,21 @@ ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
      */
 
     if (lib->loads++ < NGX_HTTP_TB_RPC_LOADS) {
-        ngx_http_tb_rpc_setup_load(w);
+        ngx_http_tb_rpc_setup_load(lib);
         return;
     }
 
-    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+    ngx_log_error(NGX_LOG_ERR, lib->worker->log, 0,
                   "tb_rpc: the function library was loaded %d times, but "
                   "its version is still %L and not %L",
                   NGX_HTTP_TB_RPC_LOADS, version, lib->version);
 
-    ngx_tb_redis_client_refuse(&w->redis);
+    ngx_tb_redis_node_refuse(lib->node);
 }
 
 
 static void
-ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_library_t *lib)
 {
     ngx_str_t  argv[4];
 
@@ -388,7 +380,7 @@ ngx_http_tb_rpc_setup_load(ngx_http_tb_rpc_worker_t *w)
     argv[3].data = ngx_http_tb_rpc_lua;
     argv[3].len = sizeof(ngx_http_tb_rpc_lua);
 
-    ngx_http_tb_rpc_setup_command(w, argv, 4,
+    ngx_http_tb_rpc_setup_command(lib, argv, 4,
                                   ngx_http_tb_rpc_setup_load_done);
 }
 
@@ -397,13 +389,10 @@ static void
 ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    u_char                      text[NGX_TB_REDIS_TEXT];
-    ngx_str_t                   error;
-    ngx_http_tb_rpc_library_t  *lib;
-
-    lib = w->library;
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  error;
 
     if (status == NGX_TB_REDIS_REPLY && reply->type == REDIS_REPLY_ERROR) {
 
@@ -412,7 +401,7 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
 
             ngx_tb_redis_reply_text(reply, text, &error);
 
-            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+            ngx_log_error(NGX_LOG_ERR, lib->worker->log, 0,
                           "tb_rpc: the function library is missing or older "
                           "than %L and can't be loaded: \"%V\"; allow "
                           "+function|load to this user, or load the "
@@ -420,32 +409,32 @@ ngx_http_tb_rpc_setup_load_done(void *data, ngx_uint_t status,
                           lib->version, &error);
         }
 
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(lib->node);
         return;
     }
 
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FUNCTION LOAD")) {
+    if (ngx_http_tb_rpc_setup_failed(lib, status, reply, "FUNCTION LOAD")) {
         return;
     }
 
     lib->told_version = 0;
 
-    ngx_log_error(NGX_LOG_NOTICE, w->log, 0,
+    ngx_log_error(NGX_LOG_NOTICE, lib->worker->log, 0,
                   "tb_rpc: function library, version %L, loaded",
                   lib->version);
 
-    ngx_http_tb_rpc_setup_version(w);
+    ngx_http_tb_rpc_setup_version(lib);
 }
 
 
 static void
-ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_setup_info(ngx_http_tb_rpc_library_t *lib)
 {
     ngx_str_t  argv[1];
 
     ngx_str_set(&argv[0], "INFO");
 
-    ngx_http_tb_rpc_setup_command(w, argv, 1,
+    ngx_http_tb_rpc_setup_command(lib, argv, 1,
                                   ngx_http_tb_rpc_setup_info_done);
 }
 
@@ -454,15 +443,15 @@ static void
 ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    ngx_str_t                   info;
-    ngx_http_tb_rpc_library_t  *lib;
+    ngx_str_t   info;
+    ngx_log_t  *log;
 
-    lib = w->library;
+    log = lib->worker->log;
 
     if (status != NGX_TB_REDIS_REPLY) {
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(lib->node);
         return;
     }
 
@@ -470,7 +459,7 @@ ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
 
         /* INFO may be denied to us: then nothing can be said */
 
-        ngx_http_tb_rpc_settings_send(w);
+        ngx_http_tb_rpc_settings_send(lib);
         return;
     }
 
@@ -479,12 +468,12 @@ ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
         if (!lib->told_role) {
             lib->told_role = 1;
 
-            ngx_log_error(NGX_LOG_ERR, w->log, 0,
+            ngx_log_error(NGX_LOG_ERR, log, 0,
                           "tb_rpc: Redis is a replica, the master is needed; "
                           "it is tried again until it is one");
         }
 
-        ngx_tb_redis_client_refuse(&w->redis);
+        ngx_tb_redis_node_refuse(lib->node);
         return;
     }
 
@@ -494,19 +483,19 @@ ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
         lib->told_info = 1;
 
         if (!ngx_http_tb_rpc_info_is(&info, "maxmemory_policy:noeviction")) {
-            ngx_log_error(NGX_LOG_WARN, w->log, 0,
+            ngx_log_error(NGX_LOG_WARN, log, 0,
                           "tb_rpc: Redis may evict calls that were accepted: "
                           "set \"maxmemory-policy noeviction\"");
         }
 
         if (!ngx_http_tb_rpc_info_is(&info, "aof_enabled:1")) {
-            ngx_log_error(NGX_LOG_WARN, w->log, 0,
+            ngx_log_error(NGX_LOG_WARN, log, 0,
                           "tb_rpc: Redis loses accepted calls when it "
                           "restarts: set \"appendonly yes\"");
         }
     }
 
-    ngx_http_tb_rpc_settings_send(w);
+    ngx_http_tb_rpc_settings_send(lib);
 }
 
 

@@ -13,34 +13,39 @@
 
 
 struct ngx_http_tb_rpc_library_s {
-    int64_t      version;       /* of the embedded library */
-    ngx_uint_t   loads;         /* in this handshake */
-    ngx_uint_t   configs;       /* replies awaited */
+    ngx_http_tb_rpc_worker_t  *worker;
+    ngx_tb_redis_node_t       *node;            /* the handshake is with it */
 
-    ngx_str_t    error;         /* why "tb:meta" could not be written */
-    u_char       text[NGX_TB_REDIS_TEXT];
+    int64_t                    version;         /* of the embedded library */
+    ngx_uint_t                 loads;           /* in this handshake */
+    ngx_uint_t                 configs;         /* replies awaited */
 
-    uint32_t     told_failed;   /* the hash of an error, 0: none */
+    ngx_str_t                  error;           /* why "tb:meta" could not be
+                                                   written */
+    u_char                     text[NGX_TB_REDIS_TEXT];
+
+    uint32_t                   told_failed;     /* the hash of an error,
+                                                   0: none */
 
     /* said once, until it changes */
-    unsigned     told_version:1;
-    unsigned     told_meta:1;
-    unsigned     told_write:1;
-    unsigned     told_role:1;
-    unsigned     told_info:1;
-    unsigned     told_config:1;
+    unsigned                   told_version:1;
+    unsigned                   told_meta:1;
+    unsigned                   told_write:1;
+    unsigned                   told_role:1;
+    unsigned                   told_info:1;
+    unsigned                   told_config:1;
 };
 
 
-/* the client's setup: functions, "tb:meta", settings, INFO */
-void ngx_http_tb_rpc_setup(void *data);         /* worker */
+/* the client's setup; data is the worker */
+void ngx_http_tb_rpc_setup(void *data, ngx_tb_redis_node_t *node);
 
 /* 1: the command called "what" has failed and the handshake ends here */
-ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_worker_t *w,
+ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib,
     ngx_uint_t status, redisReply *reply, const char *what);
 
-/* the settings for the functions of all shards; then the client is ready */
-void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w);
+/* the settings for the functions of all shards; then the node is ready */
+void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib);
 
 /* tb_rpc_strategy */
 extern ngx_conf_enum_t  ngx_http_tb_rpc_strategies[];

@@ -71,14 +71,14 @@ ngx_conf_enum_t  ngx_http_tb_rpc_strategies[] = {
 
 
 void
-ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib)
 {
-    u_char                      key[NGX_HTTP_TB_RPC_KEY_LEN], buf[256];
-    ngx_str_t                   argv[32];
-    ngx_uint_t                  i, n;
-    ngx_http_tb_rpc_library_t  *lib;
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN], buf[256];
+    ngx_str_t                  argv[32];
+    ngx_uint_t                 i, n;
+    ngx_http_tb_rpc_worker_t  *w;
 
-    lib = w->library;
+    w = lib->worker;
     lib->configs = 0;
 
     n = ngx_http_tb_rpc_settings_args(w, argv, buf, buf + sizeof(buf));
@@ -88,13 +88,14 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_worker_t *w)
         ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, i,
                             "config", NULL);
 
-        if (ngx_tb_redis_command(&w->redis, argv, n,
-                                 w->conf->redis->command_timeout,
-                                 NGX_TB_REDIS_SETUP|NGX_TB_REDIS_BACKGROUND,
-                                 ngx_http_tb_rpc_settings_done, w)
+        if (ngx_tb_redis_node_command(lib->node, argv, n,
+                                      w->conf->redis->command_timeout,
+                                      NGX_TB_REDIS_SETUP
+                                      |NGX_TB_REDIS_BACKGROUND,
+                                      ngx_http_tb_rpc_settings_done, lib)
             == NULL)
         {
-            ngx_tb_redis_client_refuse(&w->redis);
+            ngx_tb_redis_node_refuse(lib->node);
             return;
         }
 
@@ -149,14 +150,12 @@ static void
 ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    int64_t                     written;
-    ngx_http_tb_rpc_library_t  *lib;
+    int64_t  written;
 
-    lib = w->library;
-
-    if (ngx_http_tb_rpc_setup_failed(w, status, reply, "FCALL tb_rpc_config"))
+    if (ngx_http_tb_rpc_setup_failed(lib, status, reply,
+                                     "FCALL tb_rpc_config"))
     {
         return;
     }
@@ -169,7 +168,7 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
     if (!written && !lib->told_config) {
         lib->told_config = 1;
 
-        ngx_log_error(NGX_LOG_WARN, w->log, 0,
+        ngx_log_error(NGX_LOG_WARN, lib->worker->log, 0,
                       "tb_rpc: another nginx has set other settings for "
                       "this Redis since, they are kept: hosts that share a "
                       "Redis must agree on tb_rpc_max_retries, "
@@ -178,7 +177,7 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
 
     if (--lib->configs == 0) {
         lib->told_failed = 0;
-        ngx_tb_redis_client_ready(&w->redis);
+        ngx_tb_redis_node_ready(lib->node);
     }
 }
 
