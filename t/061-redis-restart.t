@@ -111,6 +111,25 @@ redis()->call('FUNCTION', 'FLUSH');
 is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
           { 200 => 100 }, 'functions flushed: the next hundred at once');
 
+# what found none goes once more, in the order in which it came
+
+redis()->call('FUNCTION', 'FLUSH');
+redis()->pause();
+@clients = ();
+
+for my $n (1 .. 5) {
+    push @clients, $nginx->open('d1', 'x', "[$n]", persistent => 1);
+    $nginx->get('/none');       # when this is answered, that one was read
+}
+
+redis()->resume();
+is_deeply(TB::Client::kinds(TB::Client::answers(10, @clients)),
+          { 200 => 5 }, 'functions flushed: five of one device');
+@calls = $bridge->take(5);
+is(join(' ', map { $_->{params} } @calls), '[1] [2] [3] [4] [5]',
+   'functions flushed: their order');
+$bridge->answer(@calls);
+
 @clients = map { $nginx->open('d1', 'x', "[$_]") } 1 .. 10;
 @calls = $bridge->take(10);
 redis()->call('FUNCTION', 'FLUSH');

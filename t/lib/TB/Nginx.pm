@@ -20,8 +20,8 @@ package TB::Nginx;
 #     $nginx->clean(qr/allowed/)                        is() of what is wrong
 #
 # Options: main, events, http, server, config replace or extend that part of
-# the configuration; redis_port, redis (settings of tb_rpc_redis); workers;
-# connections (of a worker, 10240).
+# the configuration; redis_port or redis_server (a URL), redis (settings of
+# tb_rpc_redis); workers; connections (of a worker, 10240).
 # What call() and open() take: oneway, persistent, timeout, v1, uuid.
 
 use strict;
@@ -89,7 +89,8 @@ sub conf_text {
                        . "location /api/plugins/rpc/ { tb_rpc  v1; }\n",
              %$self);
     my $user = $> == 0 ? "user  root;\n" : '';
-    my $port = $o{redis_port} || macro('redis_port');
+    my $redis = $o{redis_server} || 'redis://127.0.0.1:'
+                                    . ($o{redis_port} || macro('redis_port'));
 
     return modules() . expand(<<"_EOC_");
 ${user}daemon            off;
@@ -114,7 +115,7 @@ http {
     scgi_temp_path            scgi_temp;
 
     tb_rpc_redis {
-        server    redis://127.0.0.1:$port;
+        server    $redis;
         username  nginx;
         password  nginx-secret;
         $o{redis}
