@@ -50,7 +50,7 @@
 #include "redis/command.h"
 #include "redis/key.h"
 #include "redis/take.h"
-#include "mqtt/lib.h"
+#include "mqtt/broker.h"
 #include "rpc/conf.h"
 
 #include <poll.h>
@@ -71,11 +71,6 @@
 /* batches of heartbeats on their way, and devices in each */
 #define TB_MAX_BEATS         4
 #define TB_BEAT_DEVICES      256
-#define TB_CONNECT_TIMEOUT   5000
-/* a broker that acknowledges nothing for so long is left */
-#define TB_PUBACK_TIMEOUT    30000
-/* one that does not acknowledge subscriptions is used nevertheless */
-#define TB_SUBACK_TIMEOUT    5000
 /* of Redis, when its settings do not say */
 #define TB_ACK_TIMEOUT       10000
 /* a call that went down with so many connections is left to its ack_timeout */
@@ -90,16 +85,6 @@ typedef struct tb_name_s    tb_name_t;
 typedef struct tb_named_s   tb_named_t;
 typedef struct tb_wait_s    tb_wait_t;
 typedef struct tb_answer_s  tb_answer_t;
-
-
-/* what a device has published */
-
-typedef struct {
-    const char          *topic;
-    tb_str_t             payload;
-    tb_str_t             correlation;      /* data NULL: there is none */
-    int                  retain;
-} tb_message_t;
 
 
 /* a call that was taken */
@@ -161,6 +146,7 @@ struct tb_bridge_s {
     tb_counters_t       *count;
     tb_commands_t       *redis;
     tb_takes_t          *takes;
+    tb_mqtt_t           *mqtt;
     tb_shard_t           shard[TB_MAX_SHARDS];
 
     /* calls.c: in the order of their takes */
@@ -173,23 +159,6 @@ struct tb_bridge_s {
     int                  window;
     int                  redis_ack_timeout;
     int                  settings_asked;
-
-    /* mqtt/broker.c */
-    struct mosquitto    *mosq;
-    int                  mqtt_up;
-    int                  mqtt_subs;        /* not acknowledged yet */
-    int                  mqtt_lost;
-    int                  mqtt_failed;      /* a failure was logged */
-    int                  mqtt_backoff;
-    int64_t              mqtt_retry_at;
-    int64_t              mqtt_since;
-    int64_t              mqtt_misc_at;
-    int64_t              mqtt_heard_at;    /* the last PUBACK */
-    int64_t              mqtt_held_at;     /* 0: nothing is held back */
-    int                  unsaved;          /* read, and not in Redis yet */
-    int                  overdue;          /* PUBACKs nobody waits for now */
-    tb_call_t          **by_mid;           /* 65536 */
-    tb_call_t           *publishing;
 
     /* answer.c */
     int                  nanswers;
@@ -215,7 +184,6 @@ struct tb_bridge_s {
     tb_device_t        **devices;
     int                  ndevices;
     int                  presence_busy;
-    unsigned             epoch;            /* MQTT connections so far */
     tb_device_t         *dirty_head;
     tb_device_t         *dirty_tail;
     tb_device_t         *late_head;
@@ -226,6 +194,11 @@ struct tb_bridge_s {
     int64_t              beat_at;
 };
 
+
+/* bridge.c */
+
+void tb_bridge_create(tb_bridge_t *b, const tb_rpc_conf_t *conf,
+    tb_counters_t *count);
 
 /* envelope.c */
 
@@ -246,6 +219,7 @@ void tb_call_acked(tb_bridge_t *b, tb_call_t *call);
 void tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason);
 /* it is not published (again), and not reported: Redis knows what to do */
 void tb_call_given_up(tb_bridge_t *b, tb_call_t *call, const char *why);
+void tb_calls_connected(tb_bridge_t *b);
 void tb_calls_disconnected(tb_bridge_t *b);
 void tb_calls_free(tb_bridge_t *b);
 
@@ -264,27 +238,6 @@ void tb_calls_ask_settings(tb_bridge_t *b);
 int tb_publish_named(tb_bridge_t *b);
 /* NULL, or why the call can never be sent */
 const char *tb_publish_call(tb_bridge_t *b, tb_call_t *call);
-
-/* mqtt/broker.c */
-
-void tb_mqtt_open(tb_bridge_t *b);
-/* the broker has said who is there, as far as it does so at once */
-int tb_mqtt_ready(tb_bridge_t *b);
-int tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
-    tb_str_t *payload, const mosquitto_property *properties);
-/* its PUBACK is no longer waited for */
-void tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call);
-/* the connection is useless: a new one is made */
-void tb_mqtt_drop(tb_bridge_t *b, const char *why);
-void tb_mqtt_close(tb_bridge_t *b);
-/* for good: the broker is told */
-void tb_mqtt_stop(tb_bridge_t *b);
-
-/* mqtt/io.c */
-
-int tb_mqtt_poll(tb_bridge_t *b, short *events);
-void tb_mqtt_run(tb_bridge_t *b, short revents);
-int64_t tb_mqtt_timer(tb_bridge_t *b);
 
 /* message.c */
 
@@ -343,6 +296,8 @@ int tb_presence_gateway(tb_bridge_t *b, const char *id,
     const char **gateway, const char **name);
 /* 1, or 0 and the session that it had here, NULL if that is not known */
 int tb_presence_here(tb_bridge_t *b, const char *id, const char **session);
+/* the broker has said who is there, as far as it does so at once */
+int tb_presence_ready(tb_bridge_t *b);
 void tb_presence_run(tb_bridge_t *b);
 /* Redis may have forgotten: say again who is here */
 void tb_presence_redis_up(tb_bridge_t *b);

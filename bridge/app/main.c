@@ -12,6 +12,7 @@
 #include "../base/random.h"
 #include "../base/str.h"
 #include "../bridge.h"
+#include "../mqtt/io.h"
 #include "../redis/bell.h"
 #include "metrics.h"
 
@@ -82,13 +83,6 @@ tb_signals(sigset_t *during_poll)
 }
 
 
-static const tb_redis_events_t  tb_redis_events = {
-    tb_presence_redis_up,
-    tb_calls_room,
-    tb_call_add
-};
-
-
 /* without --client-id each start is another client, without a session */
 
 static void
@@ -120,19 +114,11 @@ tb_start(tb_main_t *m)
     tb_redis_conf_t  *redis;
 
     tb_client_id(m);
-    mosquitto_lib_init();
 
     b = &m->bridge;
     redis = &m->opt.redis;
 
-    b->conf = &m->opt.rpc;
-    b->count = &m->count;
-    b->redis = tb_command_create(redis, &tb_redis_events, b, &m->count);
-    b->takes = tb_take_create(redis, &tb_redis_events, b, b->redis);
-    b->redis_ack_timeout = TB_ACK_TIMEOUT;
-    b->calls = tb_alloc(TB_CALL_BUCKETS * sizeof(tb_call_t *));
-    b->by_mid = tb_alloc(65536 * sizeof(tb_call_t *));
-    b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
+    tb_bridge_create(b, &m->opt.rpc, &m->count);
 
     m->bell = tb_bell_create(redis, b->redis, b->takes);
     m->metrics = tb_metrics_create(&m->opt, b);
@@ -161,7 +147,7 @@ tb_wait(tb_main_t *m)
 
     timers[0] = tb_command_timer(b->redis);
     timers[1] = tb_bell_timer(m->bell);
-    timers[2] = tb_mqtt_timer(b);
+    timers[2] = tb_shards(b->redis) ? tb_mqtt_timer(b->mqtt) : INT64_MAX;
     timers[3] = tb_presence_timer(b);
     timers[4] = m->stopping ? m->stop_at : tb_take_timer(b->takes);
 
@@ -194,9 +180,9 @@ tb_poll(tb_main_t *m, short *revents, sigset_t *mask)
 
     fds[0].fd = tb_command_poll(b->redis, &fds[0].events);
     fds[1].fd = tb_bell_poll(m->bell, &fds[1].events);
-    fds[2].fd = tb_mqtt_poll(b, &fds[2].events);
+    fds[2].fd = tb_mqtt_poll(b->mqtt, &fds[2].events);
 
-    wait = b->mqtt_lost && b->mosq ? 0 : tb_wait(m);
+    wait = tb_wait(m);
 
     ts.tv_sec = wait / 1000;
     ts.tv_nsec = (wait % 1000) * 1000000L;
@@ -260,7 +246,7 @@ tb_stop(tb_main_t *m)
 
     b = &m->bridge;
 
-    tb_mqtt_stop(b);
+    tb_mqtt_free(b->mqtt);
     tb_bell_free(m->bell);
     tb_take_free(b->takes);
     tb_command_free(b->redis);
@@ -270,8 +256,6 @@ tb_stop(tb_main_t *m)
     tb_waits_free(b);
     tb_metrics_log(m->metrics);
     tb_metrics_free(m->metrics);
-    mosquitto_lib_cleanup();
-    free(b->by_mid);
     free(b->devices);
     free(b->calls);
     tb_options_free(&m->opt);
@@ -298,7 +282,13 @@ main(int argc, char **argv)
     for ( ;; ) {
         tb_command_run(b->redis, revents[0]);
         tb_bell_run(m.bell, revents[1]);
-        tb_mqtt_run(b, revents[2]);
+
+        /* without the number of shards no message can be made use of */
+
+        if (tb_shards(b->redis)) {
+            tb_mqtt_run(b->mqtt, revents[2]);
+        }
+
         tb_calls_run(b);
         tb_take_run(b->takes);
         tb_presence_run(b);

@@ -140,7 +140,7 @@ tb_metrics_write(tb_bridge_t *b, const char *path)
     tb_metrics_gauge(b, f, "devices", b->ndevices, "Devices present");
     tb_metrics_gauge(b, f, "waiting_answers", b->nanswers,
                      "Answers that Redis has not taken yet");
-    tb_metrics_gauge(b, f, "broker_up", b->mqtt_up,
+    tb_metrics_gauge(b, f, "broker_up", tb_mqtt_up(b->mqtt),
                      "Whether there is a connection to the broker");
     tb_metrics_gauge(b, f, "redis_up", tb_command_up(b->redis),
                      "Whether there is a connection to Redis");

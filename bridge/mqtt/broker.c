@@ -4,66 +4,89 @@
  *
  * The MQTT side: libmosquitto driven from our own poll loop.  The client is
  * made anew for every connection, so that the library never re-sends on its
- * own; what was not acknowledged is decided on in calls.c.  Callbacks run
+ * own; what was not acknowledged is decided on above.  Callbacks run
  * inside mosquitto_loop_*(), in the one thread.
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "private.h"
 
 
 #define TB_MQTT_MAX_BACKOFF  5000
 #define TB_MIDS              65536
 /* seconds that the broker keeps the session of a --client-id */
 #define TB_MQTT_SESSION      86400
+/* a broker that acknowledges nothing for so long is left */
+#define TB_PUBACK_TIMEOUT    30000
+/* one that does not acknowledge subscriptions is used nevertheless */
+#define TB_SUBACK_TIMEOUT    5000
 
 
-/* a PUBACK that came after its call was given to the timeout */
+/* in the place of what was published: its PUBACK comes too late */
 
-static tb_call_t  tb_mqtt_overdue;
+static char  tb_mqtt_overdue;
 
 
-/*
- * Presence is subscribed to with QoS 0: a broker sends retained messages of
- * QoS 0 as fast as they can be written, but queues those of QoS 1, and drops
- * what is beyond the bound of its queue (mosquitto: 1000).  What a broken
- * connection takes with it is told again after the next connect.
- */
-
-static int
-tb_mqtt_subscribe(tb_bridge_t *b)
+tb_mqtt_t *
+tb_mqtt_create(const tb_mqtt_conf_t *conf, const tb_mqtt_events_t *events,
+    tb_bridge_t *b, tb_counters_t *count)
 {
-    int             i, qos;
-    const tb_rpc_conf_t  *opt;
-    const tb_template_t  *topics[6];
+    tb_mqtt_t  *m;
 
-    opt = b->conf;
-    memset(topics, 0, sizeof(topics));
+    mosquitto_lib_init();
 
-    topics[0] = &opt->response;
-    topics[1] = opt->fixed ? NULL : &opt->presence;
+    m = tb_alloc(sizeof(tb_mqtt_t));
+    m->conf = conf;
+    m->events = events;
+    m->bridge = b;
+    m->count = count;
+    m->by_mid = tb_alloc(TB_MIDS * sizeof(void *));
 
-    if (opt->gateway) {
-        topics[2] = &opt->gateway_rpc;
-        topics[3] = &opt->gateway_connect;
-        topics[4] = &opt->gateway_disconnect;
-        topics[5] = &opt->gateway_status;
+    return m;
+}
+
+
+int
+tb_mqtt_up(const tb_mqtt_t *m)
+{
+    return m->up;
+}
+
+
+int64_t
+tb_mqtt_since(const tb_mqtt_t *m)
+{
+    return m->since;
+}
+
+
+unsigned
+tb_mqtt_epoch(const tb_mqtt_t *m)
+{
+    return m->epoch;
+}
+
+
+int
+tb_mqtt_subscribe(tb_mqtt_t *m, const char *topic, int qos)
+{
+    if (mosquitto_subscribe(m->mosq, NULL, topic, qos) != MOSQ_ERR_SUCCESS) {
+        return TB_ERROR;
     }
 
-    for (i = 0; i < 6; i++) {
-        qos = topics[i] == &opt->presence ? 0 : opt->mqtt->qos;
-
-        if (topics[i]
-            && mosquitto_subscribe(b->mosq, NULL, topics[i]->subscription,
-                                   qos) != MOSQ_ERR_SUCCESS)
-        {
-            return TB_ERROR;
-        }
-
-        b->mqtt_subs += topics[i] != NULL;
-    }
+    m->subs++;
 
     return TB_OK;
+}
+
+
+int
+tb_mqtt_subscribed(const tb_mqtt_t *m)
+{
+    return m->subs <= 0 || tb_now() - m->since >= TB_SUBACK_TIMEOUT;
 }
 
 
@@ -71,50 +94,49 @@ static void
 tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     const mosquitto_property *properties)
 {
-    tb_bridge_t  *b = data;
+    tb_mqtt_t  *m = data;
 
     if (rc != 0) {
-        if (!b->mqtt_failed) {
+        if (!m->failed) {
             tb_log(TB_LOG_ERROR, "mqtt: %s:%d refused the connection: %s",
-                   b->conf->mqtt->host, b->conf->mqtt->port,
-                   b->conf->mqtt->version == MQTT_PROTOCOL_V5
+                   m->conf->host, m->conf->port,
+                   m->conf->version == MQTT_PROTOCOL_V5
                    ? mosquitto_reason_string(rc)
                    : mosquitto_connack_string(rc));
         }
 
-        b->mqtt_failed = 1;
-        b->mqtt_lost = 1;
+        m->failed = 1;
+        m->lost = 1;
         return;
     }
 
     tb_log(TB_LOG_INFO, "mqtt: connected to %s:%d as \"%s\"%s",
-           b->conf->mqtt->host, b->conf->mqtt->port, b->conf->mqtt->client_id,
-           b->conf->mqtt->tls ? " with TLS" : "");
+           m->conf->host, m->conf->port, m->conf->client_id,
+           m->conf->tls ? " with TLS" : "");
 
-    b->mqtt_up = 1;
-    b->mqtt_subs = 0;
-    b->mqtt_failed = 0;
-    b->mqtt_since = tb_now();
-    b->mqtt_heard_at = b->mqtt_since;
-    b->window = 1;
-    b->epoch++;
-    b->unsaved = 0;
-    b->mqtt_held_at = 0;
+    m->up = 1;
+    m->subs = 0;
+    m->failed = 0;
+    m->since = tb_now();
+    m->heard_at = m->since;
+    m->epoch++;
+    m->unsaved = 0;
+    m->held_at = 0;
 
-    if (tb_mqtt_subscribe(b) != TB_OK) {
-        b->mqtt_lost = 1;
+    if (m->events->up(m->bridge) != TB_OK) {
+        m->lost = 1;
     }
 }
 
 
 static void
-tb_mqtt_subscribed(struct mosquitto *mosq, void *data, int mid, int n,
+tb_mqtt_suback(struct mosquitto *mosq, void *data, int mid, int n,
     const int *granted)
 {
-    int           i;
-    tb_bridge_t  *b = data;
+    int         i;
+    tb_mqtt_t  *m = data;
 
-    b->mqtt_subs--;
+    m->subs--;
 
     for (i = 0; i < n; i++) {
         if (granted[i] > 2) {
@@ -129,9 +151,9 @@ tb_mqtt_subscribed(struct mosquitto *mosq, void *data, int mid, int n,
 static void
 tb_mqtt_disconnected(struct mosquitto *mosq, void *data, int rc)
 {
-    tb_bridge_t  *b = data;
+    tb_mqtt_t  *m = data;
 
-    b->mqtt_lost = 1;
+    m->lost = 1;
 }
 
 
@@ -139,44 +161,41 @@ static void
 tb_mqtt_published(struct mosquitto *mosq, void *data, int mid, int reason,
     const mosquitto_property *properties)
 {
-    tb_call_t    *call;
-    tb_bridge_t  *b = data;
+    void       *published;
+    tb_mqtt_t  *m = data;
 
     if (mid < 0 || mid >= TB_MIDS) {
         return;
     }
 
-    b->mqtt_heard_at = tb_now();
+    m->heard_at = tb_now();
 
-    call = b->by_mid[mid];
-    b->by_mid[mid] = NULL;
+    published = m->by_mid[mid];
+    m->by_mid[mid] = NULL;
 
     /* QoS 0 may be through before mosquitto_publish() has returned */
 
-    if (call == NULL && b->publishing && b->publishing->mid == mid) {
-        call = b->publishing;
-        b->publishing = NULL;
+    if (published == NULL && m->publishing && m->mid == mid) {
+        published = m->publishing;
+        m->publishing = NULL;
     }
 
-    if (call == &tb_mqtt_overdue) {
-        b->overdue--;
+    if (published == &tb_mqtt_overdue) {
+        m->overdue--;
         return;
     }
 
-    if (call == NULL) {
+    if (published == NULL) {
         return;
     }
 
-    b->mqtt_backoff = 0;
+    m->backoff = 0;
 
-    if (b->conf->mqtt->version == MQTT_PROTOCOL_V5 && b->conf->mqtt->qos > 0
-        && reason != 0)
-    {
-        tb_call_refused(b, call, reason);
-        return;
+    if (m->conf->version != MQTT_PROTOCOL_V5 || m->conf->qos == 0) {
+        reason = 0;
     }
 
-    tb_call_acked(b, call);
+    m->events->acked(m->bridge, published, reason);
 }
 
 
@@ -186,7 +205,7 @@ tb_mqtt_message(struct mosquitto *mosq, void *data,
 {
     void          *correlation;
     uint16_t       len;
-    tb_bridge_t   *b = data;
+    tb_mqtt_t     *m = data;
     tb_message_t   msg;
 
     if (in->topic == NULL) {
@@ -209,7 +228,7 @@ tb_mqtt_message(struct mosquitto *mosq, void *data,
     msg.correlation.len = len;
     msg.retain = in->retain;
 
-    tb_message(b, &msg);
+    m->events->message(m->bridge, &msg);
 
     free(correlation);
 }
@@ -225,30 +244,30 @@ tb_mqtt_no_passphrase(char *buf, int size, int rw, void *data)
 
 
 static int
-tb_mqtt_tls(tb_bridge_t *b)
+tb_mqtt_tls(tb_mqtt_t *m)
 {
-    int            rc;
-    const tb_mqtt_conf_t  *opt;
+    int                    rc;
+    const tb_mqtt_conf_t  *conf;
 
-    opt = b->conf->mqtt;
+    conf = m->conf;
 
-    if (!opt->tls) {
+    if (!conf->tls) {
         return MOSQ_ERR_SUCCESS;
     }
 
-    if (opt->cafile == NULL && opt->capath == NULL) {
-        rc = mosquitto_int_option(b->mosq, MOSQ_OPT_TLS_USE_OS_CERTS, 1);
+    if (conf->cafile == NULL && conf->capath == NULL) {
+        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TLS_USE_OS_CERTS, 1);
         if (rc != MOSQ_ERR_SUCCESS) {
             return rc;
         }
 
-        if (opt->cert == NULL) {
+        if (conf->cert == NULL) {
             return MOSQ_ERR_SUCCESS;
         }
     }
 
-    return mosquitto_tls_set(b->mosq, opt->cafile, opt->capath, opt->cert,
-                             opt->key, tb_mqtt_no_passphrase);
+    return mosquitto_tls_set(m->mosq, conf->cafile, conf->capath, conf->cert,
+                             conf->key, tb_mqtt_no_passphrase);
 }
 
 
@@ -258,17 +277,17 @@ tb_mqtt_tls(tb_bridge_t *b)
  */
 
 static int
-tb_mqtt_connect(tb_bridge_t *b)
+tb_mqtt_connect(tb_mqtt_t *m)
 {
-    int                  rc;
-    const tb_mqtt_conf_t        *opt;
-    mosquitto_property  *list;
+    int                    rc;
+    mosquitto_property    *list;
+    const tb_mqtt_conf_t  *conf;
 
-    opt = b->conf->mqtt;
+    conf = m->conf;
 
-    if (opt->version != MQTT_PROTOCOL_V5 || !opt->keep_session) {
-        return mosquitto_connect_async(b->mosq, opt->host,
-                                       opt->port, opt->keepalive);
+    if (conf->version != MQTT_PROTOCOL_V5 || !conf->keep_session) {
+        return mosquitto_connect_async(m->mosq, conf->host, conf->port,
+                                       conf->keepalive);
     }
 
     list = NULL;
@@ -277,9 +296,8 @@ tb_mqtt_connect(tb_bridge_t *b)
                                       MQTT_PROP_SESSION_EXPIRY_INTERVAL,
                                       TB_MQTT_SESSION);
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_connect_bind_v5(b->mosq, opt->host,
-                                       opt->port, opt->keepalive,
-                                       NULL, list);
+        rc = mosquitto_connect_bind_v5(m->mosq, conf->host, conf->port,
+                                       conf->keepalive, NULL, list);
     }
 
     mosquitto_property_free_all(&list);
@@ -289,143 +307,133 @@ tb_mqtt_connect(tb_bridge_t *b)
 
 
 void
-tb_mqtt_open(tb_bridge_t *b)
+tb_mqtt_open(tb_mqtt_t *m)
 {
-    int            rc;
-    const tb_mqtt_conf_t  *opt;
+    int                    rc;
+    const tb_mqtt_conf_t  *conf;
 
-    opt = b->conf->mqtt;
+    conf = m->conf;
 
     /* a chosen client id has a session that keeps answers for us */
 
-    b->mosq = mosquitto_new(opt->client_id, !opt->keep_session, b);
-    if (b->mosq == NULL) {
+    m->mosq = mosquitto_new(conf->client_id, !conf->keep_session, m);
+    if (m->mosq == NULL) {
         tb_log(TB_LOG_ERROR, "mqtt: cannot make a client: %s",
                strerror(errno));
         exit(1);
     }
 
-    mosquitto_connect_v5_callback_set(b->mosq, tb_mqtt_connected);
-    mosquitto_subscribe_callback_set(b->mosq, tb_mqtt_subscribed);
-    mosquitto_disconnect_callback_set(b->mosq, tb_mqtt_disconnected);
-    mosquitto_publish_v5_callback_set(b->mosq, tb_mqtt_published);
-    mosquitto_message_v5_callback_set(b->mosq, tb_mqtt_message);
+    mosquitto_connect_v5_callback_set(m->mosq, tb_mqtt_connected);
+    mosquitto_subscribe_callback_set(m->mosq, tb_mqtt_suback);
+    mosquitto_disconnect_callback_set(m->mosq, tb_mqtt_disconnected);
+    mosquitto_publish_v5_callback_set(m->mosq, tb_mqtt_published);
+    mosquitto_message_v5_callback_set(m->mosq, tb_mqtt_message);
 
-    /* calls.c bounds them */
-    mosquitto_max_inflight_messages_set(b->mosq, 0);
+    /* whoever publishes bounds them */
+    mosquitto_max_inflight_messages_set(m->mosq, 0);
 
     /* there are no threads, but so it writes only when it is told to */
-    mosquitto_threaded_set(b->mosq, 1);
+    mosquitto_threaded_set(m->mosq, 1);
 
-    rc = mosquitto_int_option(b->mosq, MOSQ_OPT_PROTOCOL_VERSION,
-                              opt->version);
+    rc = mosquitto_int_option(m->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+                              conf->version);
 
     /* a PUBLISH is not to wait until the PUBACK before it was received */
 
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_int_option(b->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TCP_NODELAY, 1);
     }
 
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = tb_mqtt_tls(b);
+        rc = tb_mqtt_tls(m);
     }
 
-    if (rc == MOSQ_ERR_SUCCESS && opt->user) {
-        rc = mosquitto_username_pw_set(b->mosq, opt->user,
-                                       opt->password);
+    if (rc == MOSQ_ERR_SUCCESS && conf->user) {
+        rc = mosquitto_username_pw_set(m->mosq, conf->user, conf->password);
     }
 
-    b->mqtt_lost = 0;
-    b->mqtt_up = 0;
-    b->mqtt_since = tb_now();
-    b->count->reconnects++;
+    m->lost = 0;
+    m->up = 0;
+    m->since = tb_now();
+    m->count->reconnects++;
 
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = tb_mqtt_connect(b);
+        rc = tb_mqtt_connect(m);
     }
 
     if (rc != MOSQ_ERR_SUCCESS) {
-        tb_mqtt_drop(b, rc == MOSQ_ERR_ERRNO ? strerror(errno)
+        tb_mqtt_drop(m, rc == MOSQ_ERR_ERRNO ? strerror(errno)
                                              : mosquitto_strerror(rc));
     }
 }
 
 
-/*
- * Retained presence comes before the acknowledgement of its subscription, or
- * soon after: a call that is looked at earlier is of a device that seems to
- * be away.
- */
-
-int
-tb_mqtt_ready(tb_bridge_t *b)
+static void
+tb_mqtt_close(tb_mqtt_t *m)
 {
-    return b->mqtt_up
-           && (b->conf->fixed || b->mqtt_subs <= 0
-               || tb_now() - b->mqtt_since >= TB_SUBACK_TIMEOUT);
+    if (m->mosq != NULL) {
+        mosquitto_destroy(m->mosq);
+        m->mosq = NULL;
+    }
+
+    m->up = 0;
+    m->overdue = 0;
+    memset(m->by_mid, 0, TB_MIDS * sizeof(void *));
 }
 
 
 void
-tb_mqtt_stop(tb_bridge_t *b)
+tb_mqtt_free(tb_mqtt_t *m)
 {
     /* else the broker keeps what we have not passed on */
 
-    if (b->mosq && b->mqtt_up && b->unsaved == 0) {
-        mosquitto_disconnect(b->mosq);
-        mosquitto_loop_write(b->mosq, 1);
+    if (m->mosq && m->up && m->unsaved == 0) {
+        mosquitto_disconnect(m->mosq);
+        mosquitto_loop_write(m->mosq, 1);
     }
 
-    tb_mqtt_close(b);
+    tb_mqtt_close(m);
+    free(m->by_mid);
+    free(m);
+    mosquitto_lib_cleanup();
 }
 
 
 void
-tb_mqtt_close(tb_bridge_t *b)
+tb_mqtt_drop(tb_mqtt_t *m, const char *why)
 {
-    if (b->mosq != NULL) {
-        mosquitto_destroy(b->mosq);
-        b->mosq = NULL;
-    }
-
-    b->mqtt_up = 0;
-    b->overdue = 0;
-    memset(b->by_mid, 0, TB_MIDS * sizeof(tb_call_t *));
-}
-
-
-void
-tb_mqtt_drop(tb_bridge_t *b, const char *why)
-{
-    if (!b->mqtt_failed) {
+    if (!m->failed) {
         tb_log(TB_LOG_ERROR, "mqtt: connection to %s:%d: %s; trying again",
-               b->conf->mqtt->host, b->conf->mqtt->port, why);
+               m->conf->host, m->conf->port, why);
     }
 
-    b->mqtt_failed = 1;
-    tb_mqtt_close(b);
-    tb_calls_disconnected(b);
-    b->mqtt_retry_at = tb_backoff(&b->mqtt_backoff, TB_MQTT_MAX_BACKOFF);
+    m->failed = 1;
+    tb_mqtt_close(m);
+    m->events->down(m->bridge);
+    m->retry_at = tb_backoff(&m->backoff, TB_MQTT_MAX_BACKOFF);
 }
 
 
 int
-tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
-    tb_str_t *payload, const mosquitto_property *properties)
+tb_mqtt_publish(tb_mqtt_t *m, void *data, int *mid, const char *topic,
+    const tb_str_t *payload, const mosquitto_property *properties)
 {
     int  rc;
 
-    b->publishing = call;
+    m->publishing = data;
 
-    rc = mosquitto_publish_v5(b->mosq, &call->mid, topic, (int) payload->len,
-                              payload->data, b->conf->mqtt->qos, 0,
-                              properties);
+    rc = mosquitto_publish_v5(m->mosq, &m->mid, topic, (int) payload->len,
+                              payload->data, m->conf->qos, 0, properties);
 
-    if (rc == MOSQ_ERR_SUCCESS && b->publishing == call) {
-        b->by_mid[call->mid & (TB_MIDS - 1)] = call;
+    if (rc == MOSQ_ERR_SUCCESS) {
+        *mid = m->mid;
+
+        if (m->publishing) {
+            m->by_mid[m->mid & (TB_MIDS - 1)] = data;
+        }
     }
 
-    b->publishing = NULL;
+    m->publishing = NULL;
 
     if (rc != MOSQ_ERR_SUCCESS) {
         tb_log(TB_LOG_DEBUG, "mqtt: publish: %s", mosquitto_strerror(rc));
@@ -433,7 +441,7 @@ tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
         if (rc != MOSQ_ERR_PAYLOAD_SIZE && rc != MOSQ_ERR_OVERSIZE_PACKET
             && rc != MOSQ_ERR_INVAL && rc != MOSQ_ERR_MALFORMED_UTF8)
         {
-            b->mqtt_lost = 1;
+            m->lost = 1;
         }
     }
 
@@ -442,14 +450,46 @@ tb_mqtt_publish(tb_bridge_t *b, tb_call_t *call, const char *topic,
 
 
 void
-tb_mqtt_forget(tb_bridge_t *b, tb_call_t *call)
+tb_mqtt_forget(tb_mqtt_t *m, void *data, int mid)
 {
-    tb_call_t  **slot;
+    void  **slot;
 
-    slot = &b->by_mid[call->mid & (TB_MIDS - 1)];
+    slot = &m->by_mid[mid & (TB_MIDS - 1)];
 
-    if (*slot == call) {
+    if (*slot == data) {
         *slot = &tb_mqtt_overdue;
-        b->overdue++;
+        m->overdue++;
+    }
+}
+
+
+void
+tb_mqtt_check(tb_mqtt_t *m, int max)
+{
+    if (m->up
+        && (m->overdue > max
+            || (m->overdue && tb_now() - m->heard_at > TB_PUBACK_TIMEOUT)))
+    {
+        tb_mqtt_drop(m, "messages are not acknowledged");
+    }
+}
+
+
+unsigned
+tb_mqtt_unsaved(tb_mqtt_t *m)
+{
+    m->unsaved++;
+
+    return m->epoch;
+}
+
+
+void
+tb_mqtt_saved(tb_mqtt_t *m, unsigned epoch)
+{
+    /* a connection that is gone acknowledges nothing */
+
+    if (epoch == m->epoch) {
+        m->unsaved--;
     }
 }

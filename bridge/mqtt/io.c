@@ -11,13 +11,18 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "io.h"
+#include "private.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 
+/* of a connection to be made */
+#define TB_CONNECT_TIMEOUT   5000
 /* ms that are gathered before what was read must be in Redis first */
 #define TB_MQTT_GATHER       5
 /* nothing is held back for longer: then it is in our memory only */
@@ -27,14 +32,14 @@
 /* PINGs and calls are behind what is held back */
 
 static int64_t
-tb_mqtt_hold(tb_bridge_t *b)
+tb_mqtt_hold(tb_mqtt_t *m)
 {
     int64_t  hold;
 
-    hold = b->conf->mqtt->keepalive * 1000 / 4;
+    hold = m->conf->keepalive * 1000 / 4;
 
-    if (hold > b->conf->mqtt->ack_timeout / 2) {
-        hold = b->conf->mqtt->ack_timeout / 2;
+    if (hold > m->conf->ack_timeout / 2) {
+        hold = m->conf->ack_timeout / 2;
     }
 
     return hold < TB_MQTT_MAX_HOLD ? hold : TB_MQTT_MAX_HOLD;
@@ -44,42 +49,46 @@ tb_mqtt_hold(tb_bridge_t *b)
 /* ms since it is held back, -1 when it is not */
 
 static int64_t
-tb_mqtt_held(tb_bridge_t *b)
+tb_mqtt_held(tb_mqtt_t *m)
 {
     int64_t  held;
 
-    if (!b->mqtt_up || b->unsaved == 0 || b->conf->mqtt->qos == 0) {
-        b->mqtt_held_at = 0;
+    if (!m->up || m->unsaved == 0 || m->conf->qos == 0) {
+        m->held_at = 0;
         return -1;
     }
 
-    if (b->mqtt_held_at == 0) {
-        b->mqtt_held_at = tb_now();
+    if (m->held_at == 0) {
+        m->held_at = tb_now();
     }
 
-    held = tb_now() - b->mqtt_held_at;
+    held = tb_now() - m->held_at;
 
-    return held < tb_mqtt_hold(b) ? held : -1;
+    return held < tb_mqtt_hold(m) ? held : -1;
 }
 
 
 int
-tb_mqtt_poll(tb_bridge_t *b, short *events)
+tb_mqtt_poll(tb_mqtt_t *m, short *events)
 {
     int      fd;
     int64_t  held;
 
-    if (b->mosq == NULL) {
+    if (m->mosq == NULL) {
         return -1;
     }
 
-    fd = mosquitto_socket(b->mosq);
+    fd = mosquitto_socket(m->mosq);
 
-    held = tb_mqtt_held(b);
+    held = tb_mqtt_held(m);
 
-    *events = tb_answers_full(b) || held >= TB_MQTT_GATHER ? 0 : POLLIN;
+    *events = 0;
 
-    if (held < 0 && mosquitto_want_write(b->mosq)) {
+    if (held < TB_MQTT_GATHER && !m->events->full(m->bridge)) {
+        *events = POLLIN;
+    }
+
+    if (held < 0 && mosquitto_want_write(m->mosq)) {
         *events |= POLLOUT;
     }
 
@@ -94,13 +103,13 @@ tb_mqtt_poll(tb_bridge_t *b, short *events)
  */
 
 static void
-tb_mqtt_quickack(tb_bridge_t *b)
+tb_mqtt_quickack(tb_mqtt_t *m)
 {
 #ifdef TCP_QUICKACK
 
     int  fd, one;
 
-    fd = mosquitto_socket(b->mosq);
+    fd = mosquitto_socket(m->mosq);
     one = 1;
 
     if (fd != -1) {
@@ -112,18 +121,16 @@ tb_mqtt_quickack(tb_bridge_t *b)
 
 
 void
-tb_mqtt_run(tb_bridge_t *b, short revents)
+tb_mqtt_run(tb_mqtt_t *m, short revents)
 {
     int      rc;
     int64_t  now;
 
     now = tb_now();
 
-    if (b->mosq == NULL) {
-        /* without the number of shards no message can be made use of */
-
-        if (now >= b->mqtt_retry_at && tb_shards(b->redis)) {
-            tb_mqtt_open(b);
+    if (m->mosq == NULL) {
+        if (now >= m->retry_at) {
+            tb_mqtt_open(m);
         }
 
         return;
@@ -131,57 +138,63 @@ tb_mqtt_run(tb_bridge_t *b, short revents)
 
     rc = MOSQ_ERR_SUCCESS;
 
-    if (b->mqtt_up && (revents & (POLLERR|POLLHUP)) && !tb_answers_full(b)) {
+    if (m->up && (revents & (POLLERR|POLLHUP))
+        && !m->events->full(m->bridge))
+    {
         /* what a broker has sent before its end is read, to the end */
         revents = POLLIN;
     }
 
-    if (!b->mqtt_lost && (revents & POLLIN)) {
-        rc = mosquitto_loop_read(b->mosq, 1);
+    if (!m->lost && (revents & POLLIN)) {
+        rc = mosquitto_loop_read(m->mosq, 1);
 
         if (rc == MOSQ_ERR_SUCCESS) {
-            tb_mqtt_quickack(b);
+            tb_mqtt_quickack(m);
         }
 
-    } else if (!b->mqtt_lost && (revents & (POLLERR|POLLHUP))) {
+    } else if (!m->lost && (revents & (POLLERR|POLLHUP))) {
         rc = MOSQ_ERR_CONN_LOST;
     }
 
-    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && (revents & POLLOUT)
-        && tb_mqtt_held(b) < 0)
+    if (rc == MOSQ_ERR_SUCCESS && !m->lost && (revents & POLLOUT)
+        && tb_mqtt_held(m) < 0)
     {
-        rc = mosquitto_loop_write(b->mosq, 1);
+        rc = mosquitto_loop_write(m->mosq, 1);
     }
 
-    if (rc == MOSQ_ERR_SUCCESS && !b->mqtt_lost && now >= b->mqtt_misc_at) {
-        b->mqtt_misc_at = now + 1000;
-        rc = mosquitto_loop_misc(b->mosq);
+    if (rc == MOSQ_ERR_SUCCESS && !m->lost && now >= m->misc_at) {
+        m->misc_at = now + 1000;
+        rc = mosquitto_loop_misc(m->mosq);
 
-        if (b->mqtt_up && now - b->mqtt_since > 10000) {
-            b->mqtt_backoff = 0;
+        if (m->up && now - m->since > 10000) {
+            m->backoff = 0;
         }
     }
 
-    if (!b->mqtt_up && now - b->mqtt_since > TB_CONNECT_TIMEOUT) {
-        tb_mqtt_drop(b, "no answer in time");
+    if (!m->up && now - m->since > TB_CONNECT_TIMEOUT) {
+        tb_mqtt_drop(m, "no answer in time");
 
-    } else if (rc != MOSQ_ERR_SUCCESS || b->mqtt_lost) {
-        tb_mqtt_drop(b, rc == MOSQ_ERR_ERRNO ? strerror(errno)
+    } else if (rc != MOSQ_ERR_SUCCESS || m->lost) {
+        tb_mqtt_drop(m, rc == MOSQ_ERR_ERRNO ? strerror(errno)
                         : rc ? mosquitto_strerror(rc) : "lost");
     }
 }
 
 
 int64_t
-tb_mqtt_timer(tb_bridge_t *b)
+tb_mqtt_timer(tb_mqtt_t *m)
 {
     int64_t  held;
 
-    if (b->mosq == NULL) {
-        return tb_shards(b->redis) ? b->mqtt_retry_at : INT64_MAX;
+    if (m->mosq == NULL) {
+        return m->retry_at;
     }
 
-    held = b->mqtt_held_at ? b->mqtt_held_at + tb_mqtt_hold(b) : INT64_MAX;
+    if (m->lost) {
+        return 0;
+    }
 
-    return held > tb_now() && held < b->mqtt_misc_at ? held : b->mqtt_misc_at;
+    held = m->held_at ? m->held_at + tb_mqtt_hold(m) : INT64_MAX;
+
+    return held > tb_now() && held < m->misc_at ? held : m->misc_at;
 }

@@ -57,9 +57,8 @@ tb_answer_unsaved(tb_bridge_t *b, size_t cost)
 {
     b->nanswers++;
     b->answer_bytes += cost;
-    b->unsaved++;
 
-    return b->epoch;
+    return tb_mqtt_unsaved(b->mqtt);
 }
 
 
@@ -68,12 +67,7 @@ tb_answer_saved(tb_bridge_t *b, size_t cost, unsigned epoch)
 {
     b->nanswers--;
     b->answer_bytes -= cost;
-
-    /* a connection that is gone acknowledges nothing */
-
-    if (epoch == b->epoch) {
-        b->unsaved--;
-    }
+    tb_mqtt_saved(b->mqtt, epoch);
 }
 
 

@@ -62,8 +62,8 @@ tb_call_ask(tb_bridge_t *b, tb_call_t *call)
 
     argv[1] = key;
 
-    if (call->epoch != b->epoch) {
-        call->epoch = b->epoch;
+    if (call->epoch != tb_mqtt_epoch(b->mqtt)) {
+        call->epoch = tb_mqtt_epoch(b->mqtt);
         call->asks++;
         tb_device_key(b->redis, "inflight", call->device_id, key, sizeof(key));
         sprintf(id, "%u", (unsigned) call->request_id);
@@ -107,7 +107,8 @@ tb_call_stale(tb_bridge_t *b, tb_call_t *call, int64_t now)
         return "it has expired";
     }
 
-    if (call->persistent && (call->epoch != b->epoch || !b->mqtt_up)
+    if (call->persistent
+        && (call->epoch != tb_mqtt_epoch(b->mqtt) || !tb_mqtt_up(b->mqtt))
         && now - call->taken_at >= b->redis_ack_timeout)
     {
         return "the broker was away, left to its acknowledgement timeout";

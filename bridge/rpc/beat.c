@@ -129,7 +129,7 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
             dev->busy = 1;
             beat->devices[beat->n++] = dev;
 
-        } else if (now - b->mqtt_since < b->conf->presence_grace) {
+        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace) {
             tb_list(b, dev, TB_LIST_BEAT);
 
         } else {

@@ -133,7 +133,7 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
     call->taken_at = tb_command_written(b->redis);
     call->dies_at = call->taken_at + call->expiration_time
                     - call->taken_time;
-    call->epoch = b->epoch;
+    call->epoch = tb_mqtt_epoch(b->mqtt);
 
     bucket = tb_call_bucket(b, call->rpc_id);
     call->chain = *bucket;
@@ -158,7 +158,7 @@ tb_calls_room(tb_bridge_t *b)
 {
     int  room, hands;
 
-    if (!tb_mqtt_ready(b) || tb_answers_full(b)) {
+    if (!tb_presence_ready(b) || tb_answers_full(b)) {
         return 0;
     }
 
@@ -341,7 +341,7 @@ tb_call_overdue(tb_bridge_t *b, tb_call_t *call)
            b->conf->mqtt->ack_timeout);
 
     b->count->timeouts++;
-    tb_mqtt_forget(b, call);
+    tb_mqtt_forget(b->mqtt, call, call->mid);
     tb_call_report(b, call, "tb_rpc_timeout");
 }
 
@@ -382,7 +382,7 @@ tb_call_step(tb_bridge_t *b, tb_call_t *call, int64_t now, int first,
         return 1;
     }
 
-    if (!tb_mqtt_ready(b)) {
+    if (!tb_presence_ready(b)) {
         return 1;
     }
 
@@ -449,19 +449,21 @@ tb_calls_run(tb_bridge_t *b)
         } else if (call->state == TB_CALL_ASKING) {
             first = 0;
 
-        } else if (call->state == TB_CALL_PUBLISHED && b->mqtt_up
+        } else if (call->state == TB_CALL_PUBLISHED && tb_mqtt_up(b->mqtt)
                    && now - call->published_at >= b->conf->mqtt->ack_timeout)
         {
             tb_call_overdue(b, call);
         }
     }
 
-    if (b->mqtt_up
-        && (b->overdue > b->conf->concurrency
-            || (b->overdue && now - b->mqtt_heard_at > TB_PUBACK_TIMEOUT)))
-    {
-        tb_mqtt_drop(b, "messages are not acknowledged");
-    }
+    tb_mqtt_check(b->mqtt, b->conf->concurrency);
+}
+
+
+void
+tb_calls_connected(tb_bridge_t *b)
+{
+    b->window = 1;
 }
 
 

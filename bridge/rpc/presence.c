@@ -257,8 +257,8 @@ tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
 {
     int  changed;
 
-    changed = dev->epoch != b->epoch;
-    dev->epoch = b->epoch;
+    changed = dev->epoch != tb_mqtt_epoch(b->mqtt);
+    dev->epoch = tb_mqtt_epoch(b->mqtt);
 
     if (!online) {
         if (dev->online && dev->given[0] && session[0]
@@ -441,6 +441,20 @@ tb_presence_here(tb_bridge_t *b, const char *id, const char **session)
 }
 
 
+/*
+ * Retained presence comes before the acknowledgement of its subscription, or
+ * soon after: a call that is looked at earlier is of a device that seems to
+ * be away.
+ */
+
+int
+tb_presence_ready(tb_bridge_t *b)
+{
+    return tb_mqtt_up(b->mqtt)
+           && (b->conf->fixed || tb_mqtt_subscribed(b->mqtt));
+}
+
+
 void
 tb_presence_run(tb_bridge_t *b)
 {
@@ -451,13 +465,13 @@ tb_presence_run(tb_bridge_t *b)
 
     /* without a broker nobody is known to be present: sessions may lapse */
 
-    while (b->mqtt_up && b->late_head && b->late_head->due <= now) {
+    while (tb_mqtt_up(b->mqtt) && b->late_head && b->late_head->due <= now) {
         dev = b->late_head;
 
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
-        } else if (now - b->mqtt_since < b->conf->presence_grace) {
+        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace) {
             tb_device_late(b, dev);
 
         } else {
@@ -465,7 +479,7 @@ tb_presence_run(tb_bridge_t *b)
         }
     }
 
-    if (b->mqtt_up) {
+    if (tb_mqtt_up(b->mqtt)) {
         tb_beats_run(b);
     }
 
@@ -499,7 +513,7 @@ tb_presence_timer(tb_bridge_t *b)
 {
     int64_t  t;
 
-    if (!b->mqtt_up) {
+    if (!tb_mqtt_up(b->mqtt)) {
         return INT64_MAX;
     }
 

@@ -53,7 +53,7 @@ struct tb_device_s {
 
 /* the broker has spoken of it since the last connect, or need not */
 #define tb_device_fresh(b, dev)                                               \
-    ((dev)->epoch == (b)->epoch || (dev)->gateway != NULL)
+    ((dev)->epoch == tb_mqtt_epoch((b)->mqtt) || (dev)->gateway != NULL)
 
 tb_device_t *tb_device_find(tb_bridge_t *b, const char *id);
 /* makes one if there is none; NULL when there are too many */

@@ -250,7 +250,8 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
            (unsigned) call->request_id, tb_safe(topic, strlen(topic)),
            payload.len);
 
-    rc = tb_mqtt_publish(b, call, topic, &payload, properties);
+    rc = tb_mqtt_publish(b->mqtt, call, &call->mid, topic, &payload,
+                         properties);
 
     free((char *) payload.data);
     mosquitto_property_free_all(&properties);

@@ -1,0 +1,47 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * For this room only.
+ */
+
+
+#ifndef _TB_MQTT_PRIVATE_H_INCLUDED_
+#define _TB_MQTT_PRIVATE_H_INCLUDED_
+
+
+#include "broker.h"
+
+
+struct tb_mqtt_s {
+    const tb_mqtt_conf_t    *conf;
+    const tb_mqtt_events_t  *events;
+    tb_bridge_t             *bridge;
+    tb_counters_t           *count;
+    struct mosquitto        *mosq;         /* NULL between connections */
+    int                      up;
+    int                      subs;         /* not acknowledged yet */
+    int                      lost;
+    int                      failed;       /* a failure was logged */
+    int                      backoff;
+    unsigned                 epoch;
+    int64_t                  retry_at;
+    int64_t                  since;
+    int64_t                  misc_at;
+    int64_t                  heard_at;     /* the last PUBACK */
+    int64_t                  held_at;      /* 0: nothing is held back */
+    int                      unsaved;      /* read, and not in Redis yet */
+    int                      overdue;      /* PUBACKs nobody waits for now */
+    void                   **by_mid;
+    void                    *publishing;
+    int                      mid;          /* of it */
+};
+
+
+/* a connection is begun */
+void tb_mqtt_open(tb_mqtt_t *m);
+/* it is useless: a new one is made, later */
+void tb_mqtt_drop(tb_mqtt_t *m, const char *why);
+
+
+#endif /* _TB_MQTT_PRIVATE_H_INCLUDED_ */
