@@ -141,12 +141,16 @@ is(field(id(1), 'customerId'), '', 'is none');
 # two devices exchange their names; a device moves to another tenant
 
 import_file("id,name,tenant,customer\n" . id(1) . ",c,,$CUSTOMER\n"
-            . id(3) . ",new\n" . id(2) . ",,$OTHER\n");
+            . id(3) . ",new\n" . id(2) . ",,$OTHER\n", '--move');
 counts('0 3 0 0 (2 0)', 'names are exchanged');
 is(named('c') . ' ' . named('new'), id(1) . ' ' . id(3), 'both are found');
 is(named("caf\xc3\xa9", $OTHER), id(2), 'a name moves with its device');
 is(named("caf\xc3\xa9"), undef, 'away from the old tenant');
 import_file("id,tenant\n" . id(1) . ",$OTHER\n");
+counts('0 0 0 1 (0 0)', "another tenant's device");
+is_deeply(told(), ["line 2: the device is of tenant $TENANT, and there is no"
+                   . ' --move'], 'does not move without a word');
+import_file("id,tenant\n" . id(1) . ",$OTHER\n", '--move');
 is(field(id(1), 'customerId'), '', 'the customer does not move with it');
 
 # other separators, other spellings of headings
@@ -241,7 +245,7 @@ $redis->fcall('tb_rpc_create', $redis->device_key(id(48)),
               'w', 0, 1, $TENANT, '*', '"m"', '{}', '', '', 30000, '',
               60000, 'wait', '', '', '');
 import_file("id,tenant,name,token\n" . id(48) . ",$OTHER,moved,T48b\n"
-            . id(49) . ",$OTHER,n49\n");
+            . id(49) . ",$OTHER,n49\n", '--move');
 counts('1 0 0 1 (1 0)', 'a row that Redis refuses');
 is_deeply(told(), ['line 2: device ' . id(48) . ' has records or open calls'
                    . ' of another tenant'], 'says why');
@@ -494,7 +498,7 @@ sub in_the_middle {
 my ($pid, $fh) = in_the_middle(3000);
 my $seen = join "\0", map {
     open my $of, '<', "/proc/$pid/$_" or die; local $/; <$of> } 'cmdline';
-like($seen, qr/tb-rpc-import/, 'the process');
+like($seen, qr/tb-rpc-admin/, 'the process');
 unlike($seen, qr/$TB::RedisServer::PASSWORD{operator}/, 'shows no password');
 is(reap($pid, 'INT', 10), 130, 'interrupted');
 $text = text_of('fifo3000.log');
@@ -526,7 +530,11 @@ is(named('ninety'), id(90), 'keeps the name');
 admin(qw(device add), id(90), '--tenant', $TENANT, '--name', 'ninety-one');
 is(named('ninety'), undef, 'another name');
 is(named('ninety-one'), id(90), 'replaces it');
-admin(qw(device add), id(90), '--tenant', $OTHER);
+is(admin(qw(device add), id(90), '--tenant', $OTHER), 1, 'another tenant');
+like($text, qr/is of tenant $TENANT; --move makes it one of $OTHER/,
+     'is refused');
+is(field(id(90), 'tenantId'), $TENANT, 'and nothing moves');
+is(admin(qw(device add), id(90), '--tenant', $OTHER, '--move'), 0, '--move');
 is(named('ninety-one', $OTHER), id(90), 'it moves with the device');
 is(named('ninety-one'), undef, 'to another tenant');
 is(admin(qw(device add), id(90), '--tenant', $OTHER, '--name', 'x' x 300), 1,

@@ -77,6 +77,7 @@ sub sound {
     return ":0\r\n" if $what eq 'hsetnx' || $what eq 'del';
     return "*2\r\n" . bulk('128') . bulk('2') if $what eq 'hmget';
     return "\$-1\r\n" if $what eq 'set';
+    return "*2\r\n" . bulk(1700000000) . bulk(17) if $what eq 'time';
     return "\$-1\r\n" if $what eq 'get';
     return bulk("role:master\r\nmaxmemory_policy:noeviction\r\n"
                 . "aof_enabled:1\r\n") if $what eq 'info';
