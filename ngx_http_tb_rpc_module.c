@@ -14,6 +14,7 @@
 #include <ngx_http.h>
 
 #include "src/store/ngx_http_tb_rpc_library.h"
+#include "src/auth/ngx_http_tb_rpc_auth_conf.h"
 #include "src/auth/ngx_http_tb_rpc_jwt.h"
 #include "src/call/ngx_http_tb_rpc_call.h"
 #include "src/device/ngx_http_tb_rpc_device.h"
@@ -185,21 +186,21 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_tb_rpc_loc_conf_t, auth),
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth.on),
       NULL },
 
     { ngx_string("tb_rpc_identity"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1234,
       ngx_http_tb_rpc_identity,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth),
       NULL },
 
     { ngx_string("tb_rpc_jwt_key"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
       ngx_http_tb_rpc_jwt_key,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth),
       NULL },
 
     { ngx_string("tb_rpc_device_api"),
@@ -213,28 +214,28 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_enum_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_tb_rpc_loc_conf_t, jwt_alg),
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth.jwt_alg),
       &ngx_http_tb_rpc_jwt_algs },
 
     { ngx_string("tb_rpc_jwt_leeway"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_sec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_tb_rpc_loc_conf_t, jwt_leeway),
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth.jwt_leeway),
       NULL },
 
     { ngx_string("tb_rpc_jwt_issuer"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_tb_rpc_loc_conf_t, jwt_issuer),
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth.jwt_issuer),
       NULL },
 
     { ngx_string("tb_rpc_api_keys"),
       NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_tb_rpc_loc_conf_t, api_keys),
+      offsetof(ngx_http_tb_rpc_loc_conf_t, auth.api_keys),
       NULL },
 
     { ngx_string("tb_rpc_api_key_cache"),

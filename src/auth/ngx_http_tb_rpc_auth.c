@@ -64,7 +64,7 @@ ngx_http_tb_rpc_access_handler(ngx_http_request_t *r)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (!lcf->auth && clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+    if (!lcf->auth.on && clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
 
         /*
          * tb_rpc_identity says who somebody is, not that he may come in;
@@ -236,8 +236,8 @@ ngx_http_tb_rpc_authenticate(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = lcf->auth ? ngx_http_tb_rpc_check_credential(r, ctx, id, 0)
-                   : ngx_http_tb_rpc_identity_values(r, ctx, id);
+    rc = lcf->auth.on ? ngx_http_tb_rpc_check_credential(r, ctx, id, 0)
+                      : ngx_http_tb_rpc_identity_values(r, ctx, id);
 
     if (rc == NGX_OK) {
         ctx->identity = id;
@@ -273,7 +273,7 @@ ngx_http_tb_rpc_preview(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
         return NGX_OK;
     }
 
-    if (lcf->auth && ctx->preview_conf == lcf) {
+    if (lcf->auth.on && ctx->preview_conf == lcf) {
 
         /* a token is not verified for each of the variables */
 
@@ -291,8 +291,8 @@ ngx_http_tb_rpc_preview(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     ctx->previewing = 1;
 
-    rc = lcf->auth ? ngx_http_tb_rpc_check_credential(r, &scratch, id, 1)
-                   : ngx_http_tb_rpc_identity_preview(r, &scratch, id);
+    rc = lcf->auth.on ? ngx_http_tb_rpc_check_credential(r, &scratch, id, 1)
+                      : ngx_http_tb_rpc_identity_preview(r, &scratch, id);
 
     ctx->previewing = 0;
 
@@ -331,14 +331,14 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
 
     if (rc == NGX_OK
         && credential.scheme == NGX_HTTP_TB_RPC_BEARER
-        && lcf->jwt_keys)
+        && lcf->auth.jwt_keys)
     {
         return ngx_http_tb_rpc_jwt_verify(r, ctx, id, &credential.text);
     }
 
     if (rc == NGX_OK
         && credential.scheme == NGX_HTTP_TB_RPC_API_KEY
-        && lcf->api_keys)
+        && lcf->auth.api_keys)
     {
         return preview ? NGX_DECLINED
                        : ngx_http_tb_rpc_api_key_verify(r, ctx, id,

@@ -86,10 +86,10 @@ ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
-    cv[0] = lcf->tenant;
-    cv[1] = lcf->customer;
-    cv[2] = lcf->user;
-    cv[3] = lcf->authority;
+    cv[0] = lcf->auth.tenant;
+    cv[1] = lcf->auth.customer;
+    cv[2] = lcf->auth.user;
+    cv[3] = lcf->auth.authority;
 
     for (i = 0; i < 4; i++) {
         ngx_str_null(&value[i]);
@@ -102,7 +102,7 @@ ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        if (value[i].len || cv[i] == lcf->user) {
+        if (value[i].len || cv[i] == lcf->auth.user) {
             continue;
         }
 

@@ -30,9 +30,9 @@ static const char *ngx_http_tb_rpc_jwt_check(ngx_http_request_t *r,
 static ngx_int_t ngx_http_tb_rpc_jwt_copy(ngx_pool_t *pool,
     ngx_http_tb_rpc_identity_t *dst, ngx_http_tb_rpc_identity_t *src);
 static const char *ngx_http_tb_rpc_jwt_times(
-    ngx_http_tb_rpc_loc_conf_t *lcf, ngx_http_tb_rpc_jwt_known_t *known);
+    ngx_http_tb_rpc_auth_conf_t *conf, ngx_http_tb_rpc_jwt_known_t *known);
 static const char *ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool,
-    ngx_http_tb_rpc_loc_conf_t *lcf, ngx_str_t *token, json_t **claims);
+    ngx_http_tb_rpc_auth_conf_t *conf, ngx_str_t *token, json_t **claims);
 static ngx_int_t ngx_http_tb_rpc_jwt_split(ngx_http_tb_rpc_jwt_t *jwt,
     ngx_str_t *token);
 static ngx_int_t ngx_http_tb_rpc_jwt_decode(ngx_pool_t *pool,
@@ -42,7 +42,7 @@ static ngx_int_t ngx_http_tb_rpc_jwt_header(ngx_str_t *text,
     ngx_str_t *expected);
 static const char *ngx_http_tb_rpc_jwt_identity(ngx_http_request_t *r,
     ngx_http_tb_rpc_identity_t *id, json_t *claims);
-static const char *ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf,
+static const char *ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_auth_conf_t *conf,
     json_t *claims, ngx_http_tb_rpc_jwt_known_t *known);
 static ngx_int_t ngx_http_tb_rpc_jwt_string(json_t *json, ngx_str_t *value);
 
@@ -102,7 +102,7 @@ ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        error = ngx_http_tb_rpc_jwt_times(lcf, known);
+        error = ngx_http_tb_rpc_jwt_times(&lcf->auth, known);
 
     } else {
         error = ngx_http_tb_rpc_jwt_check(r, token, &checked);
@@ -110,7 +110,7 @@ ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
         if (error == NULL) {
             *id = checked.identity;
 
-            error = ngx_http_tb_rpc_jwt_times(lcf, &checked);
+            error = ngx_http_tb_rpc_jwt_times(&lcf->auth, &checked);
 
             if (error == NULL && w) {
                 ngx_http_tb_rpc_jwt_cache_put(w->jwts, lcf, token, &checked);
@@ -166,14 +166,14 @@ ngx_http_tb_rpc_jwt_check(ngx_http_request_t *r, ngx_str_t *token,
     claims = NULL;
     ngx_memzero(known, sizeof(ngx_http_tb_rpc_jwt_known_t));
 
-    error = ngx_http_tb_rpc_jwt_open(r->pool, lcf, token, &claims);
+    error = ngx_http_tb_rpc_jwt_open(r->pool, &lcf->auth, token, &claims);
 
     if (error == NULL) {
         error = ngx_http_tb_rpc_jwt_identity(r, &known->identity, claims);
     }
 
     if (error == NULL) {
-        error = ngx_http_tb_rpc_jwt_claims(lcf, claims, known);
+        error = ngx_http_tb_rpc_jwt_claims(&lcf->auth, claims, known);
     }
 
     json_decref(claims);
@@ -200,7 +200,7 @@ ngx_http_tb_rpc_jwt_copy(ngx_pool_t *pool, ngx_http_tb_rpc_identity_t *dst,
 
 
 static const char *
-ngx_http_tb_rpc_jwt_times(ngx_http_tb_rpc_loc_conf_t *lcf,
+ngx_http_tb_rpc_jwt_times(ngx_http_tb_rpc_auth_conf_t *conf,
     ngx_http_tb_rpc_jwt_known_t *known)
 {
     double  now;
@@ -209,11 +209,11 @@ ngx_http_tb_rpc_jwt_times(ngx_http_tb_rpc_loc_conf_t *lcf,
 
     now = (double) ngx_time();
 
-    if (known->exp + (double) lcf->jwt_leeway <= now) {
+    if (known->exp + (double) conf->jwt_leeway <= now) {
         return ngx_http_tb_rpc_jwt_expired;
     }
 
-    if (known->nbf - (double) lcf->jwt_leeway > now) {
+    if (known->nbf - (double) conf->jwt_leeway > now) {
         return "Token is not valid yet";
     }
 
@@ -224,7 +224,7 @@ ngx_http_tb_rpc_jwt_times(ngx_http_tb_rpc_loc_conf_t *lcf,
 /* NULL and the claims of a token that is signed by one of the keys */
 
 static const char *
-ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool, ngx_http_tb_rpc_loc_conf_t *lcf,
+ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool, ngx_http_tb_rpc_auth_conf_t *conf,
     ngx_str_t *token, json_t **claims)
 {
     ngx_int_t              rc;
@@ -238,7 +238,7 @@ ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool, ngx_http_tb_rpc_loc_conf_t *lcf,
 
     if (rc == NGX_OK) {
         rc = ngx_http_tb_rpc_jwt_header(&jwt.header,
-                              &ngx_http_tb_rpc_jwt_algs[lcf->jwt_alg].name);
+                              &ngx_http_tb_rpc_jwt_algs[conf->jwt_alg].name);
     }
 
     if (rc == NGX_OK) {
@@ -246,7 +246,7 @@ ngx_http_tb_rpc_jwt_open(ngx_pool_t *pool, ngx_http_tb_rpc_loc_conf_t *lcf,
     }
 
     if (rc == NGX_OK) {
-        if (ngx_http_tb_rpc_jwt_signature(lcf, &jwt.signature, &jwt.input)
+        if (ngx_http_tb_rpc_jwt_signature(conf, &jwt.signature, &jwt.input)
             != NGX_OK)
         {
             return ngx_http_tb_rpc_jwt_bad_signature;
@@ -473,7 +473,7 @@ ngx_http_tb_rpc_jwt_identity(ngx_http_request_t *r,
 
 
 static const char *
-ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf, json_t *claims,
+ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_auth_conf_t *conf, json_t *claims,
     ngx_http_tb_rpc_jwt_known_t *known)
 {
     json_t     *exp, *nbf, *enabled, *public;
@@ -500,11 +500,11 @@ ngx_http_tb_rpc_jwt_claims(ngx_http_tb_rpc_loc_conf_t *lcf, json_t *claims,
         return "User account is not active";
     }
 
-    if (lcf->jwt_issuer.len
+    if (conf->jwt_issuer.len
         && (ngx_http_tb_rpc_jwt_string(json_object_get(claims, "iss"), &iss)
             != NGX_OK
-            || iss.len != lcf->jwt_issuer.len
-            || ngx_strncmp(iss.data, lcf->jwt_issuer.data, iss.len) != 0))
+            || iss.len != conf->jwt_issuer.len
+            || ngx_strncmp(iss.data, conf->jwt_issuer.data, iss.len) != 0))
     {
         return "Invalid token issuer";
     }

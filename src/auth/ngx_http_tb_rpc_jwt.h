@@ -39,7 +39,7 @@ char *ngx_http_tb_rpc_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* keys against jwt_alg, once both are known; logs and NGX_CONF_ERROR */
 char *ngx_http_tb_rpc_jwt_check_keys(ngx_conf_t *cf,
-    ngx_http_tb_rpc_loc_conf_t *lcf);
+    ngx_http_tb_rpc_auth_conf_t *conf);
 
 /* NGX_OK, or NGX_HTTP_UNAUTHORIZED with ctx->auth_code, ctx->auth_error */
 ngx_int_t ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r,
@@ -47,7 +47,7 @@ ngx_int_t ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r,
     ngx_str_t *token);
 
 /* NGX_OK if one of the location's keys made it, else NGX_DECLINED */
-ngx_int_t ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_loc_conf_t *lcf,
+ngx_int_t ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_auth_conf_t *conf,
     ngx_str_t *signature, ngx_str_t *input);
 
 /*

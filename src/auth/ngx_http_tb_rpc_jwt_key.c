@@ -48,24 +48,27 @@ static ngx_uint_t ngx_http_tb_rpc_jwt_is_p256(EVP_PKEY *pkey);
 char *
 ngx_http_tb_rpc_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+    char *p = conf;
 
     ngx_str_t                      *value;
     ngx_pool_cleanup_t             *cln;
     ngx_http_tb_rpc_jwt_key_t      *key;
+    ngx_http_tb_rpc_auth_conf_t    *acf;
     ngx_http_tb_rpc_jwt_cleanup_t  *cleanup;
+
+    acf = (ngx_http_tb_rpc_auth_conf_t *) (p + cmd->offset);
 
     value = cf->args->elts;
 
-    if (lcf->jwt_keys == NGX_CONF_UNSET_PTR || lcf->jwt_keys == NULL) {
-        lcf->jwt_keys = ngx_array_create(cf->pool, 2,
+    if (acf->jwt_keys == NGX_CONF_UNSET_PTR || acf->jwt_keys == NULL) {
+        acf->jwt_keys = ngx_array_create(cf->pool, 2,
                                          sizeof(ngx_http_tb_rpc_jwt_key_t));
-        if (lcf->jwt_keys == NULL) {
+        if (acf->jwt_keys == NULL) {
             return NGX_CONF_ERROR;
         }
     }
 
-    key = ngx_array_push(lcf->jwt_keys);
+    key = ngx_array_push(acf->jwt_keys);
     if (key == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -332,7 +335,8 @@ ngx_http_tb_rpc_jwt_is_default(u_char *p, size_t len)
 
 
 char *
-ngx_http_tb_rpc_jwt_check_keys(ngx_conf_t *cf, ngx_http_tb_rpc_loc_conf_t *lcf)
+ngx_http_tb_rpc_jwt_check_keys(ngx_conf_t *cf,
+    ngx_http_tb_rpc_auth_conf_t *conf)
 {
     char                       *rv;
     ngx_str_t                  *alg;
@@ -341,21 +345,21 @@ ngx_http_tb_rpc_jwt_check_keys(ngx_conf_t *cf, ngx_http_tb_rpc_loc_conf_t *lcf)
 
     static size_t  min[] = { 32, 48, 64 };
 
-    if (lcf->jwt_keys == NULL || lcf->jwt_keys == NGX_CONF_UNSET_PTR) {
+    if (conf->jwt_keys == NULL || conf->jwt_keys == NGX_CONF_UNSET_PTR) {
         return NGX_CONF_OK;
     }
 
-    alg = &ngx_http_tb_rpc_jwt_algs[lcf->jwt_alg].name;
-    key = lcf->jwt_keys->elts;
+    alg = &ngx_http_tb_rpc_jwt_algs[conf->jwt_alg].name;
+    key = conf->jwt_keys->elts;
 
-    for (i = 0; i < lcf->jwt_keys->nelts; i++) {
+    for (i = 0; i < conf->jwt_keys->nelts; i++) {
 
-        if (lcf->jwt_alg <= NGX_HTTP_TB_RPC_HS512) {
+        if (conf->jwt_alg <= NGX_HTTP_TB_RPC_HS512) {
             rv = ngx_http_tb_rpc_jwt_check_secret(cf, &key[i], alg,
-                                                  min[lcf->jwt_alg]);
+                                                  min[conf->jwt_alg]);
 
         } else {
-            rv = ngx_http_tb_rpc_jwt_check_pkey(cf, &key[i], lcf->jwt_alg);
+            rv = ngx_http_tb_rpc_jwt_check_pkey(cf, &key[i], conf->jwt_alg);
         }
 
         if (rv != NGX_CONF_OK) {

@@ -25,18 +25,18 @@ static ngx_int_t ngx_http_tb_rpc_jwt_digest_verify(EVP_PKEY *pkey,
 
 
 ngx_int_t
-ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_loc_conf_t *lcf,
+ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_auth_conf_t *conf,
     ngx_str_t *signature, ngx_str_t *input)
 {
     ngx_int_t                   rc;
     ngx_uint_t                  i;
     ngx_http_tb_rpc_jwt_key_t  *key;
 
-    key = lcf->jwt_keys->elts;
+    key = conf->jwt_keys->elts;
 
-    for (i = 0; i < lcf->jwt_keys->nelts; i++) {
+    for (i = 0; i < conf->jwt_keys->nelts; i++) {
 
-        switch (lcf->jwt_alg) {
+        switch (conf->jwt_alg) {
 
         case NGX_HTTP_TB_RPC_RS256:
             rc = ngx_http_tb_rpc_jwt_rsa(&key[i], signature, input);
@@ -47,7 +47,7 @@ ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_loc_conf_t *lcf,
             break;
 
         default:
-            rc = ngx_http_tb_rpc_jwt_hmac(lcf->jwt_alg, &key[i], signature,
+            rc = ngx_http_tb_rpc_jwt_hmac(conf->jwt_alg, &key[i], signature,
                                           input);
         }
 

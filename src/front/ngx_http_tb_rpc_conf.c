@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../auth/ngx_http_tb_rpc_jwt.h"
+#include "../auth/ngx_http_tb_rpc_auth_conf.h"
 #include "../device/ngx_http_tb_rpc_device.h"
 #include "ngx_http_tb_rpc_front.h"
 
@@ -18,8 +18,6 @@
 
 static char *ngx_http_tb_rpc_init_resolver(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf);
-static void ngx_http_tb_rpc_merge_auth(ngx_http_tb_rpc_loc_conf_t *prev,
-    ngx_http_tb_rpc_loc_conf_t *conf);
 static char *ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf);
 static void ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
@@ -30,8 +28,6 @@ static char *ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text);
 static char *ngx_http_tb_rpc_set_content(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf);
-static ngx_http_complex_value_t *ngx_http_tb_rpc_complex_value(
-    ngx_conf_t *cf, u_char *data, size_t len);
 
 
 void *
@@ -162,20 +158,10 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      *     conf->poll_timeout = 0;
      *     conf->file = NULL;
      *     conf->line = 0;
-     *     conf->jwt_issuer = { 0, NULL };
      */
 
-    conf->auth = NGX_CONF_UNSET;
-    conf->tenant = NGX_CONF_UNSET_PTR;
-    conf->customer = NGX_CONF_UNSET_PTR;
-    conf->user = NGX_CONF_UNSET_PTR;
-    conf->authority = NGX_CONF_UNSET_PTR;
+    ngx_http_tb_rpc_auth_conf_init(&conf->auth);
 
-    conf->jwt_keys = NGX_CONF_UNSET_PTR;
-    conf->jwt_alg = NGX_CONF_UNSET_UINT;
-    conf->jwt_leeway = NGX_CONF_UNSET;
-
-    conf->api_keys = NGX_CONF_UNSET;
     conf->api_key_cache = NGX_CONF_UNSET_MSEC;
 
     conf->profile = NGX_CONF_UNSET_UINT;
@@ -201,8 +187,9 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_core_loc_conf_t  *clcf;
 
-    ngx_http_tb_rpc_merge_auth(prev, conf);
+    ngx_http_tb_rpc_auth_conf_merge(&prev->auth, &conf->auth);
 
+    ngx_conf_merge_msec_value(conf->api_key_cache, prev->api_key_cache, 5000);
     ngx_conf_merge_uint_value(conf->profile, prev->profile,
                               NGX_HTTP_TB_RPC_PROFILE_OPENAPI);
     ngx_conf_merge_msec_value(conf->min_timeout, prev->min_timeout, 5000);
@@ -269,36 +256,11 @@ ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
 }
 
 
-static void
-ngx_http_tb_rpc_merge_auth(ngx_http_tb_rpc_loc_conf_t *prev,
-    ngx_http_tb_rpc_loc_conf_t *conf)
-{
-    ngx_conf_merge_value(conf->auth, prev->auth, 1);
-
-    /* one directive: all of it is inherited or nothing */
-
-    if (conf->tenant == NGX_CONF_UNSET_PTR) {
-        ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
-        ngx_conf_merge_ptr_value(conf->customer, prev->customer, NULL);
-        ngx_conf_merge_ptr_value(conf->user, prev->user, NULL);
-        ngx_conf_merge_ptr_value(conf->authority, prev->authority, NULL);
-    }
-
-    ngx_conf_merge_ptr_value(conf->jwt_keys, prev->jwt_keys, NULL);
-    ngx_conf_merge_uint_value(conf->jwt_alg, prev->jwt_alg,
-                              NGX_HTTP_TB_RPC_HS512);
-    ngx_conf_merge_sec_value(conf->jwt_leeway, prev->jwt_leeway, 0);
-    ngx_conf_merge_str_value(conf->jwt_issuer, prev->jwt_issuer, "");
-
-    ngx_conf_merge_value(conf->api_keys, prev->api_keys, 0);
-    ngx_conf_merge_msec_value(conf->api_key_cache, prev->api_key_cache, 5000);
-}
-
-
 static char *
 ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf)
 {
+    const char                   *error;
     ngx_http_core_loc_conf_t     *clcf;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
@@ -330,27 +292,10 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
                                       "its \"tb_rpc_max_timeout\"");
     }
 
-    if (conf->auth) {
+    error = ngx_http_tb_rpc_auth_conf_check(cf, &conf->auth);
 
-        if (conf->jwt_keys == NULL && !conf->api_keys) {
-            return ngx_http_tb_rpc_location_error(cf, conf,
-                                      "needs \"tb_rpc_jwt_key\", "
-                                      "\"tb_rpc_api_keys on\", or "
-                                      "\"tb_rpc_auth off\" with "
-                                      "\"tb_rpc_identity\"");
-        }
-
-        if (conf->jwt_keys
-            && ngx_http_tb_rpc_jwt_check_keys(cf, conf) != NGX_CONF_OK)
-        {
-            return ngx_http_tb_rpc_location_error(cf, conf,
-                                      "has an unusable \"tb_rpc_jwt_key\"");
-        }
-
-    } else if (conf->tenant == NULL) {
-        return ngx_http_tb_rpc_location_error(cf, conf,
-                                      "has \"tb_rpc_auth off\" without "
-                                      "\"tb_rpc_identity\"");
+    if (error) {
+        return ngx_http_tb_rpc_location_error(cf, conf, error);
     }
 
     mcf->longest_hold = ngx_max(mcf->longest_hold, conf->max_timeout);
@@ -471,107 +416,6 @@ ngx_http_tb_rpc_set_content(ngx_conf_t *cf, ngx_http_tb_rpc_loc_conf_t *conf)
     mcf->used = 1;
 
     return NGX_CONF_OK;
-}
-
-
-char *
-ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
-
-    ngx_str_t                  *value;
-    ngx_uint_t                  i, n;
-    ngx_http_complex_value_t  **cv;
-
-    static ngx_str_t  names[] = {
-        ngx_string("tenant="),
-        ngx_string("customer="),
-        ngx_string("user="),
-        ngx_string("authority=")
-    };
-
-    ngx_http_complex_value_t  **slots[] = {
-        &lcf->tenant, &lcf->customer, &lcf->user, &lcf->authority
-    };
-
-    if (lcf->tenant != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-
-    for (n = 0; n < 4; n++) {
-        *slots[n] = NULL;
-    }
-
-    value = cf->args->elts;
-
-    for (i = 1; i < cf->args->nelts; i++) {
-
-        for (n = 0; n < 4; n++) {
-            if (value[i].len >= names[n].len
-                && ngx_strncmp(value[i].data, names[n].data, names[n].len)
-                   == 0)
-            {
-                break;
-            }
-        }
-
-        if (n == 4) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        if (value[i].len == names[n].len) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "empty parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        cv = slots[n];
-
-        if (*cv) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        *cv = ngx_http_tb_rpc_complex_value(cf, value[i].data + names[n].len,
-                                            value[i].len - names[n].len);
-        if (*cv == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    return lcf->tenant ? NGX_CONF_OK : "needs a parameter \"tenant=\"";
-}
-
-
-static ngx_http_complex_value_t *
-ngx_http_tb_rpc_complex_value(ngx_conf_t *cf, u_char *data, size_t len)
-{
-    ngx_str_t                          text;
-    ngx_http_complex_value_t          *cv;
-    ngx_http_compile_complex_value_t   ccv;
-
-    cv = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (cv == NULL) {
-        return NULL;
-    }
-
-    text.data = data;
-    text.len = len;
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &text;
-    ccv.complex_value = cv;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NULL;
-    }
-
-    return cv;
 }
 
 

@@ -50,8 +50,6 @@ char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_tb_rpc_identity(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 
 /* post handlers: neither zero nor, sizes, above 1m */
 char *ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data);

@@ -26,14 +26,14 @@
 #define NGX_HTTP_TB_RPC_OFFLINE_REJECT  1
 
 
-typedef struct {
-    ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
-    ngx_uint_t                    device_api;   /* tb_rpc_device_api */
-    u_char                       *file;         /* where one was said */
-    ngx_uint_t                    line;
-    ngx_msec_t                    poll_timeout; /* of a poll without one */
+/*
+ * What rooms below this one have in it: their files tell defaults and
+ * inheritance.
+ */
 
-    ngx_flag_t                    auth;
+typedef struct {
+    ngx_flag_t                    on;           /* tb_rpc_auth */
+
     ngx_http_complex_value_t     *tenant;       /* tb_rpc_identity */
     ngx_http_complex_value_t     *customer;
     ngx_http_complex_value_t     *user;
@@ -45,7 +45,18 @@ typedef struct {
     ngx_str_t                     jwt_issuer;
 
     ngx_flag_t                    api_keys;
-    ngx_msec_t                    api_key_cache;
+} ngx_http_tb_rpc_auth_conf_t;
+
+
+typedef struct {
+    ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
+    ngx_uint_t                    device_api;   /* tb_rpc_device_api */
+    u_char                       *file;         /* where one was said */
+    ngx_uint_t                    line;
+    ngx_msec_t                    poll_timeout; /* of a poll without one */
+
+    ngx_http_tb_rpc_auth_conf_t   auth;
+    ngx_msec_t                    api_key_cache;    /* of tokens, too */
 
     ngx_uint_t                    profile;
     ngx_uint_t                    validation;
