@@ -148,7 +148,7 @@ ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body)
     call->sent_timeout = body->timeout ? call->timeout : INT64_MIN;
 
     if (!body->timeout) {
-        call->timeout = conf->default_timeout;
+        call->timeout = conf->call.default_timeout;
     }
 
     tp = ngx_timeofday();
@@ -156,7 +156,7 @@ ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body)
 
     /* the functions add it to the time of their own clock, in doubles */
 
-    call->timeout = ngx_max(call->timeout, (int64_t) conf->min_timeout);
+    call->timeout = ngx_max(call->timeout, (int64_t) conf->call.min_timeout);
     call->timeout = ngx_min(call->timeout, NGX_HTTP_TB_RPC_MAX_INTEGER / 2);
 
     if (call->expiration >= 0) {
@@ -168,8 +168,8 @@ ngx_http_tb_rpc_finish_call(ngx_http_tb_rpc_body_t *body)
     }
 
     if (call->persistent
-        && conf->max_expiration
-        && expiration > now + (int64_t) conf->max_expiration * 1000)
+        && conf->call.max_expiration
+        && expiration > now + (int64_t) conf->call.max_expiration * 1000)
     {
         return ngx_http_tb_rpc_bad_call(body,
                    call->timeout ? "member \"timeout\" is too far ahead"

@@ -160,7 +160,9 @@ ngx_http_tb_rpc_create_call(ngx_http_tb_rpc_held_t *held,
 
     /* a persistent call waits for its device */
 
-    if (!call->persistent && lcf->offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT) {
+    if (!call->persistent
+        && lcf->call.offline == NGX_HTTP_TB_RPC_OFFLINE_REJECT)
+    {
         ngx_str_set(&args->offline, "reject");
     }
 
@@ -205,7 +207,7 @@ ngx_http_tb_rpc_create_numbers(ngx_http_tb_rpc_held_t *held,
 
     if (!call->persistent) {
         args->max_hold.data = buf;
-        buf = ngx_slprintf(buf, last, "%M", lcf->max_timeout);
+        buf = ngx_slprintf(buf, last, "%M", lcf->call.max_timeout);
         args->max_hold.len = buf - args->max_hold.data;
     }
 

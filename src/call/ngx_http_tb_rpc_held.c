@@ -143,7 +143,7 @@ ngx_http_tb_rpc_wait(ngx_http_tb_rpc_held_t *held, int64_t msec)
 
     lcf = ngx_http_get_module_loc_conf(held->request, ngx_http_tb_rpc_module);
 
-    msec = ngx_min(msec, (int64_t) lcf->max_timeout);
+    msec = ngx_min(msec, (int64_t) lcf->call.max_timeout);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, held->request->connection->log, 0,
                    "tb_rpc: call %V is held for %L ms", &held->ctx->rpc_id,

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 
 #include "../auth/ngx_http_tb_rpc_auth_conf.h"
+#include "../call/ngx_http_tb_rpc_call_conf.h"
 #include "../device/ngx_http_tb_rpc_device.h"
 #include "ngx_http_tb_rpc_front.h"
 
@@ -161,17 +162,13 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      */
 
     ngx_http_tb_rpc_auth_conf_init(&conf->auth);
+    ngx_http_tb_rpc_call_conf_init(&conf->call);
 
     conf->api_key_cache = NGX_CONF_UNSET_MSEC;
 
     conf->profile = NGX_CONF_UNSET_UINT;
     conf->validation = NGX_CONF_UNSET_UINT;
-    conf->min_timeout = NGX_CONF_UNSET_MSEC;
-    conf->default_timeout = NGX_CONF_UNSET_MSEC;
-    conf->max_timeout = NGX_CONF_UNSET_MSEC;
-    conf->max_expiration = NGX_CONF_UNSET;
     conf->max_payload = NGX_CONF_UNSET_SIZE;
-    conf->offline = NGX_CONF_UNSET_UINT;
     conf->ignore_client_abort = NGX_CONF_UNSET;
     conf->intercept_errors = NGX_CONF_UNSET;
 
@@ -188,19 +185,13 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t  *clcf;
 
     ngx_http_tb_rpc_auth_conf_merge(&prev->auth, &conf->auth);
+    ngx_http_tb_rpc_call_conf_merge(&prev->call, &conf->call);
 
     ngx_conf_merge_msec_value(conf->api_key_cache, prev->api_key_cache, 5000);
     ngx_conf_merge_uint_value(conf->profile, prev->profile,
                               NGX_HTTP_TB_RPC_PROFILE_OPENAPI);
-    ngx_conf_merge_msec_value(conf->min_timeout, prev->min_timeout, 5000);
-    ngx_conf_merge_msec_value(conf->default_timeout, prev->default_timeout,
-                              10000);
-    ngx_conf_merge_msec_value(conf->max_timeout, prev->max_timeout, 60000);
-    ngx_conf_merge_sec_value(conf->max_expiration, prev->max_expiration, 0);
     ngx_conf_merge_size_value(conf->max_payload, prev->max_payload,
                               64 * 1024);
-    ngx_conf_merge_uint_value(conf->offline, prev->offline,
-                              NGX_HTTP_TB_RPC_OFFLINE_WAIT);
     ngx_conf_merge_value(conf->ignore_client_abort,
                          prev->ignore_client_abort, 0);
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
@@ -286,19 +277,17 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
         return NGX_CONF_OK;
     }
 
-    if (conf->min_timeout > conf->max_timeout) {
-        return ngx_http_tb_rpc_location_error(cf, conf,
-                                      "has a \"tb_rpc_min_timeout\" above "
-                                      "its \"tb_rpc_max_timeout\"");
-    }
+    error = ngx_http_tb_rpc_call_conf_check(&conf->call);
 
-    error = ngx_http_tb_rpc_auth_conf_check(cf, &conf->auth);
+    if (error == NULL) {
+        error = ngx_http_tb_rpc_auth_conf_check(cf, &conf->auth);
+    }
 
     if (error) {
         return ngx_http_tb_rpc_location_error(cf, conf, error);
     }
 
-    mcf->longest_hold = ngx_max(mcf->longest_hold, conf->max_timeout);
+    mcf->longest_hold = ngx_max(mcf->longest_hold, conf->call.max_timeout);
 
     return NGX_CONF_OK;
 }

@@ -49,6 +49,15 @@ typedef struct {
 
 
 typedef struct {
+    ngx_msec_t                    min_timeout;
+    ngx_msec_t                    default_timeout;
+    ngx_msec_t                    max_timeout;
+    time_t                        max_expiration;  /* seconds, 0 = none */
+    ngx_uint_t                    offline;
+} ngx_http_tb_rpc_call_conf_t;
+
+
+typedef struct {
     ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
     ngx_uint_t                    device_api;   /* tb_rpc_device_api */
     u_char                       *file;         /* where one was said */
@@ -56,16 +65,12 @@ typedef struct {
     ngx_msec_t                    poll_timeout; /* of a poll without one */
 
     ngx_http_tb_rpc_auth_conf_t   auth;
+    ngx_http_tb_rpc_call_conf_t   call;
     ngx_msec_t                    api_key_cache;    /* of tokens, too */
 
     ngx_uint_t                    profile;
     ngx_uint_t                    validation;
-    ngx_msec_t                    min_timeout;
-    ngx_msec_t                    default_timeout;
-    ngx_msec_t                    max_timeout;
-    time_t                        max_expiration;  /* seconds, 0 = none */
     size_t                        max_payload;
-    ngx_uint_t                    offline;
     ngx_flag_t                    ignore_client_abort;
     ngx_flag_t                    intercept_errors;
 } ngx_http_tb_rpc_loc_conf_t;
