@@ -40,8 +40,10 @@ sub worker_of {
     for my $pid (map { $_->workers() } grep { $_ } $nginx, $other) {
         open my $fh, '<', "/proc/$pid/net/tcp" or next;
 
-        my $at = sprintf '0100007F:%04X', $port;
-        my ($inode) = map { (split)[9] } grep { (split)[1] eq $at } <$fh>
+        # from there to Redis: others that had the port before are still known
+
+        my $at = sprintf '0100007F:%04X 0100007F:%04X', $port, redis()->{port};
+        my ($inode) = map { (split)[9] } grep { / \Q$at\E / } <$fh>
             or next;
 
         return $pid if grep { (readlink || '') eq "socket:[$inode]" }
