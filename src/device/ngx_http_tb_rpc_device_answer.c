@@ -100,16 +100,17 @@ ngx_http_tb_rpc_reported_body(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_tb_rpc_reported_check(ngx_http_request_t *r, ngx_str_t *text)
 {
+    size_t                        max;
     ngx_int_t                     rc;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+    max = mcf->settings.max_response;
 
-    rc = ngx_http_tb_rpc_collect_body(r, mcf->max_response, text);
+    rc = ngx_http_tb_rpc_collect_body(r, max, text);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_tb_rpc_device_too_large(r,
-                                             (off_t) mcf->max_response + 1);
+        return ngx_http_tb_rpc_device_too_large(r, (off_t) max + 1);
     }
 
     if (rc != NGX_OK) {
@@ -129,19 +130,21 @@ ngx_http_tb_rpc_reported_check(ngx_http_request_t *r, ngx_str_t *text)
 ngx_int_t
 ngx_http_tb_rpc_device_too_large(ngx_http_request_t *r, off_t len)
 {
+    size_t                        max;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+    max = mcf->settings.max_response;
 
-    if (len <= (off_t) mcf->max_response) {
+    if (len <= (off_t) max) {
         return NGX_DECLINED;
     }
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "tb_rpc: a device's answer is larger than %uz bytes, see "
-                  "\"tb_rpc_max_response\"", mcf->max_response);
+                  "\"tb_rpc_max_response\"", max);
 
-    return ngx_http_tb_rpc_send_limit(r, mcf->max_response);
+    return ngx_http_tb_rpc_send_limit(r, max);
 }
 
 

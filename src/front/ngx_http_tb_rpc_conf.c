@@ -11,6 +11,7 @@
 #include "../auth/ngx_http_tb_rpc_auth_conf.h"
 #include "../call/ngx_http_tb_rpc_call_conf.h"
 #include "../device/ngx_http_tb_rpc_device.h"
+#include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
 
 
@@ -53,18 +54,9 @@ ngx_http_tb_rpc_create_main_conf(ngx_conf_t *cf)
      */
 
     mcf->shards = NGX_CONF_UNSET_UINT;
-
-    mcf->max_retries = NGX_CONF_UNSET_UINT;
-    mcf->ack_timeout = NGX_CONF_UNSET_MSEC;
-    mcf->response_timeout = NGX_CONF_UNSET_MSEC;
-    mcf->record_ttl = NGX_CONF_UNSET;
-    mcf->strategy = NGX_CONF_UNSET_UINT;
-    mcf->events = NGX_CONF_UNSET;
-    mcf->max_pending = NGX_CONF_UNSET_UINT;
-    mcf->max_records = NGX_CONF_UNSET_UINT;
-    mcf->max_queue = NGX_CONF_UNSET_UINT;
-    mcf->max_response = NGX_CONF_UNSET_SIZE;
     mcf->max_held = NGX_CONF_UNSET_UINT;
+
+    ngx_http_tb_rpc_settings_create(&mcf->settings);
 
     tp = ngx_timeofday();
 
@@ -80,18 +72,9 @@ ngx_http_tb_rpc_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_http_tb_rpc_main_conf_t *mcf = conf;
 
     ngx_conf_init_uint_value(mcf->shards, 128);
-
-    ngx_conf_init_uint_value(mcf->max_retries, 5);
-    ngx_conf_init_msec_value(mcf->ack_timeout, 10000);
-    ngx_conf_init_msec_value(mcf->response_timeout, 30000);
-    ngx_conf_init_value(mcf->record_ttl, 30 * 24 * 60 * 60);
-    ngx_conf_init_uint_value(mcf->strategy, 0);
-    ngx_conf_init_value(mcf->events, 0);
-    ngx_conf_init_uint_value(mcf->max_pending, 1000);
-    ngx_conf_init_uint_value(mcf->max_records, 200000);
-    ngx_conf_init_uint_value(mcf->max_queue, 10000);
-    ngx_conf_init_size_value(mcf->max_response, 64 * 1024);
     ngx_conf_init_uint_value(mcf->max_held, 10000);
+
+    ngx_http_tb_rpc_settings_init(&mcf->settings);
 
     if (mcf->redis == NULL) {
         return NGX_CONF_OK;

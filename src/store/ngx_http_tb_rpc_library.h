@@ -47,6 +47,10 @@ ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib,
 /* the settings for the functions of all shards; then the node is ready */
 void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib);
 
+/* "not set", and what each is by default; zeroed before */
+void ngx_http_tb_rpc_settings_create(ngx_http_tb_rpc_settings_t *settings);
+void ngx_http_tb_rpc_settings_init(ngx_http_tb_rpc_settings_t *settings);
+
 /* tb_rpc_strategy */
 extern ngx_conf_enum_t  ngx_http_tb_rpc_strategies[];
 

@@ -1,7 +1,8 @@
 
 /*
- * The last step of the handshake: the settings that the functions need, to
- * each shard, with the stamp of this configuration.
+ * The settings that the functions need: what they are by default and, the
+ * last step of the handshake, how each shard gets them, with the stamp of this
+ * configuration.
  */
 
 
@@ -29,32 +30,29 @@ static void ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
 
 static ngx_http_tb_rpc_setting_t  ngx_http_tb_rpc_settings[] = {
 
-    { ngx_string("shards"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, shards) },
-
     { ngx_string("max_retries"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, max_retries) },
+      offsetof(ngx_http_tb_rpc_settings_t, max_retries) },
 
     { ngx_string("ack_timeout"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, ack_timeout) },
+      offsetof(ngx_http_tb_rpc_settings_t, ack_timeout) },
 
     { ngx_string("response_timeout"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, response_timeout) },
+      offsetof(ngx_http_tb_rpc_settings_t, response_timeout) },
 
     { ngx_string("events"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, events) },
+      offsetof(ngx_http_tb_rpc_settings_t, events) },
 
     { ngx_string("max_pending"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, max_pending) },
+      offsetof(ngx_http_tb_rpc_settings_t, max_pending) },
 
     { ngx_string("max_records"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, max_records) },
+      offsetof(ngx_http_tb_rpc_settings_t, max_records) },
 
     { ngx_string("max_queue"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, max_queue) },
+      offsetof(ngx_http_tb_rpc_settings_t, max_queue) },
 
     { ngx_string("max_response"),
-      offsetof(ngx_http_tb_rpc_main_conf_t, max_response) },
+      offsetof(ngx_http_tb_rpc_settings_t, max_response) },
 
     { ngx_null_string, 0 }
 };
@@ -68,6 +66,38 @@ ngx_conf_enum_t  ngx_http_tb_rpc_strategies[] = {
     { ngx_string("sequential_on_response"), 2 },
     { ngx_null_string, 0 }
 };
+
+
+void
+ngx_http_tb_rpc_settings_create(ngx_http_tb_rpc_settings_t *settings)
+{
+    settings->max_retries = NGX_CONF_UNSET_UINT;
+    settings->ack_timeout = NGX_CONF_UNSET_MSEC;
+    settings->response_timeout = NGX_CONF_UNSET_MSEC;
+    settings->record_ttl = NGX_CONF_UNSET;
+    settings->strategy = NGX_CONF_UNSET_UINT;
+    settings->events = NGX_CONF_UNSET;
+    settings->max_pending = NGX_CONF_UNSET_UINT;
+    settings->max_records = NGX_CONF_UNSET_UINT;
+    settings->max_queue = NGX_CONF_UNSET_UINT;
+    settings->max_response = NGX_CONF_UNSET_SIZE;
+}
+
+
+void
+ngx_http_tb_rpc_settings_init(ngx_http_tb_rpc_settings_t *settings)
+{
+    ngx_conf_init_uint_value(settings->max_retries, 5);
+    ngx_conf_init_msec_value(settings->ack_timeout, 10000);
+    ngx_conf_init_msec_value(settings->response_timeout, 30000);
+    ngx_conf_init_value(settings->record_ttl, 30 * 24 * 60 * 60);
+    ngx_conf_init_uint_value(settings->strategy, 0);
+    ngx_conf_init_value(settings->events, 0);
+    ngx_conf_init_uint_value(settings->max_pending, 1000);
+    ngx_conf_init_uint_value(settings->max_records, 200000);
+    ngx_conf_init_uint_value(settings->max_queue, 10000);
+    ngx_conf_init_size_value(settings->max_response, 64 * 1024);
+}
 
 
 void
@@ -109,9 +139,11 @@ ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
     u_char *buf, u_char *last)
 {
     ngx_uint_t                    i, n, value;
+    ngx_http_tb_rpc_settings_t   *settings;
     ngx_http_tb_rpc_main_conf_t  *mcf;
 
     mcf = w->conf;
+    settings = &mcf->settings;
 
     ngx_http_tb_rpc_fcall(argv, "tb_rpc_config");
 
@@ -122,8 +154,14 @@ ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
     argv[n].len = buf - argv[n].data;
     n++;
 
+    ngx_str_set(&argv[n], "shards");
+    argv[n + 1].data = buf;
+    buf = ngx_slprintf(buf, last, "%ui", mcf->shards);
+    argv[n + 1].len = buf - argv[n + 1].data;
+    n += 2;
+
     for (i = 0; ngx_http_tb_rpc_settings[i].name.len; i++) {
-        value = *(ngx_uint_t *) ((u_char *) mcf
+        value = *(ngx_uint_t *) ((u_char *) settings
                                  + ngx_http_tb_rpc_settings[i].offset);
 
         argv[n++] = ngx_http_tb_rpc_settings[i].name;
@@ -135,12 +173,12 @@ ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w, ngx_str_t *argv,
 
     ngx_str_set(&argv[n], "record_ttl");
     argv[n + 1].data = buf;
-    buf = ngx_slprintf(buf, last, "%L", (int64_t) mcf->record_ttl * 1000);
+    buf = ngx_slprintf(buf, last, "%L", (int64_t) settings->record_ttl * 1000);
     argv[n + 1].len = buf - argv[n + 1].data;
     n += 2;
 
     ngx_str_set(&argv[n], "strategy");
-    argv[n + 1] = ngx_http_tb_rpc_strategies[mcf->strategy].name;
+    argv[n + 1] = ngx_http_tb_rpc_strategies[settings->strategy].name;
 
     return n + 2;
 }

@@ -44,22 +44,28 @@ typedef struct {
 } ngx_http_tb_rpc_part_t;
 
 
-struct ngx_http_tb_rpc_main_conf_s {
-    ngx_tb_redis_conf_t          *redis;        /* NULL without the block */
-    ngx_str_t                     prefix;       /* "tb:" */
-    ngx_uint_t                    shards;
+/* what the functions need to know: http level only */
 
-    /* settings that the functions need: http level only */
+typedef struct {
     ngx_uint_t                    max_retries;
     ngx_msec_t                    ack_timeout;
     ngx_msec_t                    response_timeout;
-    time_t                        record_ttl;
+    time_t                        record_ttl;   /* seconds */
     ngx_uint_t                    strategy;
     ngx_flag_t                    events;
     ngx_uint_t                    max_pending;
     ngx_uint_t                    max_records;
     ngx_uint_t                    max_queue;
     size_t                        max_response;
+} ngx_http_tb_rpc_settings_t;
+
+
+struct ngx_http_tb_rpc_main_conf_s {
+    ngx_tb_redis_conf_t          *redis;        /* NULL without the block */
+    ngx_str_t                     prefix;       /* "tb:" */
+    ngx_uint_t                    shards;
+
+    ngx_http_tb_rpc_settings_t    settings;
 
     ngx_uint_t                    max_held;     /* per worker */
     ngx_msec_t                    longest_hold; /* max of tb_rpc_max_timeout */
