@@ -2,8 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The loop.  Each turn: Redis replies, bells, MQTT, calls, takes, presence;
- * then everything gathered leaves in one write per connection.
+ * The process: options, signals, the loop, and how it ends.
  */
 
 
@@ -11,12 +10,9 @@
 #include "../base/log.h"
 #include "../base/random.h"
 #include "../base/str.h"
-#include "../bridge.h"
-#include "../mqtt/io.h"
-#include "../redis/bell.h"
+#include "../rpc/bridge.h"
 #include "metrics.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <time.h>
 
@@ -24,8 +20,7 @@
 typedef struct {
     tb_options_t     opt;
     tb_counters_t    count;
-    tb_bridge_t      bridge;
-    tb_bell_t       *bell;
+    tb_bridge_t     *bridge;
     tb_metrics_t    *metrics;
     int              stopping;
     int64_t          stop_at;
@@ -110,90 +105,49 @@ tb_client_id(tb_main_t *m)
 static void
 tb_start(tb_main_t *m)
 {
-    tb_bridge_t      *b;
-    tb_redis_conf_t  *redis;
-
     tb_client_id(m);
 
-    b = &m->bridge;
-    redis = &m->opt.redis;
+    m->bridge = tb_bridge_create(&m->opt.rpc, &m->count);
 
-    tb_bridge_create(b, &m->opt.rpc, &m->count);
-
-    m->bell = tb_bell_create(redis, b->redis, b->takes);
-    m->metrics = tb_metrics_create(&m->opt, b);
-
-    if (tb_names_load(b) != TB_OK) {
+    if (m->bridge == NULL) {
         exit(1);
     }
 
-    tb_gateway_start(b);
+    m->metrics = tb_metrics_create(&m->opt, m->bridge, &m->count);
 
     tb_log(TB_LOG_INFO, "tb-rpc-mqtt-bridge " TB_VERSION " \"%s\" started",
-           redis->name);
-}
-
-
-/* the moment to wake up at, whatever happens */
-
-static int
-tb_wait(tb_main_t *m)
-{
-    int           i;
-    int64_t       t, timers[5];
-    tb_bridge_t  *b;
-
-    b = &m->bridge;
-
-    timers[0] = tb_command_timer(b->redis);
-    timers[1] = tb_bell_timer(m->bell);
-    timers[2] = tb_shards(b->redis) ? tb_mqtt_timer(b->mqtt) : INT64_MAX;
-    timers[3] = tb_presence_timer(b);
-    timers[4] = m->stopping ? m->stop_at : tb_take_timer(b->takes);
-
-    t = tb_now() + 1000;
-
-    for (i = 0; i < 5; i++) {
-        if (timers[i] < t) {
-            t = timers[i];
-        }
-    }
-
-    t -= tb_now();
-
-    return t > 0 ? (int) t : 0;
+           m->opt.redis.name);
 }
 
 
 static void
-tb_poll(tb_main_t *m, short *revents, sigset_t *mask)
+tb_poll(tb_main_t *m, struct pollfd *fds, sigset_t *mask)
 {
-    int              i, wait;
-    tb_bridge_t     *b;
-    struct pollfd    fds[3];
+    int              i;
+    int64_t          wait;
     struct timespec  ts;
 
-    b = &m->bridge;
-    memset(fds, 0, sizeof(fds));
+    tb_bridge_poll(m->bridge, fds);
 
-    tb_command_flush(b->redis);
+    wait = tb_bridge_timer(m->bridge);
 
-    fds[0].fd = tb_command_poll(b->redis, &fds[0].events);
-    fds[1].fd = tb_bell_poll(m->bell, &fds[1].events);
-    fds[2].fd = tb_mqtt_poll(b->mqtt, &fds[2].events);
+    if (m->stopping && m->stop_at < wait) {
+        wait = m->stop_at;
+    }
 
-    wait = tb_wait(m);
+    wait -= tb_now();
+
+    if (wait < 0) {
+        wait = 0;
+    }
 
     ts.tv_sec = wait / 1000;
     ts.tv_nsec = (wait % 1000) * 1000000L;
 
-    if (ppoll(fds, 3, &ts, mask) == -1) {
-        memset(revents, 0, 3 * sizeof(short));
-        return;
-    }
-
-    for (i = 0; i < 3; i++) {
-        revents[i] = fds[i].revents;
+    if (ppoll(fds, TB_BRIDGE_FDS, &ts, mask) == -1) {
+        for (i = 0; i < TB_BRIDGE_FDS; i++) {
+            fds[i].revents = 0;
+        }
     }
 }
 
@@ -203,27 +157,27 @@ tb_poll(tb_main_t *m, short *revents, sigset_t *mask)
 static int
 tb_finished(tb_main_t *m)
 {
-    tb_bridge_t  *b;
-
-    b = &m->bridge;
+    tb_gauges_t  g;
 
     if (tb_terminate > 1) {
         tb_log(TB_LOG_WARN, "told twice, stopping at once");
         return 1;
     }
 
+    tb_bridge_gauges(m->bridge, &g);
+
     if (tb_terminate && !m->stopping) {
-        tb_log(TB_LOG_INFO, "stopping: %d calls are open", b->ncalls);
+        tb_log(TB_LOG_INFO, "stopping: %d calls are open", g.calls);
         m->stopping = 1;
         m->stop_at = tb_now() + m->opt.drain;
-        tb_take_stop(b->takes);
+        tb_bridge_stop(m->bridge);
     }
 
     if (!m->stopping) {
         return 0;
     }
 
-    if (b->ncalls == 0 && tb_command_idle(b->redis)) {
+    if (tb_bridge_idle(m->bridge)) {
         return 1;
     }
 
@@ -233,41 +187,17 @@ tb_finished(tb_main_t *m)
 
     tb_log(TB_LOG_WARN, "stopped with %d calls open, they are left to their"
            " acknowledgement timeout, and %d answers not passed on",
-           b->ncalls, b->nanswers);
+           g.calls, g.answers);
 
     return 1;
-}
-
-
-static void
-tb_stop(tb_main_t *m)
-{
-    tb_bridge_t  *b;
-
-    b = &m->bridge;
-
-    tb_mqtt_free(b->mqtt);
-    tb_bell_free(m->bell);
-    tb_take_free(b->takes);
-    tb_command_free(b->redis);
-    tb_calls_free(b);
-    tb_names_free(b);
-    tb_presence_free(b);
-    tb_waits_free(b);
-    tb_metrics_log(m->metrics);
-    tb_metrics_free(m->metrics);
-    free(b->devices);
-    free(b->calls);
-    tb_options_free(&m->opt);
 }
 
 
 int
 main(int argc, char **argv)
 {
-    short              revents[3] = { 0, 0, 0 };
     sigset_t           mask;
-    tb_bridge_t       *b;
+    struct pollfd      fds[TB_BRIDGE_FDS];
 
     static tb_main_t   m;
 
@@ -277,28 +207,15 @@ main(int argc, char **argv)
     tb_signals(&mask);
     tb_start(&m);
 
-    b = &m.bridge;
+    memset(fds, 0, sizeof(fds));
 
     for ( ;; ) {
-        tb_command_run(b->redis, revents[0]);
-        tb_bell_run(m.bell, revents[1]);
-
-        /* without the number of shards no message can be made use of */
-
-        if (tb_shards(b->redis)) {
-            tb_mqtt_run(b->mqtt, revents[2]);
-        }
-
-        tb_calls_run(b);
-        tb_take_run(b->takes);
-        tb_presence_run(b);
-
-        tb_waits_run(b);
+        tb_bridge_run(m.bridge, fds);
         tb_metrics_run(m.metrics);
 
         if (tb_reload) {
             tb_reload = 0;
-            tb_names_load(b);
+            tb_bridge_reload(m.bridge);
         }
 
         if (tb_report) {
@@ -310,10 +227,13 @@ main(int argc, char **argv)
             break;
         }
 
-        tb_poll(&m, revents, &mask);
+        tb_poll(&m, fds, &mask);
     }
 
-    tb_stop(&m);
+    tb_metrics_log(m.metrics);
+    tb_metrics_free(m.metrics);
+    tb_bridge_free(m.bridge);
+    tb_options_free(&m.opt);
 
     return 0;
 }

@@ -10,7 +10,6 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
-#include "../bridge.h"
 #include "metrics.h"
 
 #include <stddef.h>
@@ -52,21 +51,24 @@ static const struct {
 
 
 struct tb_metrics_s {
-    const tb_options_t  *opt;
-    tb_bridge_t         *bridge;
-    int64_t              log_at;
-    int64_t              file_at;
-    int                  failed;           /* and that was logged */
+    const tb_options_t   *opt;
+    const tb_counters_t  *count;
+    tb_bridge_t          *bridge;
+    int64_t               log_at;
+    int64_t               file_at;
+    int                   failed;          /* and that was logged */
 };
 
 
 tb_metrics_t *
-tb_metrics_create(const tb_options_t *opt, tb_bridge_t *b)
+tb_metrics_create(const tb_options_t *opt, tb_bridge_t *b,
+    const tb_counters_t *count)
 {
     tb_metrics_t  *m;
 
     m = tb_alloc(sizeof(tb_metrics_t));
     m->opt = opt;
+    m->count = count;
     m->bridge = b;
 
     return m;
@@ -81,9 +83,13 @@ tb_metrics_free(tb_metrics_t *m)
 
 
 static unsigned long long
-tb_counter(tb_bridge_t *b, size_t i)
+tb_counter(tb_metrics_t *m, size_t i)
 {
-    return *(uint64_t *) ((char *) b->count + tb_counter_table[i].offset);
+    const char  *count;
+
+    count = (const char *) m->count;
+
+    return *(const uint64_t *) (count + tb_counter_table[i].offset);
 }
 
 
@@ -92,35 +98,36 @@ tb_metrics_log(tb_metrics_t *m)
 {
     char          line[1536];
     size_t        i, n;
-    tb_bridge_t  *b;
-
-    b = m->bridge;
+    tb_gauges_t   g;
 
     for (i = 0, n = 0; i < TB_NCOUNTERS; i++) {
         n += snprintf(line + n, sizeof(line) - n, " %s=%llu",
-                      tb_counter_table[i].name, tb_counter(b, i));
+                      tb_counter_table[i].name, tb_counter(m, i));
     }
 
+    tb_bridge_gauges(m->bridge, &g);
+
     tb_log(TB_LOG_INFO, "counters:%s open=%d devices=%d waiting=%d", line,
-           b->ncalls, b->ndevices, b->nanswers);
+           g.calls, g.devices, g.answers);
 }
 
 
 static void
-tb_metrics_gauge(tb_bridge_t *b, FILE *f, const char *name, int value,
+tb_metrics_gauge(tb_metrics_t *m, FILE *f, const char *name, int value,
     const char *help)
 {
     fprintf(f, "# HELP tb_rpc_bridge_%s %s.\n# TYPE tb_rpc_bridge_%s gauge\n"
             "tb_rpc_bridge_%s{bridge=\"%s\"} %d\n", name, help, name, name,
-            b->conf->redis->name, value);
+            m->opt->redis.name, value);
 }
 
 
 static int
-tb_metrics_write(tb_bridge_t *b, const char *path)
+tb_metrics_write(tb_metrics_t *m, const char *path)
 {
-    FILE    *f;
-    size_t   i;
+    FILE         *f;
+    size_t        i;
+    tb_gauges_t   g;
 
     f = fopen(path, "w");
     if (f == NULL) {
@@ -133,16 +140,18 @@ tb_metrics_write(tb_bridge_t *b, const char *path)
                 "tb_rpc_bridge_%s_total{bridge=\"%s\"} %llu\n",
                 tb_counter_table[i].name, tb_counter_table[i].help,
                 tb_counter_table[i].name, tb_counter_table[i].name,
-                b->conf->redis->name, tb_counter(b, i));
+                m->opt->redis.name, tb_counter(m, i));
     }
 
-    tb_metrics_gauge(b, f, "open_calls", b->ncalls, "Calls in hand");
-    tb_metrics_gauge(b, f, "devices", b->ndevices, "Devices present");
-    tb_metrics_gauge(b, f, "waiting_answers", b->nanswers,
+    tb_bridge_gauges(m->bridge, &g);
+
+    tb_metrics_gauge(m, f, "open_calls", g.calls, "Calls in hand");
+    tb_metrics_gauge(m, f, "devices", g.devices, "Devices present");
+    tb_metrics_gauge(m, f, "waiting_answers", g.answers,
                      "Answers that Redis has not taken yet");
-    tb_metrics_gauge(b, f, "broker_up", tb_mqtt_up(b->mqtt),
+    tb_metrics_gauge(m, f, "broker_up", g.broker_up,
                      "Whether there is a connection to the broker");
-    tb_metrics_gauge(b, f, "redis_up", tb_command_up(b->redis),
+    tb_metrics_gauge(m, f, "redis_up", g.redis_up,
                      "Whether there is a connection to Redis");
 
     i = ferror(f);
@@ -162,7 +171,7 @@ tb_metrics_file(tb_metrics_t *m)
     path = tb_alloc(strlen(name) + 32);
     sprintf(path, "%s.%ld", name, (long) getpid());
 
-    if (tb_metrics_write(m->bridge, path) == TB_OK && rename(path, name) == 0)
+    if (tb_metrics_write(m, path) == TB_OK && rename(path, name) == 0)
     {
         m->failed = 0;
 

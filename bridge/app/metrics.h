@@ -10,13 +10,15 @@
 #define _TB_METRICS_H_INCLUDED_
 
 
+#include "../rpc/bridge.h"
 #include "options.h"
 
 
 typedef struct tb_metrics_s  tb_metrics_t;
 
 
-tb_metrics_t *tb_metrics_create(const tb_options_t *opt, tb_bridge_t *b);
+tb_metrics_t *tb_metrics_create(const tb_options_t *opt, tb_bridge_t *b,
+    const tb_counters_t *count);
 void tb_metrics_free(tb_metrics_t *m);
 
 /* writes what is due */

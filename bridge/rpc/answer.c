@@ -3,19 +3,21 @@
  * Copyright (C) tb-rpc contributors.
  *
  * Answers of devices: matched by topic, by correlation data, or by their
- * order, and passed on as bytes.  The number and size of answers that Redis
- * has not taken yet are bounded: when the bound is reached the MQTT socket is
- * not read, so the broker keeps the rest.
+ * order, and passed on as bytes.
  */
 
 
-#include "../bridge.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "answer.h"
+#include "resolve.h"
+#include "unsaved.h"
+#include "waiting.h"
 
 
 /* of the memory of an answer, beside its payload */
 #define TB_ANSWER_COST   256
-/* at most so many come by one read: libmosquitto 2.1 has a buffer of 4 KB */
-#define TB_ANSWER_AHEAD  256
 
 
 /*
@@ -23,6 +25,8 @@
  * those of one device are tried one after another: each may turn out to be
  * for the next call.
  */
+
+typedef struct tb_answer_s  tb_answer_t;
 
 struct tb_answer_s {
     tb_answer_t  *next;
@@ -36,38 +40,31 @@ struct tb_answer_s {
 };
 
 
-int
-tb_answers_full(tb_bridge_t *b)
+struct tb_answers_s {
+    tb_answer_t  *untagged;
+};
+
+
+tb_answers_t *
+tb_answers_create(void)
 {
-    return b->nanswers >= b->conf->max_answers
-           || b->answer_bytes >= TB_MAX_ANSWER_BYTES;
-}
-
-
-int
-tb_answers_overfull(tb_bridge_t *b)
-{
-    return b->nanswers >= 2 * b->conf->max_answers + TB_ANSWER_AHEAD
-           || b->answer_bytes >= 2 * TB_MAX_ANSWER_BYTES;
-}
-
-
-unsigned
-tb_answer_unsaved(tb_bridge_t *b, size_t cost)
-{
-    b->nanswers++;
-    b->answer_bytes += cost;
-
-    return tb_mqtt_unsaved(b->mqtt);
+    return tb_alloc(sizeof(tb_answers_t));
 }
 
 
 void
-tb_answer_saved(tb_bridge_t *b, size_t cost, unsigned epoch)
+tb_answers_free(tb_answers_t *answers)
 {
-    b->nanswers--;
-    b->answer_bytes -= cost;
-    tb_mqtt_saved(b->mqtt, epoch);
+    tb_answer_t  *a;
+
+    while (answers->untagged != NULL) {
+        a = answers->untagged;
+        answers->untagged = a->next;
+        free((char *) a->payload.data);
+        free(a);
+    }
+
+    free(answers);
 }
 
 
@@ -80,7 +77,7 @@ tb_answer_untagged(tb_bridge_t *b, const char *device)
 {
     tb_answer_t  *a;
 
-    for (a = b->untagged; a != NULL; a = a->next) {
+    for (a = b->answers->untagged; a != NULL; a = a->next) {
         if (strcmp(a->device, device) == 0) {
             return a;
         }
@@ -96,7 +93,12 @@ tb_answer_free(tb_bridge_t *b, tb_answer_t *a)
     tb_answer_t  **p;
 
     if (a->untagged) {
-        for (p = &b->untagged; *p != a; p = &(*p)->next) { /* void */ }
+        p = &b->answers->untagged;
+
+        while (*p != a) {
+            p = &(*p)->next;
+        }
+
         *p = a->next;
     }
 
@@ -260,7 +262,12 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
 
     busy = tb_answer_untagged(b, device) != NULL;
 
-    for (p = &b->untagged; *p != NULL; p = &(*p)->next) { /* void */ }
+    p = &b->answers->untagged;
+
+    while (*p != NULL) {
+        p = &(*p)->next;
+    }
+
     *p = a;
 
     if (!busy) {

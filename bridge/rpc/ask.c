@@ -7,7 +7,41 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/str.h"
+#include "../redis/key.h"
+#include "ask.h"
+#include "calls.h"
+#include "names.h"
+#include "publish.h"
+
+
+/* of Redis, when its settings do not say */
+#define TB_ACK_TIMEOUT       10000
+
+
+struct tb_ask_s {
+    int                      ack_timeout;  /* of Redis */
+    int                      settings;     /* are asked for */
+};
+
+
+tb_ask_t *
+tb_ask_create(void)
+{
+    tb_ask_t  *ask;
+
+    ask = tb_alloc(sizeof(tb_ask_t));
+    ask->ack_timeout = TB_ACK_TIMEOUT;
+
+    return ask;
+}
+
+
+void
+tb_ask_free(tb_ask_t *ask)
+{
+    free(ask);
+}
 
 
 /* the last reply makes it TAKEN again */
@@ -19,8 +53,7 @@ tb_call_told(tb_bridge_t *b, tb_call_t *call)
         return;
     }
 
-    b->nsent--;
-    call->state = TB_CALL_TAKEN;
+    tb_call_to(b, call, TB_CALL_TAKEN);
 
     if (call->ended) {
         tb_call_given_up(b, call, "it has ended meanwhile");
@@ -91,8 +124,7 @@ tb_call_ask(tb_bridge_t *b, tb_call_t *call)
         return 0;
     }
 
-    b->nsent++;
-    call->state = TB_CALL_ASKING;
+    tb_call_to(b, call, TB_CALL_ASKING);
 
     return 1;
 }
@@ -109,7 +141,7 @@ tb_call_stale(tb_bridge_t *b, tb_call_t *call, int64_t now)
 
     if (call->persistent
         && (call->epoch != tb_mqtt_epoch(b->mqtt) || !tb_mqtt_up(b->mqtt))
-        && now - call->taken_at >= b->redis_ack_timeout)
+        && now - call->taken_at >= b->ask->ack_timeout)
     {
         return "the broker was away, left to its acknowledgement timeout";
     }
@@ -126,7 +158,7 @@ tb_calls_settings(tb_bridge_t *b, void *data, redisReply *reply)
     int          ms;
     const char  *p;
 
-    b->settings_asked = 0;
+    b->ask->settings = 0;
 
     if (reply->type != REDIS_REPLY_STRING) {
         return;
@@ -135,7 +167,7 @@ tb_calls_settings(tb_bridge_t *b, void *data, redisReply *reply)
     p = strstr(reply->str, "ack_timeout=");
     ms = p ? atoi(p + sizeof("ack_timeout=") - 1) : 0;
 
-    b->redis_ack_timeout = ms > 0 ? ms : TB_ACK_TIMEOUT;
+    b->ask->ack_timeout = ms > 0 ? ms : TB_ACK_TIMEOUT;
 }
 
 
@@ -145,7 +177,7 @@ tb_calls_ask_settings(tb_bridge_t *b)
     char         key[TB_MAX_KEY];
     const char  *argv[3];
 
-    if (b->settings_asked || b->nopen == 0) {
+    if (b->ask->settings || tb_calls_open(b) == 0) {
         return;
     }
 
@@ -155,6 +187,6 @@ tb_calls_ask_settings(tb_bridge_t *b)
     argv[1] = key;
     argv[2] = "settings";
 
-    b->settings_asked = 1;
+    b->ask->settings = 1;
     tb_command(b->redis, tb_calls_settings, NULL, 0, 3, argv, NULL);
 }

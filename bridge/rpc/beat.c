@@ -8,13 +8,53 @@
  */
 
 
-#include "presence.h"
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../redis/key.h"
+#include "beat.h"
+#include "device.h"
+
+
+/* batches on their way, and devices in each */
+#define TB_MAX_BEATS         4
+#define TB_BEAT_DEVICES      ((TB_MAX_ARGS - 1) / 2)
+
+
+struct tb_beats_s {
+    int           n;                   /* batches on their way */
+    int64_t       at;                  /* the next moment of a shard */
+    int64_t       shard[TB_MAX_SHARDS];
+};
 
 
 typedef struct {
     int           n;
     tb_device_t  *devices[TB_BEAT_DEVICES];
 } tb_beat_t;
+
+
+tb_beats_t *
+tb_beats_create(void)
+{
+    return tb_alloc(sizeof(tb_beats_t));
+}
+
+
+void
+tb_beats_free(tb_beats_t *beats)
+{
+    free(beats);
+}
+
+
+int64_t
+tb_beats_timer(const tb_bridge_t *b)
+{
+    /* with many on their way it is a reply that is waited for */
+
+    return b->beats->n == TB_MAX_BEATS ? INT64_MAX : b->beats->at;
+}
 
 
 /* what the reply says about the next one: 1 goes on, 0 and -1 do not */
@@ -51,7 +91,7 @@ tb_beat_reply(tb_bridge_t *b, void *data, redisReply *reply)
     tb_beat_t    *beat = data;
     tb_device_t  *dev;
 
-    b->nbeats--;
+    b->beats->n--;
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "heartbeats of %d devices refused, trying again:"
@@ -103,7 +143,7 @@ tb_beat_send(tb_bridge_t *b, int n, tb_beat_t *beat)
         arg++;
     }
 
-    b->nbeats++;
+    b->beats->n++;
     tb_fcall_key(b->redis, tb_beat_reply, beat, 1, "tb_rpc_heartbeat", key,
                  1 + 2 * beat->n, args);
 }
@@ -122,7 +162,7 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
     beat = tb_alloc(sizeof(tb_beat_t));
 
     while (n--) {
-        dev = b->shard[i].beat_head;
+        dev = tb_list_first(b, TB_LIST_BEAT, i);
 
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_NONE);
@@ -149,41 +189,43 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
 void
 tb_beats_run(tb_bridge_t *b)
 {
-    int          i, parts, period;
-    int64_t      now;
-    tb_shard_t  *s;
+    int          i, n, parts, period;
+    int64_t      now, *at;
+    tb_beats_t  *beats;
 
     now = tb_now();
+    beats = b->beats;
 
-    if (now < b->beat_at || tb_shards(b->redis) == 0
-        || b->nbeats == TB_MAX_BEATS)
+    if (now < beats->at || tb_shards(b->redis) == 0
+        || beats->n == TB_MAX_BEATS)
     {
         return;
     }
 
     period = b->conf->session_ttl / 3;
-    b->beat_at = now + period;
+    beats->at = now + period;
 
     for (i = 0; i < tb_shards(b->redis); i++) {
-        s = &b->shard[i];
+        at = &beats->shard[i];
+        n = tb_list_beats(b, i);
 
         /* its first, or the broker was away: not with all others */
 
-        if (s->beat_at + period < now) {
-            s->beat_at = now + random() % period;
+        if (*at + period < now) {
+            *at = now + random() % period;
         }
 
-        if (s->beat_at <= now && s->nbeats && b->nbeats < TB_MAX_BEATS) {
-            parts = (s->nbeats + TB_BEAT_DEVICES - 1) / TB_BEAT_DEVICES;
-            s->beat_at = now + period / parts;
-            tb_beat_shard(b, i, (s->nbeats + parts - 1) / parts);
+        if (*at <= now && n && beats->n < TB_MAX_BEATS) {
+            parts = (n + TB_BEAT_DEVICES - 1) / TB_BEAT_DEVICES;
+            *at = now + period / parts;
+            tb_beat_shard(b, i, (n + parts - 1) / parts);
 
-        } else if (s->beat_at <= now && s->nbeats == 0) {
-            s->beat_at = now + period;
+        } else if (*at <= now && n == 0) {
+            *at = now + period;
         }
 
-        if (s->beat_at < b->beat_at) {
-            b->beat_at = s->beat_at;
+        if (*at < beats->at) {
+            beats->at = *at;
         }
     }
 }

@@ -2,15 +2,31 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * What the connections tell this room, and the subscriptions.
+ * The bridge as a whole: one thread, one poll() over three sockets.  It makes
+ * the connections, and says who is told what of them.
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/str.h"
+#include "../mqtt/io.h"
+#include "../redis/bell.h"
+#include "answer.h"
+#include "ask.h"
+#include "beat.h"
+#include "bridge.h"
+#include "calls.h"
+#include "deliver.h"
+#include "device.h"
+#include "gateway.h"
+#include "inbox.h"
+#include "names.h"
+#include "presence.h"
+#include "unsaved.h"
+#include "waiting.h"
 
 
 static int tb_bridge_up(tb_bridge_t *b);
-static void tb_bridge_acked(tb_bridge_t *b, void *data, int reason);
 
 
 static const tb_redis_events_t  tb_bridge_redis = {
@@ -24,77 +40,162 @@ static const tb_mqtt_events_t  tb_bridge_mqtt = {
     tb_bridge_up,
     tb_calls_disconnected,
     tb_message,
-    tb_bridge_acked,
+    tb_call_acked,
     tb_answers_full
 };
 
 
-void
-tb_bridge_create(tb_bridge_t *b, const tb_rpc_conf_t *conf,
-    tb_counters_t *count)
+tb_bridge_t *
+tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
 {
+    tb_bridge_t  *b;
+
+    b = tb_alloc(sizeof(tb_bridge_t));
     b->conf = conf;
     b->count = count;
+
     b->redis = tb_command_create(conf->redis, &tb_bridge_redis, b, count);
     b->takes = tb_take_create(conf->redis, &tb_bridge_redis, b, b->redis);
+    b->bell = tb_bell_create(conf->redis, b->redis, b->takes);
     b->mqtt = tb_mqtt_create(conf->mqtt, &tb_bridge_mqtt, b, count);
-    b->redis_ack_timeout = TB_ACK_TIMEOUT;
-    b->calls = tb_alloc(TB_CALL_BUCKETS * sizeof(tb_call_t *));
-    b->devices = tb_alloc(65536 * sizeof(tb_device_t *));
+
+    b->calls = tb_calls_create();
+    b->ask = tb_ask_create();
+    b->delivery = tb_delivery_create();
+    b->waits = tb_waits_create();
+    b->unsaved = tb_unsaved_create();
+    b->answers = tb_answers_create();
+    b->names = tb_names_create();
+    b->devices = tb_devices_create();
+    b->beats = tb_beats_create();
+    b->presence = tb_presence_create();
+
+    if (tb_names_load(b) != TB_OK) {
+        tb_bridge_free(b);
+        return NULL;
+    }
+
+    tb_gateway_start(b);
+
+    return b;
 }
 
 
-/*
- * Presence is subscribed to with QoS 0: a broker sends retained messages of
- * QoS 0 as fast as they can be written, but queues those of QoS 1, and drops
- * what is beyond the bound of its queue (mosquitto: 1000).  What a broken
- * connection takes with it is told again after the next connect.
- */
+void
+tb_bridge_free(tb_bridge_t *b)
+{
+    tb_mqtt_free(b->mqtt);
+    tb_bell_free(b->bell);
+    tb_take_free(b->takes);
+    tb_command_free(b->redis);
+
+    tb_names_free(b);
+    tb_calls_free(b->calls);
+    tb_ask_free(b->ask);
+    tb_delivery_free(b->delivery);
+    tb_waits_free(b->waits);
+    tb_answers_free(b->answers);
+    tb_unsaved_free(b->unsaved);
+    tb_presence_free(b->presence);
+    tb_beats_free(b->beats);
+    tb_devices_free(b->devices);
+
+    free(b);
+}
+
 
 static int
 tb_bridge_up(tb_bridge_t *b)
 {
-    int                   i, qos;
-    const tb_rpc_conf_t  *conf;
-    const tb_template_t  *topics[6];
-
-    conf = b->conf;
-    memset(topics, 0, sizeof(topics));
-
     tb_calls_connected(b);
 
-    topics[0] = &conf->response;
-    topics[1] = conf->fixed ? NULL : &conf->presence;
-
-    if (conf->gateway) {
-        topics[2] = &conf->gateway_rpc;
-        topics[3] = &conf->gateway_connect;
-        topics[4] = &conf->gateway_disconnect;
-        topics[5] = &conf->gateway_status;
-    }
-
-    for (i = 0; i < 6; i++) {
-        qos = topics[i] == &conf->presence ? 0 : conf->mqtt->qos;
-
-        if (topics[i]
-            && tb_mqtt_subscribe(b->mqtt, topics[i]->subscription, qos)
-               != TB_OK)
-        {
-            return TB_ERROR;
-        }
-    }
-
-    return TB_OK;
+    return tb_inbox_subscribe(b);
 }
 
 
-static void
-tb_bridge_acked(tb_bridge_t *b, void *data, int reason)
+void
+tb_bridge_run(tb_bridge_t *b, const struct pollfd *fds)
 {
-    if (reason) {
-        tb_call_refused(b, data, reason);
-        return;
+    tb_command_run(b->redis, fds[0].revents);
+    tb_bell_run(b->bell, fds[1].revents);
+
+    /* without the number of shards no message can be made use of */
+
+    if (tb_shards(b->redis)) {
+        tb_mqtt_run(b->mqtt, fds[2].revents);
     }
 
-    tb_call_acked(b, data);
+    tb_calls_run(b);
+    tb_take_run(b->takes);
+    tb_presence_run(b);
+    tb_waits_run(b);
+}
+
+
+void
+tb_bridge_poll(tb_bridge_t *b, struct pollfd *fds)
+{
+    memset(fds, 0, TB_BRIDGE_FDS * sizeof(struct pollfd));
+
+    tb_command_flush(b->redis);
+
+    fds[0].fd = tb_command_poll(b->redis, &fds[0].events);
+    fds[1].fd = tb_bell_poll(b->bell, &fds[1].events);
+    fds[2].fd = tb_mqtt_poll(b->mqtt, &fds[2].events);
+}
+
+
+int64_t
+tb_bridge_timer(tb_bridge_t *b)
+{
+    int      i;
+    int64_t  t, timers[5];
+
+    timers[0] = tb_command_timer(b->redis);
+    timers[1] = tb_bell_timer(b->bell);
+    timers[2] = tb_shards(b->redis) ? tb_mqtt_timer(b->mqtt) : INT64_MAX;
+    timers[3] = tb_presence_timer(b);
+    timers[4] = tb_take_timer(b->takes);
+
+    t = tb_now() + 1000;
+
+    for (i = 0; i < 5; i++) {
+        if (timers[i] < t) {
+            t = timers[i];
+        }
+    }
+
+    return t;
+}
+
+
+void
+tb_bridge_reload(tb_bridge_t *b)
+{
+    (void) tb_names_load(b);
+}
+
+
+void
+tb_bridge_stop(tb_bridge_t *b)
+{
+    tb_take_stop(b->takes);
+}
+
+
+int
+tb_bridge_idle(tb_bridge_t *b)
+{
+    return tb_calls_count(b) == 0 && tb_command_idle(b->redis);
+}
+
+
+void
+tb_bridge_gauges(tb_bridge_t *b, tb_gauges_t *g)
+{
+    g->calls = tb_calls_count(b);
+    g->devices = tb_devices_count(b);
+    g->answers = tb_answers_count(b);
+    g->broker_up = tb_mqtt_up(b->mqtt);
+    g->redis_up = tb_command_up(b->redis);
 }

@@ -6,50 +6,115 @@
  */
 
 
-#include "presence.h"
+#include "../base/clock.h"
+#include "../base/crc.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "device.h"
 
 
 #define TB_BUCKETS       65536
 
 
-static void
-tb_list_of(tb_bridge_t *b, tb_device_t *dev, tb_device_t ***head,
-    tb_device_t ***tail)
-{
-    tb_shard_t  *s;
+typedef struct {
+    tb_device_t  *head;                /* the longest ago */
+    tb_device_t  *tail;
+    int           n;
+} tb_list_t;
 
-    switch (dev->list) {
+
+struct tb_devices_s {
+    int           n;
+    tb_list_t     dirty;
+    tb_list_t     late;
+    tb_list_t     beat[TB_MAX_SHARDS];
+    tb_device_t  *table[TB_BUCKETS];   /* by id */
+};
+
+
+tb_devices_t *
+tb_devices_create(void)
+{
+    return tb_alloc(sizeof(tb_devices_t));
+}
+
+
+static void
+tb_device_free(tb_device_t *dev)
+{
+    free(dev->gateway);
+    free(dev->name);
+    free(dev);
+}
+
+
+void
+tb_devices_free(tb_devices_t *devices)
+{
+    size_t        i;
+    tb_device_t  *dev;
+
+    for (i = 0; i < TB_BUCKETS; i++) {
+        while (devices->table[i] != NULL) {
+            dev = devices->table[i];
+            devices->table[i] = dev->chain;
+            tb_device_free(dev);
+        }
+    }
+
+    free(devices);
+}
+
+
+int
+tb_devices_count(const tb_bridge_t *b)
+{
+    return b->devices->n;
+}
+
+
+static tb_list_t *
+tb_list_of(const tb_bridge_t *b, unsigned list, int shard)
+{
+    switch (list) {
 
     case TB_LIST_DIRTY:
-        *head = &b->dirty_head;
-        *tail = &b->dirty_tail;
-        return;
+        return &b->devices->dirty;
 
     case TB_LIST_LATE:
-        *head = &b->late_head;
-        *tail = &b->late_tail;
-        return;
+        return &b->devices->late;
 
     default:
-        s = &b->shard[dev->shard];
-        *head = &s->beat_head;
-        *tail = &s->beat_tail;
+        return &b->devices->beat[shard];
     }
+}
+
+
+tb_device_t *
+tb_list_first(const tb_bridge_t *b, unsigned list, int shard)
+{
+    return tb_list_of(b, list, shard)->head;
+}
+
+
+int
+tb_list_beats(const tb_bridge_t *b, int shard)
+{
+    return b->devices->beat[shard].n;
 }
 
 
 void
 tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 {
-    tb_device_t  **head, **tail;
+    tb_list_t  *l;
 
     if (dev->list != TB_LIST_NONE) {
-        tb_list_of(b, dev, &head, &tail);
+        l = tb_list_of(b, dev->list, dev->shard);
 
-        *(dev->prev ? &dev->prev->next : head) = dev->next;
-        *(dev->next ? &dev->next->prev : tail) = dev->prev;
-
-        b->shard[dev->shard].nbeats -= dev->list == TB_LIST_BEAT;
+        *(dev->prev ? &dev->prev->next : &l->head) = dev->next;
+        *(dev->next ? &dev->next->prev : &l->tail) = dev->prev;
+        l->n--;
     }
 
     dev->list = list;
@@ -60,15 +125,22 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 
     if (list == TB_LIST_BEAT) {
         dev->shard = tb_device_shard(b->redis, dev->id);
-        b->shard[dev->shard].nbeats++;
     }
 
-    tb_list_of(b, dev, &head, &tail);
+    l = tb_list_of(b, list, dev->shard);
 
-    dev->prev = *tail;
+    dev->prev = l->tail;
     dev->next = NULL;
-    *(*tail ? &(*tail)->next : head) = dev;
-    *tail = dev;
+    *(l->tail ? &l->tail->next : &l->head) = dev;
+    l->tail = dev;
+    l->n++;
+}
+
+
+static tb_device_t **
+tb_device_bucket(tb_bridge_t *b, const char *id)
+{
+    return &b->devices->table[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
 }
 
 
@@ -85,7 +157,7 @@ tb_device_find(tb_bridge_t *b, const char *id)
 {
     tb_device_t  *dev;
 
-    dev = b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
+    dev = *tb_device_bucket(b, id);
 
     while (dev != NULL && strcmp(dev->id, id) != 0) {
         dev = dev->chain;
@@ -102,17 +174,17 @@ tb_device_get(tb_bridge_t *b, const char *id)
 
     dev = tb_device_find(b, id);
 
-    if (dev != NULL || b->ndevices == b->conf->max_devices) {
+    if (dev != NULL || b->devices->n == b->conf->max_devices) {
         return dev;
     }
 
-    bucket = &b->devices[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
+    bucket = tb_device_bucket(b, id);
 
     dev = tb_alloc(sizeof(tb_device_t));
     strcpy(dev->id, id);
     dev->chain = *bucket;
     *bucket = dev;
-    b->ndevices++;
+    b->devices->n++;
 
     return dev;
 }
@@ -125,17 +197,15 @@ tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
 
     tb_list(b, dev, TB_LIST_NONE);
 
-    p = &b->devices[tb_crc32(dev->id, TB_UUID_LEN) % TB_BUCKETS];
+    p = tb_device_bucket(b, dev->id);
 
     while (*p != dev) {
         p = &(*p)->chain;
     }
 
     *p = dev->chain;
-    b->ndevices--;
-    free(dev->gateway);
-    free(dev->name);
-    free(dev);
+    b->devices->n--;
+    tb_device_free(dev);
 }
 
 
@@ -148,14 +218,14 @@ tb_device_gone(tb_bridge_t *b, tb_device_t *dev)
 
 
 void
-tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
+tb_devices_behind(tb_bridge_t *b, tb_str_t *gateway,
     void (*handler)(tb_bridge_t *b, const char *id))
 {
     size_t        i;
     tb_device_t  *dev;
 
     for (i = 0; i < TB_BUCKETS; i++) {
-        for (dev = b->devices[i]; dev != NULL; dev = dev->chain) {
+        for (dev = b->devices->table[i]; dev != NULL; dev = dev->chain) {
             if (dev->gateway && dev->online
                 && strlen(dev->gateway) == gateway->len
                 && strncmp(dev->gateway, gateway->data ? gateway->data : "",
@@ -168,19 +238,37 @@ tb_presence_behind(tb_bridge_t *b, tb_str_t *gateway,
 }
 
 
-void
-tb_presence_free(tb_bridge_t *b)
+int
+tb_device_idle(tb_bridge_t *b, tb_device_t *dev)
 {
-    size_t        i;
-    tb_device_t  *dev;
+    dev->busy = 0;
 
-    for (i = 0; i < TB_BUCKETS; i++) {
-        while (b->devices[i] != NULL) {
-            dev = b->devices[i];
-            b->devices[i] = dev->chain;
-            free(dev->gateway);
-            free(dev->name);
-            free(dev);
-        }
+    if (dev->again) {
+        dev->again = 0;
+        tb_list(b, dev, TB_LIST_DIRTY);
+        return 1;
     }
+
+    return 0;
+}
+
+
+void
+tb_device_superseded(tb_bridge_t *b, tb_device_t *dev)
+{
+    tb_log(TB_LOG_INFO, "device %s: session \"%s\" is superseded", dev->id,
+           dev->session);
+
+    dev->moved = 1;
+
+    if (!dev->again) {
+        dev->stopped = dev->given[0] != '\0';
+    }
+
+    if (tb_device_idle(b, dev) || dev->stopped) {
+        return;
+    }
+
+    /* perhaps by another process of our name */
+    tb_list(b, dev, TB_LIST_DIRTY);
 }

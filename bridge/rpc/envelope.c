@@ -8,8 +8,12 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/json.h"
+#include "../base/str.h"
+#include "envelope.h"
 
+
+#define TB_MAX_ENVELOPE    (4 * 1024 * 1024)
 
 #define TB_HAS_REQUEST_ID  0x01
 #define TB_HAS_DEVICE_ID   0x02

@@ -9,7 +9,18 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/json.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "../redis/key.h"
+#include "answer.h"
+#include "device.h"
+#include "gateway.h"
+#include "names.h"
+#include "payload.h"
+#include "presence.h"
+#include "resolve.h"
 
 
 #define TB_GATEWAY_DEVICE  0x01
@@ -326,8 +337,8 @@ tb_gateway_status(tb_bridge_t *b, tb_message_t *msg, tb_str_t *gateway)
 {
     char  session[TB_MAX_SESSION + 1];
 
-    if (tb_presence_parse(b, &msg->payload, session) == 0) {
-        tb_presence_behind(b, gateway, tb_gateway_gone);
+    if (tb_presence_parse(b->conf, &msg->payload, session) == 0) {
+        tb_devices_behind(b, gateway, tb_gateway_gone);
     }
 }
 

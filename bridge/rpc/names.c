@@ -8,7 +8,13 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/crc.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "../redis/key.h"
+#include "names.h"
 
 
 #define TB_NAME_BUCKETS  65536
@@ -17,6 +23,8 @@
 
 
 /* a line of the file */
+
+typedef struct tb_named_s  tb_named_t;
 
 struct tb_named_s {
     tb_named_t  *by_name;
@@ -37,6 +45,8 @@ struct tb_asker_s {
 
 /* a name in Redis: in the order of their use, the latest last */
 
+typedef struct tb_name_s  tb_name_t;
+
 struct tb_name_s {
     tb_name_t    *chain;
     tb_name_t    *prev;
@@ -51,6 +61,24 @@ struct tb_name_s {
 };
 
 
+struct tb_names_s {
+    tb_named_t  **named;               /* of the file, by name */
+    tb_named_t  **named_ids;           /* and by device */
+    int           nnamed;
+    tb_name_t   **table;               /* of Redis */
+    tb_name_t    *head;
+    tb_name_t    *tail;
+    int           n;
+};
+
+
+tb_names_t *
+tb_names_create(void)
+{
+    return tb_alloc(sizeof(tb_names_t));
+}
+
+
 static tb_named_t **
 tb_named_bucket(tb_named_t **table, const char *text, size_t len)
 {
@@ -63,11 +91,11 @@ tb_named_find(tb_bridge_t *b, const char *name, size_t len)
 {
     tb_named_t  *n;
 
-    if (b->named == NULL) {
+    if (b->names->named == NULL) {
         return NULL;
     }
 
-    n = *tb_named_bucket(b->named, name, len);
+    n = *tb_named_bucket(b->names->named, name, len);
 
     while (n && (strlen(n->name) != len || memcmp(n->name, name, len) != 0)) {
         n = n->by_name;
@@ -82,11 +110,11 @@ tb_name_of(tb_bridge_t *b, const char *id)
 {
     tb_named_t  *n;
 
-    if (b->named == NULL) {
+    if (b->names->named == NULL) {
         return NULL;
     }
 
-    n = *tb_named_bucket(b->named_ids, id, TB_UUID_LEN);
+    n = *tb_named_bucket(b->names->named_ids, id, TB_UUID_LEN);
 
     while (n && strcmp(n->id, id) != 0) {
         n = n->by_id;
@@ -166,15 +194,15 @@ tb_named_add(tb_bridge_t *b, const char *name, const char *id)
     memcpy(n->name, name, len + 1);
     strcpy(n->id, id);
 
-    bucket = tb_named_bucket(b->named, name, len);
+    bucket = tb_named_bucket(b->names->named, name, len);
     n->by_name = *bucket;
     *bucket = n;
 
-    bucket = tb_named_bucket(b->named_ids, id, TB_UUID_LEN);
+    bucket = tb_named_bucket(b->names->named_ids, id, TB_UUID_LEN);
     n->by_id = *bucket;
     *bucket = n;
 
-    b->nnamed++;
+    b->names->nnamed++;
 }
 
 
@@ -198,7 +226,7 @@ tb_named_read(tb_bridge_t *b, FILE *f)
             error = "the name is there twice";
         }
 
-        if (error == NULL && b->nnamed == b->conf->max_devices) {
+        if (error == NULL && b->names->nnamed == b->conf->max_devices) {
             tb_log(TB_LOG_ERROR, "%s:%d: beyond --max-devices %d, the rest"
                    " is ignored", b->conf->devices, n, b->conf->max_devices);
             return;
@@ -232,17 +260,17 @@ tb_names_load(tb_bridge_t *b)
         return TB_ERROR;
     }
 
-    tb_named_free(b->named);
-    free(b->named_ids);
+    tb_named_free(b->names->named);
+    free(b->names->named_ids);
 
-    b->named = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
-    b->named_ids = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
-    b->nnamed = 0;
+    b->names->named = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
+    b->names->named_ids = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_named_t *));
+    b->names->nnamed = 0;
 
     tb_named_read(b, f);
     fclose(f);
 
-    tb_log(TB_LOG_INFO, "%s: %d names", b->conf->devices, b->nnamed);
+    tb_log(TB_LOG_INFO, "%s: %d names", b->conf->devices, b->names->nnamed);
 
     return TB_OK;
 }
@@ -251,7 +279,7 @@ tb_names_load(tb_bridge_t *b)
 static tb_name_t **
 tb_name_bucket(tb_bridge_t *b, const char *name, size_t len)
 {
-    return &b->names[tb_crc32(name, len) % TB_NAME_BUCKETS];
+    return &b->names->table[tb_crc32(name, len) % TB_NAME_BUCKETS];
 }
 
 
@@ -260,17 +288,17 @@ tb_name_bucket(tb_bridge_t *b, const char *name, size_t len)
 static void
 tb_name_order(tb_bridge_t *b, tb_name_t *n, int in)
 {
-    if (n->prev || n->next || b->name_head == n) {
-        *(n->prev ? &n->prev->next : &b->name_head) = n->next;
-        *(n->next ? &n->next->prev : &b->name_tail) = n->prev;
+    if (n->prev || n->next || b->names->head == n) {
+        *(n->prev ? &n->prev->next : &b->names->head) = n->next;
+        *(n->next ? &n->next->prev : &b->names->tail) = n->prev;
     }
 
     n->prev = n->next = NULL;
 
     if (in) {
-        n->prev = b->name_tail;
-        *(b->name_tail ? &b->name_tail->next : &b->name_head) = n;
-        b->name_tail = n;
+        n->prev = b->names->tail;
+        *(b->names->tail ? &b->names->tail->next : &b->names->head) = n;
+        b->names->tail = n;
     }
 }
 
@@ -289,7 +317,7 @@ tb_name_drop(tb_bridge_t *b, tb_name_t *n)
     }
 
     *p = n->chain;
-    b->nnames--;
+    b->names->n--;
     free(n);
 }
 
@@ -299,8 +327,8 @@ tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
 {
     tb_name_t  *n, **bucket;
 
-    if (b->names == NULL) {
-        b->names = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_name_t *));
+    if (b->names->table == NULL) {
+        b->names->table = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_name_t *));
     }
 
     bucket = tb_name_bucket(b, name->data, name->len);
@@ -314,12 +342,12 @@ tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
         }
     }
 
-    if (b->nnames == b->conf->max_devices) {
-        if (b->name_head->asked) {
+    if (b->names->n == b->conf->max_devices) {
+        if (b->names->head->asked) {
             return NULL;
         }
 
-        tb_name_drop(b, b->name_head);
+        tb_name_drop(b, b->names->head);
     }
 
     n = tb_alloc(sizeof(tb_name_t) + name->len);
@@ -330,7 +358,7 @@ tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
     bucket = tb_name_bucket(b, name->data, name->len);
     n->chain = *bucket;
     *bucket = n;
-    b->nnames++;
+    b->names->n++;
 
     return n;
 }
@@ -436,21 +464,27 @@ tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
 void
 tb_names_free(tb_bridge_t *b)
 {
+    tb_name_t   *n;
+    tb_names_t  *names;
     tb_asker_t  *asker;
 
-    while (b->name_head != NULL) {
+    names = b->names;
 
-        while (b->name_head->head != NULL) {
-            asker = b->name_head->head;
-            b->name_head->head = asker->next;
+    while (names->head != NULL) {
+        n = names->head;
+
+        while (n->head != NULL) {
+            asker = n->head;
+            n->head = asker->next;
             asker->handler(b, asker->data, NULL);
             free(asker);
         }
 
-        tb_name_drop(b, b->name_head);
+        tb_name_drop(b, n);
     }
 
-    tb_named_free(b->named);
-    free(b->named_ids);
-    free(b->names);
+    tb_named_free(names->named);
+    free(names->named_ids);
+    free(names->table);
+    free(names);
 }

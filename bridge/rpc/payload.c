@@ -8,10 +8,12 @@
  */
 
 
-#include "../bridge.h"
+#include "payload.h"
+
+#include <jansson.h>
 
 static int
-tb_presence_word(tb_bridge_t *b, const char *data, size_t len)
+tb_presence_word(const tb_rpc_conf_t *conf, const char *data, size_t len)
 {
     size_t              i;
 
@@ -19,14 +21,14 @@ tb_presence_word(tb_bridge_t *b, const char *data, size_t len)
         "offline", "online", "0", "1", "false", "true"
     };
 
-    if (len == strlen(b->conf->online)
-        && memcmp(data, b->conf->online, len) == 0)
+    if (len == strlen(conf->online)
+        && memcmp(data, conf->online, len) == 0)
     {
         return 1;
     }
 
-    if (len == strlen(b->conf->offline)
-        && memcmp(data, b->conf->offline, len) == 0)
+    if (len == strlen(conf->offline)
+        && memcmp(data, conf->offline, len) == 0)
     {
         return 0;
     }
@@ -66,7 +68,7 @@ tb_presence_session(const char *data, size_t len, char *out)
 /* {"online":true,"session":"..."}, {"state":"online"} */
 
 static int
-tb_presence_json(tb_bridge_t *b, const char *data, size_t len,
+tb_presence_json(const tb_rpc_conf_t *conf, const char *data, size_t len,
     char *session)
 {
     int      rc;
@@ -81,7 +83,7 @@ tb_presence_json(tb_bridge_t *b, const char *data, size_t len,
     rc = json_is_boolean(online) ? json_is_true(online) : TB_ERROR;
 
     if (online == NULL && json_is_string(state)) {
-        rc = tb_presence_word(b, json_string_value(state),
+        rc = tb_presence_word(conf, json_string_value(state),
                               json_string_length(state));
     }
 
@@ -99,7 +101,8 @@ tb_presence_json(tb_bridge_t *b, const char *data, size_t len,
 
 
 int
-tb_presence_parse(tb_bridge_t *b, tb_str_t *payload, char *session)
+tb_presence_parse(const tb_rpc_conf_t *conf, const tb_str_t *payload,
+    char *session)
 {
     int          rc;
     size_t       len;
@@ -118,14 +121,14 @@ tb_presence_parse(tb_bridge_t *b, tb_str_t *payload, char *session)
         return TB_ERROR;
     }
 
-    rc = tb_presence_word(b, data, len);
+    rc = tb_presence_word(conf, data, len);
 
     if (rc != TB_ERROR) {
         return rc;
     }
 
     if (data[0] == '{') {
-        return tb_presence_json(b, data, len, session);
+        return tb_presence_json(conf, data, len, session);
     }
 
     colon = memchr(data, ':', len);
@@ -137,5 +140,5 @@ tb_presence_parse(tb_bridge_t *b, tb_str_t *payload, char *session)
         return TB_ERROR;
     }
 
-    return tb_presence_word(b, data, colon - data);
+    return tb_presence_word(conf, data, colon - data);
 }

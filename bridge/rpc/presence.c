@@ -14,28 +14,42 @@
  */
 
 
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/random.h"
+#include "../base/str.h"
+#include "../redis/key.h"
+#include "beat.h"
+#include "device.h"
 #include "presence.h"
+#include "resolve.h"
 
 
 /* ms after which a call is returned with a session once more */
 #define TB_RETURN_AGAIN  1000
+/* commands on their way */
+#define TB_MAX_PRESENCE  128
+
+
+struct tb_presence_s {
+    int           busy;                /* commands on their way */
+};
 
 
 static void tb_device_step(tb_bridge_t *b, tb_device_t *dev);
 
 
-int
-tb_device_idle(tb_bridge_t *b, tb_device_t *dev)
+tb_presence_t *
+tb_presence_create(void)
 {
-    dev->busy = 0;
+    return tb_alloc(sizeof(tb_presence_t));
+}
 
-    if (dev->again) {
-        dev->again = 0;
-        tb_list(b, dev, TB_LIST_DIRTY);
-        return 1;
-    }
 
-    return 0;
+void
+tb_presence_free(tb_presence_t *p)
+{
+    free(p);
 }
 
 
@@ -48,33 +62,12 @@ tb_device_sure(tb_device_t *dev)
 }
 
 
-void
-tb_device_superseded(tb_bridge_t *b, tb_device_t *dev)
-{
-    tb_log(TB_LOG_INFO, "device %s: session \"%s\" is superseded", dev->id,
-           dev->session);
-
-    dev->moved = 1;
-
-    if (!dev->again) {
-        dev->stopped = dev->given[0] != '\0';
-    }
-
-    if (tb_device_idle(b, dev) || dev->stopped) {
-        return;
-    }
-
-    /* perhaps by another process of our name */
-    tb_list(b, dev, TB_LIST_DIRTY);
-}
-
-
 static void
 tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
 {
     tb_device_t  *dev = data;
 
-    b->presence_busy--;
+    b->presence->busy--;
 
     /* an unknown device may be made known later: tried at every beat */
 
@@ -110,7 +103,7 @@ tb_device_detached(tb_bridge_t *b, void *data, redisReply *reply)
 {
     tb_device_t  *dev = data;
 
-    b->presence_busy--;
+    b->presence->busy--;
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "device %s cannot be detached: %s", dev->id,
@@ -135,7 +128,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     redisReply   *bridge, *session;
     tb_device_t  *dev = data;
 
-    b->presence_busy--;
+    b->presence->busy--;
     known = 0;
     ours = 0;
 
@@ -215,7 +208,7 @@ tb_device_step(tb_bridge_t *b, tb_device_t *dev)
 
     tb_list(b, dev, TB_LIST_NONE);
     dev->busy = 1;
-    b->presence_busy++;
+    b->presence->busy++;
 
     if (dev->given[0]) {
         strcpy(dev->session, dev->given);
@@ -383,7 +376,7 @@ tb_presence_found(tb_bridge_t *b, tb_message_t *msg, const char *id)
     int   online;
     char  session[TB_MAX_SESSION + 1];
 
-    online = tb_presence_parse(b, &msg->payload, session);
+    online = tb_presence_parse(b->conf, &msg->payload, session);
 
     tb_presence_set(b, id, online, session, !msg->retain, NULL, NULL);
 }
@@ -394,7 +387,7 @@ tb_presence_message(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values)
 {
     char  session[TB_MAX_SESSION + 1];
 
-    if (tb_presence_parse(b, &msg->payload, session) == TB_ERROR
+    if (tb_presence_parse(b->conf, &msg->payload, session) == TB_ERROR
         || tb_message_device(b, msg, values, tb_presence_found) != TB_OK)
     {
         b->count->presence_bad++;
@@ -455,19 +448,17 @@ tb_presence_ready(tb_bridge_t *b)
 }
 
 
-void
-tb_presence_run(tb_bridge_t *b)
+static void
+tb_presence_late(tb_bridge_t *b)
 {
     int64_t       now;
     tb_device_t  *dev;
 
     now = tb_now();
 
-    /* without a broker nobody is known to be present: sessions may lapse */
-
-    while (tb_mqtt_up(b->mqtt) && b->late_head && b->late_head->due <= now) {
-        dev = b->late_head;
-
+    while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL
+           && dev->due <= now)
+    {
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
@@ -478,15 +469,25 @@ tb_presence_run(tb_bridge_t *b)
             tb_device_gone(b, dev);
         }
     }
+}
+
+
+void
+tb_presence_run(tb_bridge_t *b)
+{
+    tb_device_t  *dev;
+
+    /* without a broker nobody is known to be present: sessions may lapse */
 
     if (tb_mqtt_up(b->mqtt)) {
+        tb_presence_late(b);
         tb_beats_run(b);
     }
 
-    while (b->dirty_head && tb_shards(b->redis)
-           && b->presence_busy < TB_MAX_PRESENCE)
+    while (tb_shards(b->redis) && b->presence->busy < TB_MAX_PRESENCE
+           && (dev = tb_list_first(b, TB_LIST_DIRTY, 0)) != NULL)
     {
-        tb_device_step(b, b->dirty_head);
+        tb_device_step(b, dev);
     }
 }
 
@@ -494,15 +495,16 @@ tb_presence_run(tb_bridge_t *b)
 void
 tb_presence_redis_up(tb_bridge_t *b)
 {
-    int  i;
+    int           i;
+    tb_device_t  *dev;
 
-    while (b->late_head) {
-        tb_list(b, b->late_head, TB_LIST_DIRTY);
+    while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL) {
+        tb_list(b, dev, TB_LIST_DIRTY);
     }
 
     for (i = 0; i < TB_MAX_SHARDS; i++) {
-        while (b->shard[i].beat_head) {
-            tb_list(b, b->shard[i].beat_head, TB_LIST_DIRTY);
+        while ((dev = tb_list_first(b, TB_LIST_BEAT, i)) != NULL) {
+            tb_list(b, dev, TB_LIST_DIRTY);
         }
     }
 }
@@ -511,15 +513,15 @@ tb_presence_redis_up(tb_bridge_t *b)
 int64_t
 tb_presence_timer(tb_bridge_t *b)
 {
-    int64_t  t;
+    int64_t       beat;
+    tb_device_t  *late;
 
     if (!tb_mqtt_up(b->mqtt)) {
         return INT64_MAX;
     }
 
-    t = b->late_head ? b->late_head->due : INT64_MAX;
+    beat = tb_beats_timer(b);
+    late = tb_list_first(b, TB_LIST_LATE, 0);
 
-    /* with many on their way it is a reply that is waited for */
-
-    return t < b->beat_at || b->nbeats == TB_MAX_BEATS ? t : b->beat_at;
+    return late && late->due < beat ? late->due : beat;
 }

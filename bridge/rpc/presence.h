@@ -2,7 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The devices that are present, between presence.c and beat.c.
+ * Who is online, and under which session.
  */
 
 
@@ -10,71 +10,28 @@
 #define _TB_PRESENCE_H_INCLUDED_
 
 
-#include "../bridge.h"
+#include "private.h"
 
 
-/*
- * Every device is in one of three lists, or busy (a command is on its way), or
- * at rest: dirty (something is to be done now), late (by time: it is tried
- * again), beat (of its shard: it has a session that goes on).
- */
+tb_presence_t *tb_presence_create(void);
+void tb_presence_free(tb_presence_t *p);
 
-#define TB_LIST_NONE     0
-#define TB_LIST_DIRTY    1
-#define TB_LIST_LATE     2
-#define TB_LIST_BEAT     3
-
-
-struct tb_device_s {
-    tb_device_t  *chain;
-    tb_device_t  *prev;
-    tb_device_t  *next;
-    int64_t       due;                 /* of a late one */
-    int64_t       returned_at;         /* a call of it, with its session */
-    int           shard;               /* in whose list it is */
-    unsigned      epoch;
-    unsigned      list:2;
-    unsigned      online:1;
-    unsigned      live:1;              /* said so just now, not remembered */
-    unsigned      busy:1;
-    unsigned      again:1;             /* changed while busy */
-    unsigned      stopped:1;           /* superseded */
-    unsigned      moved:1;             /* its session here is not current */
-    unsigned      told:1;              /* a refusal was logged */
-    char          id[TB_UUID_LEN + 1];
-    char          given[TB_MAX_SESSION + 1];
-    char          session[TB_MAX_SESSION + 1];
-    char         *gateway;             /* NULL: it is not behind one */
-    char         *name;                /* there */
-};
-
-
-/* device.c */
-
-/* the broker has spoken of it since the last connect, or need not */
-#define tb_device_fresh(b, dev)                                               \
-    ((dev)->epoch == tb_mqtt_epoch((b)->mqtt) || (dev)->gateway != NULL)
-
-tb_device_t *tb_device_find(tb_bridge_t *b, const char *id);
-/* makes one if there is none; NULL when there are too many */
-tb_device_t *tb_device_get(tb_bridge_t *b, const char *id);
-void tb_device_forget(tb_bridge_t *b, tb_device_t *dev);
-void tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list);
-/* what it has to do is tried again at its next heartbeat */
-void tb_device_late(tb_bridge_t *b, tb_device_t *dev);
-/* the broker did not speak of it after the last connect */
-void tb_device_gone(tb_bridge_t *b, tb_device_t *dev);
-
-/* presence.c */
-
-/* a reply came: 1 if things have changed meanwhile and are done again */
-int tb_device_idle(tb_bridge_t *b, tb_device_t *dev);
-/* Redis has another session of it */
-void tb_device_superseded(tb_bridge_t *b, tb_device_t *dev);
-
-/* beat.c */
-
-void tb_beats_run(tb_bridge_t *b);
+void tb_presence_message(tb_bridge_t *b, tb_message_t *msg,
+    tb_str_t *values);
+/* gateway and name are NULL unless the device is behind a gateway */
+void tb_presence_set(tb_bridge_t *b, const char *id, int online,
+    const char *session, int live, const char *gateway, const char *name);
+/* of a device behind a gateway: 1, its gateway, and its name there */
+int tb_presence_gateway(tb_bridge_t *b, const char *id,
+    const char **gateway, const char **name);
+/* 1, or 0 and the session that it had here, NULL if that is not known */
+int tb_presence_here(tb_bridge_t *b, const char *id, const char **session);
+/* the broker has said who is there, as far as it does so at once */
+int tb_presence_ready(tb_bridge_t *b);
+void tb_presence_run(tb_bridge_t *b);
+/* Redis may have forgotten: say again who is here */
+void tb_presence_redis_up(tb_bridge_t *b);
+int64_t tb_presence_timer(tb_bridge_t *b);
 
 
 #endif /* _TB_PRESENCE_H_INCLUDED_ */

@@ -8,7 +8,13 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "presence.h"
+#include "publish.h"
+#include "waiting.h"
+
+#include <jansson.h>
 
 
 int

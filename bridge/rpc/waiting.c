@@ -8,11 +8,17 @@
  */
 
 
-#include "../bridge.h"
+#include "../base/clock.h"
+#include "../base/crc.h"
+#include "../base/str.h"
+#include "waiting.h"
 
 
 #define TB_WAIT_BUCKETS  65536
+#define TB_MAX_WAITING   100000
 
+
+typedef struct tb_wait_s  tb_wait_t;
 
 struct tb_wait_s {
     tb_wait_t   *chain;                /* the oldest first */
@@ -24,10 +30,41 @@ struct tb_wait_s {
 };
 
 
+struct tb_waits_s {
+    tb_wait_t  **table;                /* by device; NULL until it is needed */
+    tb_wait_t   *head;
+    tb_wait_t   *tail;
+    int          n;
+};
+
+
+tb_waits_t *
+tb_waits_create(void)
+{
+    return tb_alloc(sizeof(tb_waits_t));
+}
+
+
+void
+tb_waits_free(tb_waits_t *waits)
+{
+    tb_wait_t  *w;
+
+    while (waits->head != NULL) {
+        w = waits->head;
+        waits->head = w->next;
+        free(w);
+    }
+
+    free(waits->table);
+    free(waits);
+}
+
+
 static tb_wait_t **
 tb_wait_bucket(tb_bridge_t *b, const char *device)
 {
-    return &b->waits[tb_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
+    return &b->waits->table[tb_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
 }
 
 
@@ -38,7 +75,7 @@ tb_wait_find(tb_bridge_t *b, const char *device, uint32_t request_id)
 {
     tb_wait_t  *w;
 
-    if (b->waits == NULL) {
+    if (b->waits->table == NULL) {
         return NULL;
     }
 
@@ -67,10 +104,10 @@ tb_wait_drop(tb_bridge_t *b, tb_wait_t *w)
 
     *p = w->chain;
 
-    *(w->prev ? &w->prev->next : &b->wait_head) = w->next;
-    *(w->next ? &w->next->prev : &b->wait_tail) = w->prev;
+    *(w->prev ? &w->prev->next : &b->waits->head) = w->next;
+    *(w->next ? &w->next->prev : &b->waits->tail) = w->prev;
 
-    b->nwaits--;
+    b->waits->n--;
     free(w);
 }
 
@@ -86,12 +123,12 @@ tb_wait_add(tb_bridge_t *b, tb_call_t *call)
         return;
     }
 
-    if (b->waits == NULL) {
-        b->waits = tb_alloc(TB_WAIT_BUCKETS * sizeof(tb_wait_t *));
+    if (b->waits->table == NULL) {
+        b->waits->table = tb_alloc(TB_WAIT_BUCKETS * sizeof(tb_wait_t *));
     }
 
-    if (b->nwaits == TB_MAX_WAITING) {
-        tb_wait_drop(b, b->wait_head);
+    if (b->waits->n == TB_MAX_WAITING) {
+        tb_wait_drop(b, b->waits->head);
     }
 
     w = tb_alloc(sizeof(tb_wait_t));
@@ -108,10 +145,10 @@ tb_wait_add(tb_bridge_t *b, tb_call_t *call)
 
     *p = w;
 
-    w->prev = b->wait_tail;
-    *(b->wait_tail ? &b->wait_tail->next : &b->wait_head) = w;
-    b->wait_tail = w;
-    b->nwaits++;
+    w->prev = b->waits->tail;
+    *(b->waits->tail ? &b->waits->tail->next : &b->waits->head) = w;
+    b->waits->tail = w;
+    b->waits->n++;
 }
 
 
@@ -156,18 +193,7 @@ tb_waits_run(tb_bridge_t *b)
 
     now = tb_now();
 
-    while (b->wait_head != NULL && b->wait_head->until <= now) {
-        tb_wait_drop(b, b->wait_head);
+    while (b->waits->head != NULL && b->waits->head->until <= now) {
+        tb_wait_drop(b, b->waits->head);
     }
-}
-
-
-void
-tb_waits_free(tb_bridge_t *b)
-{
-    while (b->wait_head != NULL) {
-        tb_wait_drop(b, b->wait_head);
-    }
-
-    free(b->waits);
 }

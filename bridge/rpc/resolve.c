@@ -2,12 +2,16 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * Messages of devices, and the wait for the device that a name in a topic
- * stands for.
+ * The wait for the device that a name in a topic stands for.
  */
 
 
-#include "../bridge.h"
+#include "../base/log.h"
+#include "../base/str.h"
+#include "../base/uuid.h"
+#include "names.h"
+#include "resolve.h"
+#include "unsaved.h"
 
 
 typedef struct {
@@ -18,7 +22,7 @@ typedef struct {
 } tb_deferred_t;
 
 
-size_t
+static size_t
 tb_message_size(tb_message_t *msg)
 {
     return sizeof(tb_message_t) + strlen(msg->topic) + 1 + msg->payload.len
@@ -26,7 +30,9 @@ tb_message_size(tb_message_t *msg)
 }
 
 
-tb_message_t *
+/* one block; free() frees it all */
+
+static tb_message_t *
 tb_message_copy(tb_message_t *msg)
 {
     char          *p;
@@ -124,24 +130,4 @@ tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
                      handler);
 
     return TB_OK;
-}
-
-
-void
-tb_message(tb_bridge_t *b, tb_message_t *msg)
-{
-    tb_str_t  values[TB_VAR_MAX];
-
-    if (b->conf->gateway && tb_gateway_message(b, msg)) {
-        return;
-    }
-
-    if (!b->conf->fixed
-        && tb_template_match(&b->conf->presence, msg->topic, values) == TB_OK)
-    {
-        tb_presence_message(b, msg, values);
-        return;
-    }
-
-    tb_answer_message(b, msg);
 }

@@ -1,0 +1,24 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * Heartbeats.
+ */
+
+
+#ifndef _TB_BEAT_H_INCLUDED_
+#define _TB_BEAT_H_INCLUDED_
+
+
+#include "private.h"
+
+
+tb_beats_t *tb_beats_create(void);
+void tb_beats_free(tb_beats_t *beats);
+
+void tb_beats_run(tb_bridge_t *b);
+/* when that is due; INT64_MAX: with the next reply */
+int64_t tb_beats_timer(const tb_bridge_t *b);
+
+
+#endif /* _TB_BEAT_H_INCLUDED_ */

@@ -1,0 +1,40 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The names of devices.
+ */
+
+
+#ifndef _TB_NAMES_H_INCLUDED_
+#define _TB_NAMES_H_INCLUDED_
+
+
+#include "private.h"
+
+
+#define TB_MAX_NAME          255
+
+
+typedef void (*tb_name_handler_pt)(tb_bridge_t *b, void *data,
+    const char *id);
+
+
+tb_names_t *tb_names_create(void);
+/* whoever waits for a name is told that there is none */
+void tb_names_free(tb_bridge_t *b);
+/* reads --devices; on errors what was read before stays */
+int tb_names_load(tb_bridge_t *b);
+
+/*
+ * The device of that name, in the file or among the names of the tenant
+ * (NULL: of --tenant).  The handler is called once, now or later; id is
+ * NULL when there is no such device.  Of one name they are called in order.
+ */
+void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
+    tb_name_handler_pt handler, void *data);
+/* what the file calls the device, or NULL */
+const char *tb_name_of(tb_bridge_t *b, const char *id);
+
+
+#endif /* _TB_NAMES_H_INCLUDED_ */

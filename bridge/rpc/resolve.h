@@ -1,0 +1,28 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The device that a message is of.
+ */
+
+
+#ifndef _TB_RESOLVE_H_INCLUDED_
+#define _TB_RESOLVE_H_INCLUDED_
+
+
+#include "private.h"
+
+
+typedef void (*tb_message_pt)(tb_bridge_t *b, tb_message_t *msg,
+    const char *id);
+
+
+/* the handler is called, now or later, when the device is known */
+void tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
+    tb_str_t *name, tb_message_pt handler);
+/* the device that the topic's variables name; TB_ERROR if they cannot */
+int tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
+    tb_message_pt handler);
+
+
+#endif /* _TB_RESOLVE_H_INCLUDED_ */
