@@ -1,5 +1,5 @@
-# The rooms of src: script/check-rooms finds nothing, and does find what it is
-# for, each in a small house of its own.
+# The rooms of src and bridge: script/check-rooms finds nothing, and does find
+# what it is for, each in a small house of its own.
 #
 # runs: side by side, 1 s
 
@@ -19,12 +19,13 @@ use TB::Mqtt qw(output);
 my $check = root() . '/script/check-rooms';
 my ($status, $text) = output($check);
 
-is("$status$text", '0', 'src');
+is("$status$text", '0', 'src and bridge');
 
 
 # a house of these files, and what is said of it
 
 my $houses = 0;
+my $rules = 'src';
 
 sub house {
     my (%files) = @_;
@@ -39,7 +40,7 @@ sub house {
         close $fh or die "$name: $!\n";
     }
 
-    return output($check, $src);
+    return output($check, $rules, $src);
 }
 
 
@@ -119,5 +120,34 @@ bad('601 lines', qr{^http/a\.c:601: more than 600 lines},
 good('200 lines of a header', 'http/a.h' => "\n" x 200);
 bad('201 lines', qr{^http/a\.h:201: more than 200 lines},
     'http/a.h' => "\n" x 201);
+
+
+# the bridge: its own order, and no circles of files
+
+$rules = 'bridge';
+%headers = map { ("$_.h" => '') } qw(base/log redis/command redis/conn
+                                     redis/private mqtt/broker rpc/bridge
+                                     rpc/calls app/metrics);
+
+good('the rooms of the bridge', %headers, 'demo-device.c' => '',
+     'app/main.c' => qq{#include "../rpc/bridge.h"\n#include "metrics.h"\n},
+     'rpc/bridge.c' => qq{#include "bridge.h"\n#include "calls.h"\n}
+                       . qq{#include "../redis/command.h"\n},
+     'redis/command.c' => qq{#include "private.h"\n#include "conn.h"\n},
+     'mqtt/broker.c' => qq{#include "../base/log.h"\n});
+
+bad('what is above', qr{^mqtt/a\.c:1: mqtt must not see rpc, which is below},
+    %headers, 'mqtt/a.c' => qq{#include "../rpc/bridge.h"\n});
+bad('what is beside', qr{mqtt must not see redis, which is beside it},
+    %headers, 'mqtt/a.c' => qq{#include "../redis/command.h"\n});
+bad('what is not shown', qr{"\.\./redis/conn\.h" is for redis alone},
+    %headers, 'rpc/a.c' => qq{#include "../redis/conn.h"\n});
+bad('what is private', qr{"\.\./redis/private\.h" is for redis alone},
+    %headers, 'rpc/a.c' => qq{#include "../redis/private.h"\n});
+bad('a circle of files', qr{^rpc/bridge\.c:0: is in a circle of files}m,
+    %headers, 'rpc/bridge.c' => qq{#include "calls.h"\n},
+    'rpc/calls.c' => qq{#include "ask.h"\n}, 'rpc/ask.h' => '',
+    'rpc/ask.c' => qq{#include "bridge.h"\n});
+bad('another program', qr{^tool\.c:0: is in no room}, 'tool.c' => '');
 
 done_testing();

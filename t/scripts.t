@@ -106,13 +106,15 @@ sub lines_of {
 
 is(`${\ root() }/script/lifecycle`, lines_of('docs/lifecycle.dot'),
    'docs/lifecycle.dot is what script/lifecycle prints');
-is(`${\ root() }/script/check-rooms --dot`, lines_of('docs/rooms.dot'),
+is(`${\ root() }/script/check-rooms --dot src`, lines_of('docs/rooms.dot'),
    'docs/rooms.dot is what script/check-rooms prints');
+is(`${\ root() }/script/check-rooms --dot bridge`,
+   lines_of('docs/bridge-rooms.dot'), 'docs/bridge-rooms.dot, too');
 
 # each edge of a text is in its picture, and no other
 
-for my $name (qw(architecture call lifecycle rooms)) {
-    my @edges = lines_of("docs/$name.dot") =~ /^    (\w+ -> \w+)\b/mg;
+for my $name (qw(architecture bridge-rooms call lifecycle rooms)) {
+    my @edges = lines_of("docs/$name.dot") =~ /^ +(\w+ -> \w+)\b/mg;
     my %drawn = map { s/&#45;&gt;/ -> /r => 1 }
                 lines_of("docs/$name.svg") =~ /<title>(\w+&#45;&gt;\w+)</g;
 

@@ -12,6 +12,7 @@
 #include "../base/str.h"
 #include "../rpc/bridge.h"
 #include "metrics.h"
+#include "options.h"
 
 #include <signal.h>
 #include <time.h>

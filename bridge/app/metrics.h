@@ -11,7 +11,7 @@
 
 
 #include "../rpc/bridge.h"
-#include "options.h"
+#include "conf.h"
 
 
 typedef struct tb_metrics_s  tb_metrics_t;

@@ -7,6 +7,7 @@
 
 
 #include "../base/log.h"
+#include "options.h"
 #include "optval.h"
 
 #include <ctype.h>

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * What main() was told.
+ * Flags and the configuration file.
  */
 
 
@@ -10,22 +10,7 @@
 #define _TB_OPTIONS_H_INCLUDED_
 
 
-#include "../mqtt/conf.h"
-#include "../redis/conf.h"
-#include "../rpc/conf.h"
-
-
-typedef struct {
-    tb_redis_conf_t      redis;
-    tb_mqtt_conf_t       mqtt;
-    tb_rpc_conf_t        rpc;
-
-    char                *config;
-    int                  drain;
-    int                  log_level;
-    int                  stats_interval;
-    char                *metrics_file;
-} tb_options_t;
+#include "conf.h"
 
 
 /* exits on --help, --version and errors */

@@ -10,7 +10,7 @@
 #define _TB_OPTVAL_H_INCLUDED_
 
 
-#include "options.h"
+#include "conf.h"
 
 
 typedef struct tb_option_s  tb_option_t;

@@ -12,6 +12,8 @@
 #include "../base/str.h"
 #include "envelope.h"
 
+#include <stddef.h>
+
 
 #define TB_MAX_ENVELOPE    (4 * 1024 * 1024)
 
@@ -26,101 +28,157 @@
 #define TB_HAS_ALL         0xff
 
 
+typedef struct tb_field_s  tb_field_t;
+
+struct tb_field_s {
+    const char  *name;
+    int        (*read)(tb_call_t *call, const tb_field_t *f, json_t *json,
+                       tb_str_t *raw);
+    size_t       offset;
+    int          has;
+};
+
+
+#define tb_field(call, f, type)                                               \
+    ((type *) ((char *) (call) + (f)->offset))
+
+
 static int
-tb_member_uuid(json_t *json, char *out)
+tb_field_request_id(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
+{
+    return tb_number(raw->data, raw->len, 1, 0x7fffffff, &call->request_id);
+}
+
+
+static int
+tb_field_attempt(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
+{
+    return tb_number(raw->data, raw->len, 0, UINT32_MAX, &call->attempt);
+}
+
+
+static int
+tb_field_uuid(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
 {
     if (!json_is_string(json)) {
         return TB_ERROR;
     }
 
-    return tb_uuid(json_string_value(json), json_string_length(json), out);
+    return tb_uuid(json_string_value(json), json_string_length(json),
+                   tb_field(call, f, char));
+}
+
+
+static int
+tb_field_flag(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
+{
+    *tb_field(call, f, int) = json_is_true(json);
+
+    return TB_OK;
 }
 
 
 /* epoch ms are beyond 32 bits, and exact in a double */
 
-static int64_t
-tb_member_time(json_t *json)
+static int
+tb_field_time(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
 {
     double  n;
 
     n = json_number_value(json);
 
-    return n > 0 && n < 1e15 ? (int64_t) n : 0;
+    if (n < 1 || n >= 1e15) {
+        return TB_ERROR;
+    }
+
+    *tb_field(call, f, int64_t) = (int64_t) n;
+
+    return TB_OK;
 }
 
 
 static int
-tb_member(void *data, const char *key, json_t *json, tb_str_t *raw)
+tb_field_params(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
 {
-    tb_call_t  *call = data;
+    call->params = *raw;
 
-    if (strcmp(key, "requestId") == 0) {
-        return tb_number(raw->data, raw->len, 1, 0x7fffffff,
-                         &call->request_id) == TB_OK
-               ? TB_HAS_REQUEST_ID : TB_ERROR;
+    return TB_OK;
+}
+
+
+static int
+tb_field_method(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
+{
+    if (!json_is_string(json)) {
+        return TB_ERROR;
     }
 
-    if (strcmp(key, "attempt") == 0) {
-        return tb_number(raw->data, raw->len, 0, UINT32_MAX, &call->attempt)
-               == TB_OK ? TB_HAS_ATTEMPT : TB_ERROR;
+    free(call->method_name);
+    call->method = *raw;
+    call->method_name = tb_strndup(json_string_value(json),
+                                   json_string_length(json));
+
+    /* a NUL makes it unfit for a topic, not for a payload */
+
+    if (strlen(call->method_name) != json_string_length(json)) {
+        call->method_name[0] = '\0';
     }
 
-    if (strcmp(key, "deviceId") == 0) {
-        return tb_member_uuid(json, call->device_id) == TB_OK
-               ? TB_HAS_DEVICE_ID : TB_ERROR;
-    }
+    return TB_OK;
+}
 
-    if (strcmp(key, "rpcId") == 0) {
-        return tb_member_uuid(json, call->rpc_id) == TB_OK
-               ? TB_HAS_RPC_ID : TB_ERROR;
-    }
 
-    if (strcmp(key, "tenantId") == 0) {
-        return tb_member_uuid(json, call->tenant_id);
-    }
+static const tb_field_t  tb_fields[] = {
 
-    if (strcmp(key, "params") == 0) {
-        call->params = *raw;
-        return TB_HAS_PARAMS;
-    }
+    { "requestId", tb_field_request_id, 0, TB_HAS_REQUEST_ID },
 
-    if (strcmp(key, "oneway") == 0) {
-        call->oneway = json_is_true(json);
-        return 0;
-    }
+    { "deviceId", tb_field_uuid, offsetof(tb_call_t, device_id),
+      TB_HAS_DEVICE_ID },
 
-    if (strcmp(key, "persistent") == 0) {
-        call->persistent = json_is_true(json);
-        return 0;
-    }
+    { "rpcId", tb_field_uuid, offsetof(tb_call_t, rpc_id), TB_HAS_RPC_ID },
 
-    if (strcmp(key, "expirationTime") == 0) {
-        call->expiration_time = tb_member_time(json);
-        return call->expiration_time ? TB_HAS_EXPIRATION : TB_ERROR;
-    }
+    { "tenantId", tb_field_uuid, offsetof(tb_call_t, tenant_id), 0 },
 
-    if (strcmp(key, "takenTime") == 0) {
-        call->taken_time = tb_member_time(json);
-        return call->taken_time ? TB_HAS_TAKEN : TB_ERROR;
-    }
+    { "method", tb_field_method, 0, TB_HAS_METHOD },
 
-    if (strcmp(key, "method") == 0) {
-        if (!json_is_string(json)) {
-            return TB_ERROR;
+    { "params", tb_field_params, 0, TB_HAS_PARAMS },
+
+    { "oneway", tb_field_flag, offsetof(tb_call_t, oneway), 0 },
+
+    { "persistent", tb_field_flag, offsetof(tb_call_t, persistent), 0 },
+
+    { "attempt", tb_field_attempt, 0, TB_HAS_ATTEMPT },
+
+    { "expirationTime", tb_field_time, offsetof(tb_call_t, expiration_time),
+      TB_HAS_EXPIRATION },
+
+    { "takenTime", tb_field_time, offsetof(tb_call_t, taken_time),
+      TB_HAS_TAKEN }
+};
+
+#define TB_NFIELDS  (sizeof(tb_fields) / sizeof(tb_fields[0]))
+
+
+static int
+tb_envelope_member(void *data, const char *key, json_t *json, tb_str_t *raw)
+{
+    size_t             i;
+    tb_call_t         *call = data;
+    const tb_field_t  *f;
+
+    for (i = 0; i < TB_NFIELDS; i++) {
+        f = &tb_fields[i];
+
+        if (strcmp(key, f->name) == 0) {
+            return f->read(call, f, json, raw) == TB_OK ? f->has : TB_ERROR;
         }
-
-        free(call->method_name);
-        call->method = *raw;
-        call->method_name = tb_strndup(json_string_value(json),
-                                       json_string_length(json));
-
-        /* a NUL makes it unfit for a topic, not for a payload */
-        if (strlen(call->method_name) != json_string_length(json)) {
-            call->method_name[0] = '\0';
-        }
-
-        return TB_HAS_METHOD;
     }
 
     return 0;
@@ -142,7 +200,8 @@ tb_envelope_parse(const char *data, size_t len, const char **error)
     call->envelope = tb_strndup(data, len);
     call->len = len;
 
-    *error = tb_json_walk(call->envelope, len, tb_member, call, &has);
+    *error = tb_json_walk(call->envelope, len, tb_envelope_member, call,
+                          &has);
 
     if (*error == NULL && has != TB_HAS_ALL) {
         *error = "a member is missing";

@@ -1,0 +1,31 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * What the process was told.
+ */
+
+
+#ifndef _TB_APP_CONF_H_INCLUDED_
+#define _TB_APP_CONF_H_INCLUDED_
+
+
+#include "../mqtt/conf.h"
+#include "../redis/conf.h"
+#include "../rpc/conf.h"
+
+
+typedef struct {
+    tb_redis_conf_t      redis;
+    tb_mqtt_conf_t       mqtt;
+    tb_rpc_conf_t        rpc;
+
+    char                *config;
+    int                  drain;
+    int                  log_level;
+    int                  stats_interval;
+    char                *metrics_file;
+} tb_options_t;
+
+
+#endif /* _TB_APP_CONF_H_INCLUDED_ */
