@@ -17,8 +17,9 @@ redis();
 device("d$_", bridge => 'b1') for 1 .. 20;
 TB::FastBridge->start(connect => { redis()->access('bridge') });
 
-# a worker accepts where it can only if it alone is woken up
-my $nginx = TB::Nginx->start(workers => 3, http => <<'_EOC_');
+# else one of them may accept all that comes within its turn
+my $nginx = TB::Nginx->start(workers => 3, listen => 'reuseport',
+                             http => <<'_EOC_');
     add_header  X-Worker  $pid  always;
 _EOC_
 my @workers = $nginx->workers();

@@ -20,8 +20,9 @@ package TB::Nginx;
 #     $nginx->clean(qr/allowed/)                        is() of what is wrong
 #
 # Options: main, events, http, server, config replace or extend that part of
-# the configuration; redis_port or redis_server (a URL), redis (settings of
-# tb_rpc_redis); workers; connections (of a worker, 10240).
+# the configuration; listen (parameters of it); redis_port or redis_server (a
+# URL), redis (settings of tb_rpc_redis); workers; connections (of a worker,
+# 10240).
 # What call() and open() take: oneway, persistent, timeout, v1, uuid.
 
 use strict;
@@ -84,7 +85,7 @@ sub conf_text {
     my ($self) = @_;
 
     my %o = (main => '', events => '', http => '', server => '', redis => '',
-             connections => 10240,
+             listen => '', connections => 10240,
              config => "location /api/rpc/ { tb_rpc  v2; }\n"
                        . "location /api/plugins/rpc/ { tb_rpc  v1; }\n",
              %$self);
@@ -126,7 +127,7 @@ http {
     $o{http}
 
     server {
-        listen  127.0.0.1:$self->{port} backlog=4096;
+        listen  127.0.0.1:$self->{port} backlog=4096 $o{listen};
         $o{server}
 
         $o{config}
