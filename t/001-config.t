@@ -116,14 +116,15 @@ unknown setting "colour"
 
 
 
-=== TEST 8: rediss is not delivered yet
+=== TEST 8: a setting of TLS without it
 --- http_config
     tb_rpc_redis {
-        server  rediss://127.0.0.1:1;
+        server    redis://127.0.0.1:1;
+        ssl_name  redis.example;
     }
 --- must_die
 --- error_log
-rediss:// is not supported yet
+"ssl_..." without a "rediss://" server in "tb_rpc_redis"
 
 
 

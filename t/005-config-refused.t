@@ -202,3 +202,65 @@ invalid value "0" in "connect_timeout", it must be a time above zero
 --- must_die
 --- error_log
 invalid value "soon" in "command_timeout", it must be a time above zero
+
+
+
+=== TEST 14: a certificate without its key
+--- http_config
+    tb_rpc_redis {
+        server  rediss://127.0.0.1:1;
+        ssl_certificate  x.pem;
+    }
+--- must_die
+--- error_log
+"ssl_certificate" and "ssl_certificate_key" in "tb_rpc_redis" need each other
+
+
+
+=== TEST 15: authorities that are not there
+--- http_config
+    tb_rpc_redis {
+        server  rediss://127.0.0.1:1;
+        ssl_trusted_certificate  /nowhere/ca.pem;
+    }
+--- must_die
+--- error_log
+SSL_CTX_load_verify_locations("/nowhere/ca.pem") failed
+
+
+
+=== TEST 16: a certificate that is not there
+--- http_config
+    tb_rpc_redis {
+        server  rediss://127.0.0.1:1;
+        ssl_certificate      /nowhere/x.pem;
+        ssl_certificate_key  /nowhere/x.key;
+    }
+--- must_die
+--- error_log
+cannot load certificate "/nowhere/x.pem"
+
+
+
+=== TEST 17: TLS that is verified perhaps
+--- http_config
+    tb_rpc_redis {
+        server  rediss://127.0.0.1:1;
+        ssl_verify  maybe;
+    }
+--- must_die
+--- error_log
+"ssl_verify" must be "on" or "off"
+
+
+
+=== TEST 18: a name of TLS given twice
+--- http_config
+    tb_rpc_redis {
+        server  rediss://127.0.0.1:1;
+        ssl_name  a;
+        ssl_name  b;
+    }
+--- must_die
+--- error_log
+"ssl_name" is duplicate

@@ -13,10 +13,11 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use TB::Certs;
 use TB::Env qw(scratch file_in free_port wait_for);
 use TB::Mqtt qw(spawn reap output text_of counter);
 
-plan skip_all => 'no openssl' if system('openssl version > /dev/null 2>&1');
+plan skip_all => 'no openssl' if !TB::Certs::available();
 
 my $mqtt = TB::Mqtt->new();
 my $dir = scratch();
@@ -24,42 +25,15 @@ my $dir = scratch();
 
 # --- certificates -----------------------------------------------------------
 
-sub openssl {
-    my ($status, $text) = output('openssl', @_);
-    die "openssl @_: $text" if $status;
-}
+my $certs = TB::Certs->new($dir);
 
-
-sub authority {
-    my ($name) = @_;
-
-    openssl(qw(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1
-               -nodes -days 2 -subj), "/CN=$name",
-            '-keyout', "$dir/$name.key", '-out', "$dir/$name.pem");
-}
-
-
-sub certificate {
-    my ($name, $ca, $subject, $san) = @_;
-
-    openssl(qw(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes
-               -subj), "/CN=$subject", '-keyout', "$dir/$name.key",
-            '-out', "$dir/$name.csr");
-    openssl(qw(x509 -req -days 2 -CAcreateserial -in), "$dir/$name.csr",
-            '-CA', "$dir/$ca.pem", '-CAkey', "$dir/$ca.key",
-            '-out', "$dir/$name.pem", '-extfile',
-            file_in("$name.ext", "subjectAltName=$san\n"));
-    chmod 0644, "$dir/$name.key";
-}
-
-
-authority('ca');
-authority('other');
-certificate('server', 'ca', 'broker', 'DNS:localhost,IP:127.0.0.1');
-certificate('elsewhere', 'ca', 'broker', 'DNS:broker.example');
-certificate('client', 'ca', 'bridge', 'DNS:bridge');
-certificate('stranger', 'other', 'bridge', 'DNS:bridge');
-openssl('ec', '-in', "$dir/client.key", '-aes256', '-passout', 'pass:x',
+$certs->authority('ca');
+$certs->authority('other');
+$certs->certificate('server', 'ca', 'broker', 'DNS:localhost,IP:127.0.0.1');
+$certs->certificate('elsewhere', 'ca', 'broker', 'DNS:broker.example');
+$certs->certificate('client', 'ca', 'bridge', 'DNS:bridge');
+$certs->certificate('stranger', 'other', 'bridge', 'DNS:bridge');
+$certs->openssl('ec', '-in', "$dir/client.key", '-aes256', '-passout', 'pass:x',
         '-out', "$dir/locked.key");
 
 my ($tls, $elsewhere, $mutual) = map { free_port() } 1 .. 3;

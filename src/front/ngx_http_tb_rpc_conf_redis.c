@@ -73,6 +73,14 @@ static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
     { ngx_string("command_timeout"), 1,
       ngx_http_tb_rpc_redis_command_timeout },
     { ngx_string("queue"), 1, ngx_http_tb_rpc_redis_queue },
+    { ngx_string("ssl_verify"), 1, ngx_http_tb_rpc_redis_ssl_verify },
+    { ngx_string("ssl_name"), 1, ngx_http_tb_rpc_redis_ssl_name },
+    { ngx_string("ssl_trusted_certificate"), 1,
+      ngx_http_tb_rpc_redis_ssl_trusted_certificate },
+    { ngx_string("ssl_certificate"), 1,
+      ngx_http_tb_rpc_redis_ssl_certificate },
+    { ngx_string("ssl_certificate_key"), 1,
+      ngx_http_tb_rpc_redis_ssl_certificate_key },
 
     { ngx_null_string, 0, NULL }
 };
@@ -102,6 +110,11 @@ ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
      *     redis->username = { 0, NULL };
      *     redis->password = { 0, NULL };
      *     redis->resolver = NULL;
+     *     redis->ssl_name = { 0, NULL };
+     *     redis->ssl_trusted_certificate = { 0, NULL };
+     *     redis->ssl_certificate = { 0, NULL };
+     *     redis->ssl_certificate_key = { 0, NULL };
+     *     redis->ssl = NULL;
      */
 
     redis->servers = ngx_array_create(cf->pool, 1,
@@ -115,6 +128,7 @@ ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     redis->command_timeout = NGX_CONF_UNSET_MSEC;
     redis->queue = NGX_CONF_UNSET_UINT;
     redis->resolver_timeout = NGX_CONF_UNSET_MSEC;
+    redis->ssl_verify = NGX_CONF_UNSET;
 
     mcf->redis = redis;
 
@@ -237,7 +251,7 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
     ngx_conf_init_msec_value(redis->command_timeout, 2000);
     ngx_conf_init_uint_value(redis->queue, 1024);
 
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_ssl_init(cf, mcf);
 }
 
 

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "../http/ngx_http_tb_rpc_ctx.h"
+#include "../store/ngx_http_tb_rpc_worker.h"
 
 
 /* ngx_http_tb_rpc_handler.c */
@@ -54,6 +55,24 @@ char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* post handlers: neither zero nor, sizes, above 1m */
 char *ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
+
+
+/* ngx_http_tb_rpc_conf_redis_ssl.c */
+
+/* setters of the block; the last one is for its end */
+
+char *ngx_http_tb_rpc_redis_ssl_verify(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_ssl_name(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_ssl_trusted_certificate(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_ssl_certificate(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_ssl_certificate_key(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
 
 
 /* ngx_http_tb_rpc_vars.c */

@@ -15,6 +15,8 @@
 #define NGX_TB_REDIS_PORT  6379
 
 
+static ngx_int_t ngx_tb_redis_parse_scheme(ngx_tb_redis_server_t *server,
+    ngx_str_t *text);
 static char *ngx_tb_redis_parse_tcp(ngx_conf_t *cf,
     ngx_tb_redis_server_t *server, ngx_str_t *text, ngx_uint_t *database);
 static char *ngx_tb_redis_parse_database(ngx_conf_t *cf,
@@ -22,7 +24,6 @@ static char *ngx_tb_redis_parse_database(ngx_conf_t *cf,
     ngx_uint_t database);
 static char *ngx_tb_redis_parse_addrs(ngx_conf_t *cf,
     ngx_tb_redis_server_t *server, ngx_str_t *text);
-static ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_node_t *node);
 static ngx_int_t ngx_tb_redis_addr_get(ngx_tb_redis_node_t *node,
     ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_resolve_handler(ngx_resolver_ctx_t *ctx);
@@ -34,6 +35,7 @@ char *
 ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
     ngx_tb_redis_server_t *server, ngx_str_t *url)
 {
+    char       *rv;
     ngx_str_t   text;
     ngx_uint_t  database;
 
@@ -43,10 +45,7 @@ ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
     database = 0;
 
     if (text.len > 5 && ngx_strncmp(text.data, "unix:", 5) == 0) {
-
-        if (ngx_tb_redis_parse_addrs(cf, server, &text) != NGX_CONF_OK) {
-            return NGX_CONF_ERROR;
-        }
+        rv = ngx_tb_redis_parse_addrs(cf, server, &text);
 
     } else if (ngx_strlchr(text.data, text.data + text.len, '@')) {
 
@@ -60,35 +59,61 @@ ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
                            "or \"password_file\"");
         return NGX_CONF_ERROR;
 
-    } else if (text.len >= 9
-               && ngx_strncasecmp(text.data, (u_char *) "rediss://", 9) == 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "rediss:// is not supported yet; "
-                           "use \"redis://\" or \"unix:\"");
-        return NGX_CONF_ERROR;
-
-    } else if (text.len > 8
-               && ngx_strncasecmp(text.data, (u_char *) "redis://", 8) == 0)
-    {
-        text.data += 8;
-        text.len -= 8;
-
-        if (ngx_tb_redis_parse_tcp(cf, server, &text, &database)
-            != NGX_CONF_OK)
-        {
-            return NGX_CONF_ERROR;
-        }
+    } else if (ngx_tb_redis_parse_scheme(server, &text) == NGX_OK) {
+        rv = ngx_tb_redis_parse_tcp(cf, server, &text, &database);
 
     } else {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid Redis server \"%V\", it must be "
-                           "\"redis://host[:port][/database]\" or "
+                           "\"redis://host[:port][/database]\", "
+                           "\"rediss://host[:port][/database]\" or "
                            "\"unix:/path\"", url);
         return NGX_CONF_ERROR;
     }
 
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+#if !(NGX_SSL)
+
+    if (server->ssl) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" needs TLS, which this module was built "
+                           "without (--with-http_ssl_module)", url);
+        return NGX_CONF_ERROR;
+    }
+
+#endif
+
     return ngx_tb_redis_parse_database(cf, conf, server, database);
+}
+
+
+static ngx_int_t
+ngx_tb_redis_parse_scheme(ngx_tb_redis_server_t *server, ngx_str_t *text)
+{
+    size_t  len;
+
+    if (text->len > 9
+        && ngx_strncasecmp(text->data, (u_char *) "rediss://", 9) == 0)
+    {
+        server->ssl = 1;
+        len = 9;
+
+    } else if (text->len > 8
+               && ngx_strncasecmp(text->data, (u_char *) "redis://", 8) == 0)
+    {
+        len = 8;
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    text->data += len;
+    text->len -= len;
+
+    return NGX_OK;
 }
 
 
@@ -186,7 +211,7 @@ ngx_tb_redis_parse_addrs(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
 }
 
 
-static ngx_tb_redis_server_t *
+ngx_tb_redis_server_t *
 ngx_tb_redis_server(ngx_tb_redis_node_t *node)
 {
     ngx_array_t            *servers;

@@ -33,15 +33,32 @@ typedef struct {
     ngx_uint_t                queue;
     ngx_resolver_t           *resolver;
     ngx_msec_t                resolver_timeout;
+
+    /* of rediss:// */
+    ngx_flag_t                ssl_verify;
+    ngx_str_t                 ssl_name;   /* "": the host of the URL */
+    ngx_str_t                 ssl_trusted_certificate;
+    ngx_str_t                 ssl_certificate;
+    ngx_str_t                 ssl_certificate_key;
+#if (NGX_SSL)
+    ngx_ssl_t                *ssl;        /* NULL: no server has TLS */
+#endif
 } ngx_tb_redis_conf_t;
 
 
 /*
- * "redis://host[:port][/db]" or "unix:/path"; an optional "resolve" is up to
+ * "redis[s]://host[:port][/db]" or "unix:/path"; an optional "resolve" is up to
  * the caller.  Logs and returns NGX_CONF_ERROR, or sets conf->database too.
  */
 char *ngx_tb_redis_parse_url(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
     ngx_tb_redis_server_t *server, ngx_str_t *url);
+
+#if (NGX_SSL)
+
+/* what all connections with TLS share; logs and returns NGX_CONF_ERROR */
+char *ngx_tb_redis_ssl_init(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf);
+
+#endif
 
 
 #endif /* _NGX_TB_REDIS_CONF_H_INCLUDED_ */

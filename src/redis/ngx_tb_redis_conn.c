@@ -11,6 +11,7 @@
 #include <ngx_event_connect.h>
 
 #include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_ssl.h"
 
 
 static ngx_int_t ngx_tb_redis_conn_connect(ngx_tb_redis_conn_t *conn,
@@ -25,6 +26,7 @@ static const char  *ngx_tb_redis_states[] = {
     "idle",
     "resolving",
     "connecting",
+    "TLS handshake",
     "handshake",
     "setup",
     "ready",
@@ -189,6 +191,22 @@ ngx_tb_redis_connected(ngx_tb_redis_conn_t *conn)
         return;
     }
 
+#if (NGX_SSL)
+
+    if (ngx_tb_redis_server(conn->node)->ssl) {
+        ngx_tb_redis_ssl_start(conn);
+        return;
+    }
+
+#endif
+
+    ngx_tb_redis_established(conn);
+}
+
+
+void
+ngx_tb_redis_established(ngx_tb_redis_conn_t *conn)
+{
     conn->received = ngx_current_msec;
 
     ngx_tb_redis_handshake(conn);
@@ -211,6 +229,10 @@ ngx_tb_redis_timer_handler(ngx_event_t *ev)
 
     } else if (conn->status == NGX_TB_REDIS_ST_DRAINING) {
         ngx_tb_redis_conn_fail(conn, 0, "it is a read-only replica");
+
+    } else if (conn->status == NGX_TB_REDIS_ST_TLS) {
+        ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no TLS handshake in time, "
+                               "as if its port had none");
 
     } else {
         ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no progress in state "
@@ -284,6 +306,15 @@ ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn)
     c = conn->connection;
 
     if (c) {
+
+#if (NGX_SSL)
+
+        if (c->ssl) {
+            ngx_tb_redis_ssl_close(conn);
+        }
+
+#endif
+
         conn->connection = NULL;
         conn->buffer = NULL;
 

@@ -2,12 +2,13 @@
 /*
  * Each connection is one state machine:
  *
- *     IDLE -> RESOLVING -> CONNECTING -> HANDSHAKE -> SETTING_UP -> READY
+ *     IDLE -> RESOLVING -> CONNECTING [-> TLS] -> HANDSHAKE -> SETTING_UP
+ *          -> READY
  *
  * and from each of them, by ngx_tb_redis_conn_fail(), to BACKOFF and again
- * to RESOLVING.  A TLS handshake has its place in ngx_tb_redis_connected(),
- * between CONNECTING and HANDSHAKE; nothing else touches the socket but
- * c->recv and c->send_chain.
+ * to RESOLVING.  TLS begins in ngx_tb_redis_connected(), and ends in
+ * ngx_tb_redis_established(); otherwise nothing touches the socket but c->recv
+ * and c->send_chain.
  */
 
 
@@ -35,12 +36,14 @@
 #define NGX_TB_REDIS_REASONS        4
 
 #define NGX_TB_REDIS_RUN_ID         40
+#define NGX_TB_REDIS_SSL_REASON     256
 
 
 typedef enum {
     NGX_TB_REDIS_ST_IDLE = 0,
     NGX_TB_REDIS_ST_RESOLVING,
     NGX_TB_REDIS_ST_CONNECTING,
+    NGX_TB_REDIS_ST_TLS,
     NGX_TB_REDIS_ST_HANDSHAKE,
     NGX_TB_REDIS_ST_SETTING_UP,
     NGX_TB_REDIS_ST_READY,
@@ -112,6 +115,12 @@ struct ngx_tb_redis_conn_s {
     ngx_str_t                    run_id;
     u_char                       run_id_buf[NGX_TB_REDIS_RUN_ID];
 
+#if (NGX_SSL)
+    ngx_log_t                    ssl_log;   /* writes into ssl_reason */
+    ngx_str_t                    ssl_reason;
+    u_char                       ssl_reason_buf[NGX_TB_REDIS_SSL_REASON];
+#endif
+
     unsigned                     up:1;      /* as the log knows it */
     unsigned                     refused:1;
     unsigned                     pinged:1;
@@ -127,7 +136,11 @@ void ngx_tb_redis_conn_open(ngx_tb_redis_conn_t *conn);
 void ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_status_e status, ngx_msec_t timeout);
 void ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn);
+
+/* TCP is there; and so is TLS, if it was wanted */
 void ngx_tb_redis_connected(ngx_tb_redis_conn_t *conn);
+void ngx_tb_redis_established(ngx_tb_redis_conn_t *conn);
+
 void ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn);
 
 /* closes it, logs why unless that is known, and tries again later */

@@ -11,14 +11,19 @@
 #include <ngx_event.h>
 
 #include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_ssl.h"
 
 
 static ngx_int_t ngx_tb_redis_test_connect(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_conn_read(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_conn_recv(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_io_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
+    const char *what);
 static ngx_int_t ngx_tb_redis_conn_dispatch(ngx_tb_redis_conn_t *conn,
     ngx_uint_t *budget);
 static void ngx_tb_redis_conn_write(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_conn_send_fail(ngx_tb_redis_conn_t *conn,
+    ngx_err_t err);
 static ngx_uint_t ngx_tb_redis_conn_fill(ngx_tb_redis_conn_t *conn,
     ngx_buf_t *bufs, ngx_chain_t *links);
 static ngx_uint_t ngx_tb_redis_conn_written(ngx_tb_redis_conn_t *conn,
@@ -160,7 +165,7 @@ ngx_tb_redis_conn_recv(ngx_tb_redis_conn_t *conn)
     }
 
     if (n == NGX_ERROR) {
-        ngx_tb_redis_conn_fail(conn, ngx_socket_errno, "recv() failed");
+        ngx_tb_redis_io_fail(conn, ngx_socket_errno, "recv() failed");
         return NGX_ERROR;
     }
 
@@ -185,6 +190,32 @@ ngx_tb_redis_conn_recv(ngx_tb_redis_conn_t *conn)
     }
 
     return n;
+}
+
+
+static void
+ngx_tb_redis_io_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
+    const char *what)
+{
+    const char  *hint;
+
+#if (NGX_SSL)
+
+    if (conn->connection->ssl) {
+        ngx_tb_redis_conn_fail(conn, 0, "TLS failed%V",
+                               ngx_tb_redis_ssl_reason(conn));
+        return;
+    }
+
+#endif
+
+    /* what a port with TLS does about a first command */
+
+    hint = (conn->status == NGX_TB_REDIS_ST_HANDSHAKE
+            && err == NGX_ECONNRESET)
+           ? ", as if its port had TLS (\"rediss://\")" : "";
+
+    ngx_tb_redis_conn_fail(conn, err, "%s%s", what, hint);
 }
 
 
@@ -284,20 +315,24 @@ ngx_tb_redis_conn_write(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    while (!ngx_queue_empty(&conn->sending) && c->write->ready) {
+    /* TLS has a buffer of its own, which may be what is left to be sent */
 
+    while ((!ngx_queue_empty(&conn->sending) || c->buffered)
+           && c->write->ready)
+    {
         n = ngx_tb_redis_conn_fill(conn, bufs, links);
 
-        out = c->send_chain(c, links, 0);
+        out = c->send_chain(c, n ? links : NULL, 0);
         err = ngx_socket_errno;
 
-        if (ngx_tb_redis_conn_written(conn, bufs, n) == 0 && out == NULL) {
+        if (ngx_tb_redis_conn_written(conn, bufs, n) == 0 && n && out == NULL)
+        {
             out = NGX_CHAIN_ERROR;
             err = 0;
         }
 
         if (out == NGX_CHAIN_ERROR) {
-            ngx_tb_redis_conn_fail(conn, err, "send() failed");
+            ngx_tb_redis_conn_send_fail(conn, err);
             return;
         }
     }
@@ -305,6 +340,27 @@ ngx_tb_redis_conn_write(ngx_tb_redis_conn_t *conn)
     if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
         ngx_tb_redis_conn_fail(conn, 0, "write event failed");
     }
+}
+
+
+static void
+ngx_tb_redis_conn_send_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err)
+{
+#if (NGX_SSL)
+
+    ngx_connection_t  *c;
+
+    c = conn->connection;
+
+    /* an alert may be there that says why, such as a missing certificate */
+
+    if (c->ssl) {
+        (void) c->recv(c, conn->buffer, NGX_TB_REDIS_BUFFER);
+    }
+
+#endif
+
+    ngx_tb_redis_io_fail(conn, err, "send() failed");
 }
 
 
@@ -338,7 +394,10 @@ ngx_tb_redis_conn_fill(ngx_tb_redis_conn_t *conn, ngx_buf_t *bufs,
         n++;
     }
 
-    links[n - 1].next = NULL;
+    if (n) {
+        bufs[n - 1].flush = 1;
+        links[n - 1].next = NULL;
+    }
 
     return n;
 }

@@ -9,6 +9,7 @@
 #include <ngx_event.h>
 
 #include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_ssl.h"
 
 
 static ngx_uint_t ngx_tb_redis_node_subscribed(ngx_tb_redis_node_t *node);
@@ -50,6 +51,10 @@ ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node)
 
     ngx_tb_redis_conn_close(&node->command);
     ngx_tb_redis_conn_close(&node->pubsub);
+
+#if (NGX_SSL)
+    ngx_tb_redis_ssl_forget(node);
+#endif
 
     node->command.role->down(&node->command);
     node->pubsub.role->down(&node->pubsub);

@@ -32,6 +32,9 @@ struct ngx_tb_redis_node_s {
     ngx_resolver_ctx_t          *resolving;
     ngx_addr_t                  *addrs;     /* resolved in the worker */
     ngx_uint_t                   naddrs;
+#if (NGX_SSL)
+    ngx_ssl_session_t           *ssl_session;   /* to be resumed, or NULL */
+#endif
 
     ngx_queue_t                  channels;  /* ngx_tb_redis_channel_t */
     ngx_uint_t                   nchannels;
@@ -92,6 +95,9 @@ void ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node);
 
 
 /* addr.c */
+
+/* the one in use; NULL if none is configured */
+ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_node_t *node);
 
 /* NGX_AGAIN: goes on, or went on, in ngx_tb_redis_addr_open() */
 ngx_int_t ngx_tb_redis_resolve(ngx_tb_redis_node_t *node);

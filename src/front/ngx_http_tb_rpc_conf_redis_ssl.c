@@ -1,0 +1,149 @@
+
+/*
+ * The settings of tb_rpc_redis { } that are about TLS.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_front.h"
+
+
+static char *ngx_http_tb_rpc_redis_ssl_str(ngx_str_t *value, ngx_str_t *text);
+static ngx_uint_t ngx_http_tb_rpc_redis_ssl_any(ngx_tb_redis_conf_t *redis);
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_verify(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    if (mcf->redis->ssl_verify != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    if (ngx_strcasecmp(value[1].data, (u_char *) "on") == 0) {
+        mcf->redis->ssl_verify = 1;
+
+    } else if (ngx_strcasecmp(value[1].data, (u_char *) "off") == 0) {
+        mcf->redis->ssl_verify = 0;
+
+    } else {
+        return "must be \"on\" or \"off\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_name(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    return ngx_http_tb_rpc_redis_ssl_str(value, &mcf->redis->ssl_name);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_trusted_certificate(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    return ngx_http_tb_rpc_redis_ssl_str(value,
+                                     &mcf->redis->ssl_trusted_certificate);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_certificate(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    return ngx_http_tb_rpc_redis_ssl_str(value, &mcf->redis->ssl_certificate);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_certificate_key(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    return ngx_http_tb_rpc_redis_ssl_str(value,
+                                         &mcf->redis->ssl_certificate_key);
+}
+
+
+static char *
+ngx_http_tb_rpc_redis_ssl_str(ngx_str_t *value, ngx_str_t *text)
+{
+    if (text->data) {
+        return "is duplicate";
+    }
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    *text = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_uint_t              i;
+    ngx_tb_redis_conf_t    *redis;
+    ngx_tb_redis_server_t  *server;
+
+    redis = mcf->redis;
+    server = redis->servers->elts;
+
+    for (i = 0; i < redis->servers->nelts; i++) {
+        if (server[i].ssl) {
+            break;
+        }
+    }
+
+    if (i == redis->servers->nelts) {
+
+        /* who sets them believes that it is encrypted */
+
+        if (ngx_http_tb_rpc_redis_ssl_any(redis)) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"ssl_...\" without a \"rediss://\" server in "
+                               "\"tb_rpc_redis\"");
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    if ((redis->ssl_certificate.len == 0)
+        != (redis->ssl_certificate_key.len == 0))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"ssl_certificate\" and \"ssl_certificate_key\" "
+                           "in \"tb_rpc_redis\" need each other");
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_conf_init_value(redis->ssl_verify, 1);
+
+#if (NGX_SSL)
+    return ngx_tb_redis_ssl_init(cf, redis);
+#else
+    return NGX_CONF_OK;
+#endif
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_redis_ssl_any(ngx_tb_redis_conf_t *redis)
+{
+    return redis->ssl_verify != NGX_CONF_UNSET
+           || redis->ssl_name.len
+           || redis->ssl_trusted_certificate.len
+           || redis->ssl_certificate.len
+           || redis->ssl_certificate_key.len;
+}
