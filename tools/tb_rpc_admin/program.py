@@ -16,7 +16,8 @@ INTERRUPTED = 130
 
 # the order of --help
 SUBJECTS = ['keys', 'jwt', 'devices', 'importing', 'tokens', 'api_keys',
-            'functions']
+            'functions', 'calling', 'calls', 'records', 'bridges', 'status',
+            'watch', 'check']
 
 # commands that were there before they had a second word: what is typed now
 # may be what it was then

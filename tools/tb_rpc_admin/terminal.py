@@ -75,6 +75,8 @@ def age(ms):
 
     s = max(0, ms) / 1000
 
+    if s < 1:
+        return '%d ms' % ms
     if s < 10:
         return '%.1fs' % s
 

@@ -1,0 +1,89 @@
+# Copyright (C) tb-rpc contributors.
+
+"""What Redis' users may do, as Redis itself says it (ACL DRYRUN)."""
+
+from .connect import words
+from .store import redis_error
+
+INNER = [('time',), ('type', 'K'), ('exists', 'K'), ('get', 'K'),
+         ('set', 'K', '1'), ('del', 'K'), ('xadd', 'K', '*', 'a', '1'),
+         ('hget', 'K', 'a'), ('hmget', 'K', 'a'), ('hgetall', 'K'),
+         ('hset', 'K', 'a', '1'), ('hsetnx', 'K', 'a', '1'),
+         ('hdel', 'K', 'a'), ('hlen', 'K'), ('hexists', 'K', 'a'),
+         ('hincrby', 'K', 'a', '1'), ('zadd', 'K', '1', 'a'),
+         ('zrem', 'K', 'a'), ('zcard', 'K'), ('zcount', 'K', '0', '1'),
+         ('zscore', 'K', 'a'), ('zpopmin', 'K'), ('zrange', 'K', '0', '1'),
+         ('zrevrange', 'K', '0', '1'), ('zrangebyscore', 'K', '0', '1'),
+         ('llen', 'K'), ('lindex', 'K', '0'), ('lrange', 'K', '0', '1'),
+         ('ltrim', 'K', '0', '1'), ('lpop', 'K'), ('rpop', 'K'),
+         ('rpush', 'K', 'a'), ('fcall', 'f', '1', 'K'),
+         ('spublish', 'REPLY', '1'), ('spublish', 'BELL', '1'),
+         ('ping',), ('info',), ('hget', 'META', 'shards')]
+
+LISTEN = [('ssubscribe', 'REPLY'), ('ssubscribe', 'BELL'),
+          ('sunsubscribe', 'BELL')]
+
+MAY = {
+    'nginx': INNER + LISTEN + [('hmget', 'APIKEY', 'a'), ('get', 'TOKEN'),
+                               ('hsetnx', 'META', 'a', '1'),
+                               ('function', 'load', 'x')],
+    'bridge': INNER + LISTEN,
+    'admin': INNER + LISTEN + [
+        ('hset', 'APIKEY', 'a', '1'), ('set', 'TOKEN', '1'),
+        ('function', 'load', 'x'), ('scan', '0'), ('zscan', 'K', '0'),
+        ('xread', 'STREAMS', 'K', '0'), ('xrevrange', 'K', '+', '-'),
+        ('zadd', 'APIKEYS', '0', 'a'), ('pubsub', 'shardnumsub', 'BELL')]
+}
+
+# a bridge is trusted with calls, not with credentials
+MAY_NOT = {
+    'nginx': [('hset', 'APIKEY', 'a', '1'), ('set', 'TOKEN', '1'),
+              ('flushall',), ('keys', '*')],
+    'bridge': [('hgetall', 'APIKEY'), ('get', 'TOKEN'), ('flushall',),
+               ('hset', 'META', 'a', '1'), ('keys', '*')],
+    'admin': [('flushall',)]
+}
+
+
+def names(store):
+    return {'K': store.in_shard(0, 'due'), 'META': store.meta,
+            'REPLY': store.in_shard(0, 'reply', 'w1'),
+            'BELL': store.in_shard(0, 'bell', 'b1'),
+            'APIKEY': store.api_key('a' * 64), 'TOKEN': store.token('a' * 64),
+            'APIKEYS': store.prefix + 'apikeys'}
+
+
+def check(store, role, user):
+    """(state, text)"""
+    known = names(store)
+    link = store.server.masters()[0]
+
+    def asked(commands):
+        return link.many([('ACL', 'DRYRUN', user)
+                          + tuple(known.get(word, word) for word in command)
+                          for command in commands])
+
+    replies = asked(MAY[role])
+
+    for reply in replies:
+        if redis_error(reply):
+            text = words(reply)
+            if 'not found' in text:
+                return 'skipped', 'there is no user %s' % user
+            if 'DRYRUN' in text.upper() or 'NOPERM' in text:
+                return 'skipped', ('rights are seen only by a user that has'
+                                   ' +acl|dryrun')
+
+    missing = [' '.join(command) for command, reply in zip(MAY[role], replies)
+               if reply != 'OK']
+    # a name that stands for a key says more than the key
+    too_many = [' '.join(command) for command, reply
+                in zip(MAY_NOT[role], asked(MAY_NOT[role])) if reply == 'OK']
+
+    if missing:
+        return 'failed', '%s may not: %s (the ACL lines of' \
+            ' docs/redis-schema.md)' % (user, ', '.join(missing))
+    if too_many:
+        return 'warning', '%s may: %s' % (user, ', '.join(too_many))
+
+    return 'ok', '%s has what it needs' % user
