@@ -7,6 +7,7 @@ thousands at a time, and the replies as they are, whatever version it has.
 """
 
 import re
+import ssl
 
 try:
     import redis
@@ -134,6 +135,10 @@ def broken(e):
 
     text = getattr(e, 'strerror', None) or str(e) or type(e).__name__
 
+    if isinstance(e, ssl.SSLCertVerificationError):
+        return "the server's certificate: %s (--redis-ca)" % e.verify_message
+    if isinstance(e, ssl.SSLError):
+        return 'TLS: %s (is it a port with TLS?  --redis-cert?)' % text
     if isinstance(e, redis.InvalidResponse) or isinstance(e, ValueError):
         return 'that is no reply of a Redis'
     if isinstance(e, (redis.TimeoutError, TimeoutError)):
