@@ -3,12 +3,14 @@
 """What Redis is, what it has of ours, and what waits."""
 
 import re
+import time
 
 from .errors import Failure
 from .functions import ours, version_in, version_of
 from .store import fields, redis_error
 from .terminal import age
 
+PATIENCE = 13                           # looks at who ticks
 OLDEST = 7                              # of Redis; Valkey says 7.2.4
 
 
@@ -116,6 +118,15 @@ def settings(store):
     return parts(max(texts, default='')), warnings
 
 
+def who_ticks(store):
+    """One worker hands it to the next in up to two seconds."""
+    for _ in range(PATIENCE):
+        ticker = store.run('GET', store.in_shard(0, 'ticker'))
+        if ticker is not None:
+            return ticker
+        time.sleep(0.2)
+
+
 def gather(program):
     store = program.store
     servers, warnings = [], []
@@ -129,7 +140,7 @@ def gather(program):
     warnings += more
     set_, more = settings(store)
     warnings += more
-    ticker = store.run('GET', store.in_shard(0, 'ticker'))
+    ticker = who_ticks(store)
 
     if ticker is None:
         warnings.append('nobody ticks: no nginx is connected, nothing expires')

@@ -20,9 +20,9 @@ package TB::Nginx;
 #     $nginx->clean(qr/allowed/)                        is() of what is wrong
 #
 # Options: main, events, http, server, config replace or extend that part of
-# the configuration; listen (parameters of it); redis_port or redis_server (a
-# URL), redis (settings of tb_rpc_redis); workers; connections (of a worker,
-# 10240).
+# the configuration; keys (tb_rpc_jwt_key); listen (parameters of it);
+# redis_port or redis_server (a URL), redis (settings of tb_rpc_redis); workers;
+# connections (of a worker, 10240).
 # What call() and open() take: oneway, persistent, timeout, v1, uuid.
 
 use strict;
@@ -86,6 +86,7 @@ sub conf_text {
 
     my %o = (main => '', events => '', http => '', server => '', redis => '',
              listen => '', connections => 10240,
+             keys => 'tb_rpc_jwt_key %{jwt_key};',
              config => "location /api/rpc/ { tb_rpc  v2; }\n"
                        . "location /api/plugins/rpc/ { tb_rpc  v1; }\n",
              %$self);
@@ -122,7 +123,7 @@ http {
         $o{redis}
     }
 
-    tb_rpc_jwt_key      %{jwt_key};
+    $o{keys}
     tb_rpc_min_timeout  100ms;
     $o{http}
 
