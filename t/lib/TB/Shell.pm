@@ -6,12 +6,14 @@ package TB::Shell;
 #     my $text = $shell->run('echo "$PWD"');     all that it prints; dies if
 #                                                it takes longer than 30 s
 #     $shell->run($command, 60)
+#
+# What it runs in the background ends with it, at the end of the test.
 
 use strict;
 use warnings;
 
 use IO::Handle;
-use IPC::Open2;
+use POSIX ();
 use Time::HiRes qw(time);
 
 use TB::Env qw(scaled);
@@ -25,14 +27,25 @@ sub new {
 
     my $self = bless { owner => $$ }, $class;
 
-    {
-        # no terminal's Ctrl-C: it ends with us
-        local $SIG{INT} = 'IGNORE';
-        $self->{pid} = open2($self->{out}, $self->{in}, 'bash', '--norc');
+    pipe my $in, $self->{in} or die "pipe: $!\n";
+    pipe $self->{out}, my $out or die "pipe: $!\n";
+
+    my $pid = fork();
+    die "fork: $!\n" if !defined $pid;
+
+    if ($pid == 0) {
+        open STDIN, '<&', $in;
+        open STDOUT, '>&', $out;
+        open STDERR, '>&', $out;
+        # no terminal's Ctrl-C; and what it starts ends with it
+        setpgrp;
+        { exec 'bash', '--norc' }
+        POSIX::_exit(127);
     }
 
-    $running{$self->{pid}} = $self;
-    $self->run($_) for 'exec 2>&1', @commands;
+    $self->{pid} = $pid;
+    $running{$pid} = $self;
+    $self->run($_) for @commands;
 
     return $self;
 }
@@ -76,7 +89,7 @@ sub stop {
     return if !$pid || $self->{owner} != $$;
 
     delete $running{$pid};
-    kill 'KILL', $pid;
+    kill 'KILL', -$pid;
     waitpid $pid, 0;
 }
 

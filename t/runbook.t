@@ -1,0 +1,594 @@
+#!/usr/bin/perl
+
+# What docs/runbook.md tells an operator to do, done as it stands there, with
+# callers at work meanwhile: keys and passwords are changed without a refused
+# call; a backup is restored, and means what the page says; Redis moves to
+# another server and nothing that was accepted is lost.
+#
+# runs: side by side, 15 s
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA qw(sha256_hex);
+use JSON::PP ();
+use POSIX ();
+use Test::More;
+
+use TB::Env qw(scratch free_port file_in scaled wait_for);
+use TB::Bridge;
+use TB::Fixture;
+use TB::Mqtt qw(child reap output text_of);
+use TB::MqttDevices;
+use TB::Nginx;
+use TB::Page;
+use TB::Proxy;
+use TB::RedisServer;
+use TB::Shell;
+
+# the servers change places, so each is let in by the other
+my @replica = ('--masteruser', 'default', '--masterauth',
+               $TB::RedisServer::PASSWORD{admin}, '--repl-diskless-sync-delay',
+               0);
+my $page = TB::Page->new('docs/runbook.md');
+my $dir = scratch();
+my $json = JSON::PP->new->utf8;
+
+plan skip_all => 'no mosquitto' if !TB::Mqtt::mosquitto();
+
+my $old = redis(args => \@replica);
+my %port = (6379 => $old->{port}, 6380 => free_port());
+my $help = (output(TB::Mqtt::admin(), '--help'))[1];
+
+# the address that can be moved
+my $proxy = TB::Proxy->start(to => $old->{port});
+
+my $nginx = TB::Nginx->start(
+    redis_port => $proxy->{port}, http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;',
+    config => 'location /api/rpc/ { tb_rpc v2; }'
+              . ' location /api/v1/ { tb_rpc_device_api; }');
+my $shell = shell();
+
+
+# --- the page's commands ----------------------------------------------------
+
+# Programs as an operator has them: with his server and user.
+
+sub shell {
+    my @binary = TB::Nginx::command();
+    my ($cli) = grep { !system("command -v $_ > /dev/null") }
+                qw(redis-cli valkey-cli);
+    my $password = file_in('operator.password', 'operator-secret');
+
+    file_in('redis.password', "nginx-secret\n");
+
+    return TB::Shell->new("cd $dir",
+        "export REDISCLI_AUTH=$TB::RedisServer::PASSWORD{admin}",
+        "redis-cli() { command $cli -p $port{6379} \"\$@\"; }",
+        'redis-server() { exec ' . TB::RedisServer::server_binary()
+            . " --aclfile $old->{dir}/users.acl --bind 127.0.0.1 \"\$@\"; }",
+        "nginx() { command @binary -p $nginx->{dir}/ -e error.log -c nginx.conf"
+            . ' "$@"; }',
+        'tb-rpc-admin() { ' . TB::Mqtt::admin() . ' --redis'
+            . " redis://127.0.0.1:$proxy->{port} --redis-user operator"
+            . " --redis-password-file $password \"\$@\"; }");
+}
+
+
+sub local_text {
+    my ($text) = @_;
+
+    $text =~ s{/etc/nginx/tb-jwt\.key}{macro('jwt_key')}ge;
+    $text =~ s{/etc/nginx/}{$dir/}g;
+    $text =~ s/\b(63(?:79|80|81))\b/$port{$1}/g;
+
+    # the users have shorter names here
+    $text =~ s/\btb-(nginx|bridge)\b/$1/g;
+
+    return $text;
+}
+
+
+# tools of this version may not have a command yet
+
+sub known {
+    my ($command) = @_;
+
+    my ($name, $option) = $command
+        =~ /^tb-rpc-admin ((?:[a-z-]+)(?: [a-z]+)?)(?:.* (--device) )?/
+        or return 1;
+
+    return $help =~ /^  \Q$name\E\b(?:.*\n {6,})*?.*\Q${\($option || '')}\E/m;
+}
+
+
+sub run {
+    my ($text) = @_;
+
+    for (TB::Page::transcript($text, '$ ')) {
+        my ($command, $want) = @$_;
+
+        s/\n+\z// for $command, $want;
+
+        SKIP: {
+            skip "\"$command\" is not known yet", 1 if !known($command);
+
+            my $got = $shell->run(local_text($command));
+            my $pattern = quotemeta $want;
+
+            $got =~ s/\n+\z//;
+            $pattern =~ s/\\\.\\\.\\\./.*/g;
+            like($got, qr/\A$pattern\z/s, "\$ $command");
+        }
+    }
+}
+
+
+# The next block of a section, as many as are told; nginx.conf is changed.
+
+my %left;
+
+
+sub step {
+    my ($heading, $n) = @_;
+
+    $left{$heading} ||= [ $page->blocks($heading) ];
+
+    for (1 .. $n || 1) {
+        my $block = shift @{ $left{$heading} }
+            or return fail("$heading: it goes on");
+
+        if ($block->{file} eq '') {
+            run($block->{text});
+
+        } else {
+            conf($block->{file}, local_text($block->{text}));
+        }
+    }
+}
+
+
+sub ends {
+    my ($heading) = @_;
+
+    is(scalar @{ $left{$heading} }, 0, "$heading: all of it was done");
+}
+
+
+my %replaced = ('nginx.conf' => qr/^ *tb_rpc_jwt_key .*\n(?:.*jwt_key.*\n)*/m,
+                'nginx.conf, in tb_rpc_redis' => qr/^ *password .*\n/m);
+
+
+sub conf {
+    my ($file, $text) = @_;
+
+    my $conf = $nginx->file_text('nginx.conf');
+
+    is($conf =~ s/$replaced{$file}/$text/, 1, "$file is changed");
+    file_in("$nginx->{name}/nginx.conf", $conf);
+}
+
+
+# nginx was told to reload: the workers of before are leaving
+
+sub reloaded {
+    my ($before) = @_;
+
+    my %old = map { $_ => 1 } @$before;
+
+    soon { !grep { $old{$_} } $nginx->workers() } 'the old workers have gone',
+         20;
+}
+
+
+# --- callers at work --------------------------------------------------------
+
+# Calls until they are told to stop; what they got, as often as they got it.
+# The callers' tokens are the lines of a file, which may change.
+
+sub load {
+    my ($name, $during, %opt) = @_;
+
+    my $stop = "$dir/$name.stop";
+    my $pid = child(sub {
+        my (%kinds, @made, $n);
+
+        while (!-e $stop) {
+            my @tokens = split /\n/, text_of('tokens');
+            my @requests = map {
+                my $token = $tokens[$_ % @tokens];
+                my $device = macro('d' . (1 + ++$n % 8));
+                my $body = "{\"method\":\"echo\",\"params\":$n"
+                           . ($opt{persistent} && $n % 2
+                              ? ',"persistent":true,"timeout":60000}' : '}');
+
+                [ $token, $n, TB::Load::post("/api/rpc/twoway/$device", $body,
+                      'X-Authorization' => "Bearer $token",
+                      'Connection' => 'close'),
+                  TB::MqttDevices::answer_to($device, $n) ];
+            } 1 .. 40;
+            my @answers = TB::Load::run(
+                port => $nginx->{port}, parallel => 8, timeout => scaled(30),
+                requests => [ map { $_->[2] } @requests ]);
+
+            for my $i (0 .. $#answers) {
+                my $answer = $answers[$i];
+                my $what = join ' ', grep { defined } $answer->{status},
+                           $answer->{headers}{'x-rpc-result'},
+                           $answer->{error};
+
+                if (($answer->{body} || '') =~ /"rpcId":"([^"]+)"/) {
+                    push @made, $1;
+
+                } elsif ($what eq '200'
+                         && $answer->{body} ne $requests[$i][3])
+                {
+                    $what = 'the answer of another call';
+                }
+
+                $kinds{$what}++;
+                $kinds{'by ' . substr sha256_hex($requests[$i][0]), 0, 8}++
+                    if $what eq '200';
+            }
+
+            # complete at once
+            file_in("$name.new", $json->encode({ kinds => \%kinds,
+                                                 made => \@made }));
+            rename "$dir/$name.new", "$dir/$name.result";
+        }
+    });
+
+    $during->(sub { return result($name)->{kinds} });
+    file_in("$name.stop", '');
+    TB::Mqtt::reap($pid, undef, 40);
+
+    return result($name);
+}
+
+
+sub result {
+    my $text = text_of("$_[0].result");
+
+    return $text eq '' ? { kinds => {}, made => [] } : $json->decode($text);
+}
+
+
+sub by { return 'by ' . substr sha256_hex($_[0]), 0, 8 }
+
+
+# so many more calls are answered
+
+sub goes_on {
+    my ($kinds, $what, $by) = @_;
+
+    my $before = $kinds->()->{$by || 200} || 0;
+
+    soon { ($kinds->()->{$by || 200} || 0) >= $before + 100 }
+         "$what: calls are answered", 20;
+}
+
+
+sub refused {
+    my ($result) = @_;
+
+    return join ', ', map { "$_: $result->{kinds}{$_}" }
+                      grep { !/^(?:200$|by )/ } sort keys %{ $result->{kinds} };
+}
+
+
+# devices on a broker, and the bridge
+
+my @ids = map { device("d$_") } 1 .. 8;
+my $held = device('held');
+my $mqtt = bless { port => free_port(), redis => $old, connects => {},
+                   password => file_in('bridge.password', "bridge-secret\n") },
+                 'TB::Mqtt';
+my @bridge = ('b1', '--redis', "redis://127.0.0.1:$proxy->{port}");
+
+$mqtt->broker();
+
+my $bridge = $mqtt->bridge(@bridge);
+my $devices = TB::MqttDevices->start(port => $mqtt->{port}, mute => qr/^x$/,
+                                     ids => [ @ids, $held ],
+                                     delay => [0, 0.01]);
+
+ok($devices->online(20), 'the devices are there');
+my $token = macro('token:tenant');
+
+file_in('tokens', "$token\n");
+
+
+# --- a new key for JWTs -----------------------------------------------------
+
+my $heading = 'A new key for JWTs';
+my @before;
+my $new_token;
+
+my $result = load('jwt', sub {
+    my ($kinds) = @_;
+
+    goes_on($kinds, 'the old key');
+    @before = $nginx->workers();
+    step($heading, 3);
+    reloaded(\@before);
+
+    my $tenant = macro('tenant');
+
+    ($new_token) = $shell->run("tb-rpc-admin jwt --key tb-jwt-new.key"
+                               . " --tenant $tenant") =~ /^(\S+)/;
+    file_in('tokens', "$token\n$new_token\n");
+    goes_on($kinds, 'both keys, the old one', by($token));
+    goes_on($kinds, 'both keys, the new one', by($new_token));
+
+    file_in('tokens', "$new_token\n");
+
+    # what was begun with the old one is over
+    goes_on($kinds, 'the new key') for 1 .. 2;
+    @before = $nginx->workers();
+    step($heading, 2);
+    reloaded(\@before);
+    goes_on($kinds, 'the new key alone');
+});
+
+ends($heading);
+is(refused($result), '', 'a new key for JWTs: no call is refused');
+
+
+sub call_by {
+    my ($with, $device, $body, $path) = @_;
+
+    return http('POST', ($path || '/api/rpc/twoway/') . macro($device), $body,
+                'X-Authorization' => "Bearer $with");
+}
+
+
+sub http {
+    return TB::Client->new($nginx->{port}, TB::Client::text(@_))->answer();
+}
+
+
+is(call_by($token, 'd1', '{"method":"echo","params":1}')->{status}, 401,
+   'the old key is none any more');
+
+
+# --- a new password ---------------------------------------------------------
+
+$heading = 'A new password';
+$result = load('password', sub {
+    my ($kinds) = @_;
+
+    goes_on($kinds, 'the old password');
+    @before = $nginx->workers();
+    step($heading, 3);
+    reloaded(\@before);
+    goes_on($kinds, 'both passwords');
+    step($heading);
+    goes_on($kinds, 'the new password');
+});
+
+ends($heading);
+is(refused($result), '', 'a new password: no call is refused');
+is(TB::Resp->connect(port => $old->{port})
+           ->command('AUTH', 'nginx', 'nginx-secret') =~ /WRONGPASS/ ? 1 : 0,
+   1, 'the old password is none any more');
+$old->call('CLIENT', 'KILL', 'USER', 'nginx');
+soon { call_by($new_token, 'd1', '{"method":"echo","params":1}')->{status}
+       == 200 } 'who is thrown out comes back with the new one';
+
+
+# --- a device is stolen -----------------------------------------------------
+
+$heading = 'A device is stolen';
+device('stolen', id => 'de000000-0000-11ee-8000-000000000001');
+$shell->run('ID=' . macro('stolen'));
+$shell->run('tb-rpc-admin token add $ID > token.txt');
+(my $secret = text_of('token.txt')) =~ s/\n//;
+
+
+sub poll {
+    return http('GET', "/api/v1/$secret/rpc?timeout=100", undef)->{status};
+}
+
+
+is(poll(), 408, 'the device polls');
+step($heading);
+soon { poll() == 401 } 'its token is revoked';
+step($heading, 2);
+is(call_by($new_token, 'stolen', '{"method":"echo","params":1}')->{status},
+   401, 'its callers are told so');
+ends($heading);
+
+
+# --- an API key has leaked --------------------------------------------------
+
+$heading = 'An API key has leaked';
+
+
+sub api_call {
+    my ($key, $method, $path, $body) = @_;
+
+    return http($method, $path, $body, 'X-Authorization' => "ApiKey $key");
+}
+
+
+sub api_status {
+    return api_call($_[0], 'POST', '/api/rpc/twoway/' . macro('d1'),
+                    '{"method":"echo","params":1}')->{status};
+}
+
+
+my $key = api_key('leaked');
+my $kept = api_key('kept');
+my $sum = sha256_hex($key);
+
+is(api_status($key), 200, 'an API key');
+is(api_status($kept), 200, 'another one');
+$shell->run("SHA256=$sum KEY_ID=" . substr $sum, 0, 16);
+
+# one by one
+my @leaked = $page->blocks($heading);
+
+run($_->{text}) for @leaked[0, 1];
+soon { api_status($key) == 401 } 'is revoked';
+run($_->{text}) for @leaked[2 .. $#leaked];
+
+
+# --- backup and restore -----------------------------------------------------
+
+$heading = 'Backup and restore';
+
+
+sub record {
+    my ($rpc) = @_;
+
+    my $answer = http('GET', "/api/rpc/persistent/$rpc", undef,
+                      'X-Authorization' => "Bearer $new_token");
+
+    return $answer->{status} == 200 ? $json->decode($answer->{body})->{status}
+                                    : $answer->{status};
+}
+
+
+sub persistent {
+    my ($device) = @_;
+
+    my $answer = call_by($new_token, $device, '{"method":"m","params":1,'
+                         . '"persistent":true,"timeout":600000}');
+
+    return $answer->{body} =~ /"rpcId":"([^"]+)"/ ? $1 : die $answer->{what};
+}
+
+
+device('later', bridge => 'b2');
+
+my $done = persistent('d1');
+
+soon { record($done) eq 'SUCCESSFUL' } 'a call that is over';
+
+my $waits = persistent('later');
+
+is(record($waits), 'QUEUED', 'one that waits');
+step($heading);
+
+my $after = persistent('d1');
+my $log = "$dir/later.calls";
+my $later = TB::Bridge->start(name => 'b2', log => $log,
+                              connect => { $old->access('bridge'),
+                                           port => $proxy->{port} });
+
+soon { record($after) eq 'SUCCESSFUL' } 'a call that was made afterwards';
+soon { record($waits) eq 'SUCCESSFUL' } 'what waited has ended';
+$shell->run('tb-rpc-admin api-key del ' . sha256_hex($kept));
+soon { api_status($kept) == 401 } 'a key that was deleted afterwards';
+
+step($heading);
+$proxy->tell('to', $port{6380});
+reap($bridge, 'TERM');
+$bridge = $mqtt->bridge(@bridge);
+soon { record($done) eq 'SUCCESSFUL' } 'restored: the record', 20;
+soon { record($waits) eq 'SUCCESSFUL' } 'what was open has ended once more',
+     20;
+
+my @twice = $later->envelopes();
+
+is(scalar @twice, 2, 'since it was sent twice');
+is($twice[1]{requestId}, $twice[0]{requestId}, 'with the same id');
+is($twice[1]{rpcId}, $waits, 'that one');
+is(record($after), 404, 'what came after the backup is unknown');
+soon { api_status($kept) == 200 } 'a key that was deleted is valid again';
+is(call_by($new_token, 'd1', '{"method":"echo","params":2}')->{status}, 200,
+   'calls are answered');
+$later->stop();
+
+# and with its append-only file
+
+soon { $shell->run("redis-cli -p $port{6380} INFO persistence")
+       =~ /aof_rewrite_in_progress:0/ } 'the file is written';
+$shell->run("redis-cli -p $port{6380} SHUTDOWN");
+$shell->run("redis-server --port $port{6380} --dir restored --appendonly yes"
+            . ' > restored/log &');
+soon { record($done) eq 'SUCCESSFUL' } 'which is there after a restart', 20;
+ends($heading);
+
+$proxy->tell('to', $old->{port});
+$shell->run("redis-cli -p $port{6380} SHUTDOWN NOSAVE");
+soon { record($after) eq 'SUCCESSFUL' } 'back at the first one', 20;
+
+
+# --- another Redis ----------------------------------------------------------
+
+$heading = 'Another Redis';
+
+my $new = TB::RedisServer->start(library => 0, args => \@replica);
+my @held;
+
+$port{6381} = $new->{port};
+# the second server has the password that nginx has by now
+$new->call('ACL', 'SETUSER', 'nginx', '>' . text_of('redis-new.password')
+           =~ s/\n//r);
+
+
+sub held_calls {
+    return grep { $_->{device} eq $held } $devices->deliveries();
+}
+
+
+$result = load('moving', sub {
+    my ($kinds) = @_;
+
+    $nginx->{token} = $new_token;
+    @held = map { $nginx->open('held', 'x', $_, timeout => 50000) } 1 .. 8;
+    soon { held_calls() == 8 } 'calls are held';
+    goes_on($kinds, 'the first server');
+    step($heading);
+    $proxy->tell('next', $new->{port});
+    step($heading);
+    goes_on($kinds, 'the second server');
+
+    TB::MqttDevices::publish($mqtt->{port}, map {
+        ["v1/devices/$held/rpc/response/$_->{id}", $_->{params}]
+    } held_calls());
+}, persistent => 1);
+
+is_deeply(TB::Client::kinds(TB::Client::answers(20, @held)), { 200 => 8 },
+          'and their callers have it');
+ends($heading);
+
+diag('another Redis: ' . join ', ', map { "$_: $result->{kinds}{$_}" }
+                                    grep { !/^by/ }
+                                    sort keys %{ $result->{kinds} });
+like(refused($result), qr/^(?:503 REDIS_UNAVAILABLE: \d+)?\z/,
+     'another Redis: what is refused was not taken');
+is($new->call('ROLE')->[0], 'master', 'it is the master now');
+
+my @made = @{ $result->{made} };
+
+cmp_ok(scalar @made, '>=', 20, 'persistent calls were made meanwhile');
+soon {
+    @made = grep { record($_) ne 'SUCCESSFUL' } @made;
+    !@made;
+} 'and none is lost', 30 or diag(scalar(@made) . ' are: '
+                                  . join ' ', map { record($_) } @made);
+
+
+# --- the others -------------------------------------------------------------
+
+set_macro(queued => 'de000000-0000-11ee-8000-00000000000a');
+$new->fcall('tb_rpc_device_put', $new->device_key(macro('queued')),
+            macro('tenant'), '', 'bridge', 'mqtt');
+$port{6379} = $new->{port};
+$shell->stop();
+$shell = shell();
+persistent('queued');
+
+for ('Upgrade', 'Redis is full', 'A queue grows', 'Alerts') {
+    step($_, scalar grep { $_->{file} eq '' } $page->blocks($_));
+    ends($_);
+}
+
+$nginx->clean();
+
+done_testing();
