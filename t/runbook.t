@@ -49,7 +49,8 @@ my ($mqtt, $bridge);
 my $proxy = TB::Proxy->start(to => $old->{port});
 
 my $nginx = TB::Nginx->start(
-    redis_port => $proxy->{port}, http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;',
+    redis_port => $proxy->{port},
+    http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
               . ' location /api/v1/ { tb_rpc_device_api; }');
 my $shell = shell();
