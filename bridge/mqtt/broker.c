@@ -5,7 +5,8 @@
  * The MQTT side: libmosquitto driven from our own poll loop.  The client is
  * made anew for every connection, so that the library never re-sends on its
  * own; what was not acknowledged is decided on above.  Callbacks run
- * inside mosquitto_loop_*(), in the one thread.
+ * inside mosquitto_loop_*(), in the one thread; only the host is looked up in
+ * another one.
  */
 
 
@@ -272,12 +273,13 @@ tb_mqtt_tls(tb_mqtt_t *m)
 
 
 /*
- * With MQTT 5 the broker keeps a session as long as it is told to, and only
- * the blocking connect of the library can tell it.
+ * What CONNECT says with MQTT 5.  Only the blocking connect of the library
+ * takes that; without a host it does no more than that, and fails.  What it
+ * has taken is in all later connects of the client.
  */
 
 static int
-tb_mqtt_connect(tb_mqtt_t *m)
+tb_mqtt_properties(tb_mqtt_t *m)
 {
     int                    rc;
     mosquitto_property    *list;
@@ -286,8 +288,7 @@ tb_mqtt_connect(tb_mqtt_t *m)
     conf = m->conf;
 
     if (conf->version != MQTT_PROTOCOL_V5 || !conf->keep_session) {
-        return mosquitto_connect_async(m->mosq, conf->host, conf->port,
-                                       conf->keepalive);
+        return MOSQ_ERR_SUCCESS;
     }
 
     list = NULL;
@@ -296,13 +297,41 @@ tb_mqtt_connect(tb_mqtt_t *m)
                                       MQTT_PROP_SESSION_EXPIRY_INTERVAL,
                                       TB_MQTT_SESSION);
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_connect_bind_v5(m->mosq, conf->host, conf->port,
-                                       conf->keepalive, NULL, list);
+        rc = mosquitto_connect_bind_v5(m->mosq, NULL, 0, conf->keepalive,
+                                       NULL, list);
+
+        rc = rc == MOSQ_ERR_INVAL ? MOSQ_ERR_SUCCESS : rc;
     }
 
     mosquitto_property_free_all(&list);
 
     return rc;
+}
+
+
+/* in its thread: it looks up the host, and waits for nothing else */
+
+static void
+tb_mqtt_lookup(void *data)
+{
+    tb_mqtt_t  *m = data;
+
+    m->rc = mosquitto_connect_async(m->mosq, m->conf->host, m->conf->port,
+                                    m->conf->keepalive);
+    m->err = errno;
+}
+
+
+void
+tb_mqtt_opened(tb_mqtt_t *m)
+{
+    tb_job_end(&m->job);
+    m->since = tb_now();
+
+    if (m->rc != MOSQ_ERR_SUCCESS) {
+        tb_mqtt_drop(m, m->rc == MOSQ_ERR_ERRNO ? strerror(m->err)
+                                                : mosquitto_strerror(m->rc));
+    }
 }
 
 
@@ -358,7 +387,13 @@ tb_mqtt_open(tb_mqtt_t *m)
     m->count->reconnects++;
 
     if (rc == MOSQ_ERR_SUCCESS) {
-        rc = tb_mqtt_connect(m);
+        rc = tb_mqtt_properties(m);
+    }
+
+    if (rc == MOSQ_ERR_SUCCESS
+        && tb_job_start(&m->job, tb_mqtt_lookup, m) != TB_OK)
+    {
+        rc = MOSQ_ERR_ERRNO;
     }
 
     if (rc != MOSQ_ERR_SUCCESS) {
@@ -385,6 +420,11 @@ tb_mqtt_close(tb_mqtt_t *m)
 void
 tb_mqtt_free(tb_mqtt_t *m)
 {
+    if (m->job.running) {
+        /* the thread has it, and nobody can stop that */
+        return;
+    }
+
     /* else the broker keeps what we have not passed on */
 
     if (m->mosq && m->up && m->unsaved == 0) {

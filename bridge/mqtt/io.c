@@ -12,6 +12,7 @@
 
 
 #include "../base/clock.h"
+#include "../base/log.h"
 #include "io.h"
 #include "private.h"
 
@@ -78,6 +79,11 @@ tb_mqtt_poll(tb_mqtt_t *m, short *events)
         return -1;
     }
 
+    if (m->job.running) {
+        *events = POLLIN;
+        return m->job.fd;
+    }
+
     fd = mosquitto_socket(m->mosq);
 
     held = tb_mqtt_held(m);
@@ -120,6 +126,24 @@ tb_mqtt_quickack(tb_mqtt_t *m)
 }
 
 
+/* it cannot be stopped, nor would another one come further */
+
+static void
+tb_mqtt_looking(tb_mqtt_t *m, short revents)
+{
+    if (revents) {
+        tb_mqtt_opened(m);
+
+    } else if (tb_now() - m->since > TB_CONNECT_TIMEOUT) {
+        tb_log(m->failed ? TB_LOG_DEBUG : TB_LOG_ERROR,
+               "mqtt: the name of %s:%d is still being looked up",
+               m->conf->host, m->conf->port);
+        m->failed = 1;
+        m->since = tb_now();
+    }
+}
+
+
 void
 tb_mqtt_run(tb_mqtt_t *m, short revents)
 {
@@ -133,6 +157,11 @@ tb_mqtt_run(tb_mqtt_t *m, short revents)
             tb_mqtt_open(m);
         }
 
+        return;
+    }
+
+    if (m->job.running) {
+        tb_mqtt_looking(m, revents);
         return;
     }
 
@@ -188,6 +217,10 @@ tb_mqtt_timer(tb_mqtt_t *m)
 
     if (m->mosq == NULL) {
         return m->retry_at;
+    }
+
+    if (m->job.running) {
+        return INT64_MAX;
     }
 
     if (m->lost) {

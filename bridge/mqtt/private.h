@@ -10,6 +10,7 @@
 #define _TB_MQTT_PRIVATE_H_INCLUDED_
 
 
+#include "../base/job.h"
 #include "broker.h"
 
 
@@ -19,6 +20,9 @@ struct tb_mqtt_s {
     tb_bridge_t             *bridge;
     tb_counters_t           *count;
     struct mosquitto        *mosq;         /* NULL between connections */
+    tb_job_t                 job;          /* has mosq while it runs */
+    int                      rc;           /* what came of it */
+    int                      err;
     int                      up;
     int                      subs;         /* not acknowledged yet */
     int                      lost;
@@ -40,6 +44,8 @@ struct tb_mqtt_s {
 
 /* a connection is begun */
 void tb_mqtt_open(tb_mqtt_t *m);
+/* the job of tb_mqtt_open() is done */
+void tb_mqtt_opened(tb_mqtt_t *m);
 /* it is useless: a new one is made, later */
 void tb_mqtt_drop(tb_mqtt_t *m, const char *why);
 

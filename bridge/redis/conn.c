@@ -3,8 +3,8 @@
  * Copyright (C) tb-rpc contributors.
  *
  * A Redis connection that never blocks: hiredis is the codec and does the
- * reads and writes when poll() says so.  Only a host name that must be looked
- * up can block, when connecting.
+ * reads and writes when poll() says so.  What it does to connect may wait for
+ * the name of a host, so that is a job.
  */
 
 
@@ -69,6 +69,12 @@ tb_redis_hint(redisReply *reply)
 void
 tb_redis_close(tb_redis_t *r)
 {
+    /* at the end of the program only */
+
+    if (r->state == TB_REDIS_LOOKUP) {
+        return;
+    }
+
     if (r->ctx != NULL) {
         redisFree(r->ctx);
         r->ctx = NULL;
@@ -112,15 +118,39 @@ tb_redis_good(tb_redis_t *r)
 }
 
 
+/* in its thread */
+
 static void
-tb_redis_connect(tb_redis_t *r)
+tb_redis_lookup(void *data)
 {
+    tb_redis_t             *r = data;
     const tb_redis_conf_t  *conf;
 
     conf = r->conf;
 
     r->ctx = conf->path ? redisConnectUnixNonBlock(conf->path)
                         : redisConnectNonBlock(conf->host, conf->port);
+}
+
+
+static void
+tb_redis_connect(tb_redis_t *r)
+{
+    if (tb_job_start(&r->job, tb_redis_lookup, r) != TB_OK) {
+        tb_redis_fail(r, "cannot connect: no thread: %s", strerror(errno));
+        return;
+    }
+
+    r->state = TB_REDIS_LOOKUP;
+    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+}
+
+
+static void
+tb_redis_connecting(tb_redis_t *r)
+{
+    tb_job_end(&r->job);
+    r->state = TB_REDIS_CONNECTING;
 
     if (r->ctx == NULL || r->ctx->err) {
         tb_redis_fail(r, "cannot connect: %s",
@@ -128,8 +158,25 @@ tb_redis_connect(tb_redis_t *r)
         return;
     }
 
-    r->state = TB_REDIS_CONNECTING;
     r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+}
+
+
+/* it cannot be stopped, nor would another one come further */
+
+static void
+tb_redis_looking(tb_redis_t *r, short revents)
+{
+    if (revents) {
+        tb_redis_connecting(r);
+
+    } else if (tb_now() >= r->deadline) {
+        tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
+               "redis %s (%s): its name is still being looked up",
+               r->conf->address, r->label);
+        r->complained = 1;
+        r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+    }
 }
 
 
@@ -391,6 +438,11 @@ tb_redis_poll(tb_redis_t *r, short *events)
         return -1;
     }
 
+    if (r->state == TB_REDIS_LOOKUP) {
+        *events = POLLIN;
+        return r->job.fd;
+    }
+
     if (r->state == TB_REDIS_CONNECTING) {
         *events = POLLOUT;
         return r->ctx->fd;
@@ -419,6 +471,11 @@ tb_redis_io(tb_redis_t *r, short revents)
             tb_redis_connect(r);
         }
 
+        return;
+    }
+
+    if (r->state == TB_REDIS_LOOKUP) {
+        tb_redis_looking(r, revents);
         return;
     }
 

@@ -10,6 +10,7 @@
 #define _TB_CONN_H_INCLUDED_
 
 
+#include "../base/job.h"
 #include "conf.h"
 
 #include <hiredis/hiredis.h>
@@ -20,6 +21,7 @@
 
 typedef enum {
     TB_REDIS_CLOSED = 0,
+    TB_REDIS_LOOKUP,                       /* of the host name, by the job */
     TB_REDIS_CONNECTING,
     TB_REDIS_HANDSHAKE,
     TB_REDIS_READY
@@ -31,6 +33,7 @@ typedef struct {
     const char             *label;
     int                    *shards;        /* where to put them, or NULL */
     redisContext           *ctx;
+    tb_job_t                job;
     tb_redis_state_e        state;
     int                     steps[5];      /* handshake replies to come */
     int                     nsteps;

@@ -2,12 +2,14 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The bridge as a whole: one thread, one poll() over three sockets.  It makes
- * the connections, and says who is told what of them.
+ * The bridge as a whole: one poll() over three sockets, in one thread; only
+ * hosts are looked up in others (base/job.c).  It makes the connections, and
+ * says who is told what of them.
  */
 
 
 #include "../base/clock.h"
+#include "../base/job.h"
 #include "../base/str.h"
 #include "../mqtt/io.h"
 #include "../redis/bell.h"
@@ -85,6 +87,12 @@ void
 tb_bridge_free(tb_bridge_t *b)
 {
     tb_mqtt_free(b->mqtt);
+
+    if (tb_jobs_running()) {
+        /* their threads have what is freed here, and cannot be stopped */
+        _exit(0);
+    }
+
     tb_bell_free(b->bell);
     tb_take_free(b->takes);
     tb_command_free(b->redis);

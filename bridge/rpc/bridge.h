@@ -33,6 +33,7 @@ typedef struct {
 /* NULL, and that was logged: --devices cannot be read */
 tb_bridge_t *tb_bridge_create(const tb_rpc_conf_t *conf,
     tb_counters_t *count);
+/* at the end: it exits where a host is still being looked up */
 void tb_bridge_free(tb_bridge_t *b);
 
 /* a turn: what poll() has said of the descriptors, and all that is due */
