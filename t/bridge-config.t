@@ -136,7 +136,7 @@ my $deaf_port = $deaf->sockport();
 child(sub {
     while (my $sock = $deaf->accept()) {
         sysread $sock, my $in, 65536;
-        syswrite $sock, "\x20\x02\0\0";
+        syswrite $sock, "\x20\x03\0\0\0";
         sleep(60);
     }
 });

@@ -317,7 +317,7 @@ $broker->tell('ack', '');
 
 my %call = map {
     my @call = $mqtt->call($device{$_}, '"m"', 1, persistent => 1,
-                           timeout => $_ eq 'late' ? 1500 : 60_000);
+                           timeout => $_ eq 'late' ? 2500 : 60_000);
     ($_ => \@call);
 } qw(keep ended late);
 
@@ -326,7 +326,7 @@ ok($seen, 'three calls are with the broker');
 $broker->stop();
 $redis->fcall('tb_rpc_respond', TB::Bridge::key('device', $device{ended}),
               $call{ended}[1], '1');
-sleep(1.6);
+sleep(2.6);
 $broker = TB::FakeBroker->start(ack => 0.01, port => $port);
 $seen = wait_for { sent($broker, $device{keep}) } 15;
 ok($seen, 'what was not acknowledged is sent again');

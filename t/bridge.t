@@ -585,7 +585,8 @@ for ([$d5, '"power"', 'a name that is two levels'],
 # a larger answer than allowed
 
 is(reap($pid, 'INT'), 0, 'SIGINT: exit 0');
-$pid = bridge_start('b2', '--static', '--max-response', 100);
+$pid = bridge_start('b2', '--static', '--max-response', 100,
+                    '--mqtt-version', '3.1.1');
 ok(connected('b2', 2), 'and again');
 ($rpc, $id) = call($d4, '"big"', '1');
 ok(wait_for { counter('b2', $pid, 'delivered') == 1 }, 'delivered');
@@ -621,6 +622,21 @@ is(counter('b2', $pid, 'given_up'), 1, 'the bad one is given up');
 connected('b2', 6);
 is(scalar(() = text_of('b2.log') =~ /mqtt: connected/g), 6,
    'after three connections that it has broken');
+
+# with MQTT 5 the broker says so before
+
+$second = bridge_start('b5', '--static');
+ok(connected('b5'), 'a bridge with MQTT 5');
+my $d7 = device_put(new_id(), bridge => 'b5');
+($rpc) = call($d7, '"m"', '"' . 'x' x 5000 . '"');
+like(answer($d7, $rpc) || '', qr/^F.*cannot be sent/,
+     'what the broker would not take fails at once');
+($rpc, $id) = call($d7, '"m"', '"fits"');
+ok(wait_for { text_of('d4.small.log') =~ /request\/\Q$id\E \{/ },
+   'and breaks nothing');
+is(scalar(() = text_of('b5.log') =~ /mqtt: connected/g), 1,
+   'over the same connection');
+is(reap($second, 'TERM'), 0, 'exit 0');
 
 
 # --- servers that speak nonsense --------------------------------------------

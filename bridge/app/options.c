@@ -80,9 +80,9 @@ static const tb_option_t  tb_table[] = {
     { "mqtt-password-file", tb_set_secret, TB_OFF(mqtt.password), 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
 
-    { "mqtt-version", tb_set_version, 0, 0, 0, "3.1.1|5", "3.1.1",
-      "5: calls have a response topic and correlation\n"
-      "data" },
+    { "mqtt-version", tb_set_version, 0, 0, 0, "3.1.1|5", "5",
+      "towards the broker. With 3.1.1 a device with a\n"
+      "session may get a call after its end" },
 
     { "keepalive", tb_set_int, TB_OFF(mqtt.keepalive), 5, 65535, "SECONDS",
       "60", "between pings" },
@@ -493,6 +493,10 @@ tb_options(tb_options_t *opt, int argc, char **argv)
     tb_gateway_topic(opt, &opt->rpc.gateway_status, "status");
 
     opt->mqtt.keep_session = opt->mqtt.client_id != NULL;
+
+    /* what is larger than an answer may be, but not by far, is told as such */
+    opt->mqtt.max_packet = 2 * (uint32_t) opt->rpc.max_response + 128 * 1024;
+
     opt->rpc.redis = &opt->redis;
     opt->rpc.mqtt = &opt->mqtt;
     tb_log_level = opt->log_level;

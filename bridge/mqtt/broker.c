@@ -22,6 +22,8 @@
 #define TB_MQTT_SESSION      86400
 /* a broker that acknowledges nothing for so long is left */
 #define TB_PUBACK_TIMEOUT    30000
+/* ms that what is published may wait for messages that Redis has not taken */
+#define TB_MQTT_WAIT         100
 /* one that does not acknowledge subscriptions is used nevertheless */
 #define TB_SUBACK_TIMEOUT    5000
 
@@ -95,15 +97,18 @@ static void
 tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     const mosquitto_property *properties)
 {
+    uint16_t    max;
     tb_mqtt_t  *m = data;
 
     if (rc != 0) {
         if (!m->failed) {
             tb_log(TB_LOG_ERROR, "mqtt: %s:%d refused the connection: %s",
                    m->conf->host, m->conf->port,
-                   m->conf->version == MQTT_PROTOCOL_V5
-                   ? mosquitto_reason_string(rc)
-                   : mosquitto_connack_string(rc));
+                   rc == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION
+                   ? "it does not speak MQTT 5, see --mqtt-version"
+                   : m->conf->version == MQTT_PROTOCOL_V5
+                     ? mosquitto_reason_string(rc)
+                     : mosquitto_connack_string(rc));
         }
 
         m->failed = 1;
@@ -115,7 +120,12 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
            m->conf->host, m->conf->port, m->conf->client_id,
            m->conf->tls ? " with TLS" : "");
 
+    max = UINT16_MAX;
+    mosquitto_property_read_int16(properties, MQTT_PROP_RECEIVE_MAXIMUM, &max,
+                                  0);
+
     m->up = 1;
+    m->receive_max = max;
     m->subs = 0;
     m->failed = 0;
     m->since = tb_now();
@@ -287,15 +297,21 @@ tb_mqtt_properties(tb_mqtt_t *m)
 
     conf = m->conf;
 
-    if (conf->version != MQTT_PROTOCOL_V5 || !conf->keep_session) {
+    if (conf->version != MQTT_PROTOCOL_V5) {
         return MOSQ_ERR_SUCCESS;
     }
 
     list = NULL;
 
-    rc = mosquitto_property_add_int32(&list,
-                                      MQTT_PROP_SESSION_EXPIRY_INTERVAL,
-                                      TB_MQTT_SESSION);
+    rc = mosquitto_property_add_int32(&list, MQTT_PROP_MAXIMUM_PACKET_SIZE,
+                                      conf->max_packet);
+
+    if (rc == MOSQ_ERR_SUCCESS && conf->keep_session) {
+        rc = mosquitto_property_add_int32(&list,
+                                          MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+                                          TB_MQTT_SESSION);
+    }
+
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = mosquitto_connect_bind_v5(m->mosq, NULL, 0, conf->keepalive,
                                        NULL, list);
@@ -454,16 +470,33 @@ tb_mqtt_drop(tb_mqtt_t *m, const char *why)
 }
 
 
+/*
+ * The library would keep what is beyond the Receive Maximum of the broker, and
+ * what is published while writes are held back, for nobody knows how long; and
+ * a call that it has may expire there.
+ */
+
+int
+tb_mqtt_room(tb_mqtt_t *m)
+{
+    if (tb_mqtt_held(m) > TB_MQTT_WAIT) {
+        return 0;
+    }
+
+    return m->conf->qos == 0 ? UINT16_MAX : m->receive_max - m->overdue;
+}
+
+
 int
 tb_mqtt_publish(tb_mqtt_t *m, void *data, int *mid, const char *topic,
-    const tb_str_t *payload, const mosquitto_property *properties)
+    const tb_str_t *payload, int qos, const mosquitto_property *properties)
 {
     int  rc;
 
     m->publishing = data;
 
     rc = mosquitto_publish_v5(m->mosq, &m->mid, topic, (int) payload->len,
-                              payload->data, m->conf->qos, 0, properties);
+                              payload->data, qos, 0, properties);
 
     if (rc == MOSQ_ERR_SUCCESS) {
         *mid = m->mid;

@@ -59,9 +59,11 @@ int tb_mqtt_subscribe(tb_mqtt_t *m, const char *topic, int qos);
 /* all subscriptions are acknowledged, or will not be */
 int tb_mqtt_subscribed(const tb_mqtt_t *m);
 
+/* so many that are not acknowledged leave at once when they are published */
+int tb_mqtt_room(tb_mqtt_t *m);
 /* a MOSQ_ERR_*; data is for events->acked(), *mid for tb_mqtt_forget() */
 int tb_mqtt_publish(tb_mqtt_t *m, void *data, int *mid, const char *topic,
-    const tb_str_t *payload, const mosquitto_property *properties);
+    const tb_str_t *payload, int qos, const mosquitto_property *properties);
 /* its PUBACK is no longer waited for */
 void tb_mqtt_forget(tb_mqtt_t *m, void *data, int mid);
 /* leaves a broker that owes more than max of those, or all for too long */

@@ -29,6 +29,7 @@ typedef struct {
     int                  keep_session;     /* --client-id was given */
     int                  qos;
     int                  ack_timeout;      /* for a PUBACK */
+    uint32_t             max_packet;       /* that the broker may send */
 } tb_mqtt_conf_t;
 
 

@@ -47,9 +47,7 @@ tb_mqtt_hold(tb_mqtt_t *m)
 }
 
 
-/* ms since it is held back, -1 when it is not */
-
-static int64_t
+int64_t
 tb_mqtt_held(tb_mqtt_t *m)
 {
     int64_t  held;
@@ -144,6 +142,24 @@ tb_mqtt_looking(tb_mqtt_t *m, short revents)
 }
 
 
+static const char *
+tb_mqtt_why(tb_mqtt_t *m, int rc)
+{
+    if (rc == MOSQ_ERR_ERRNO) {
+        return strerror(errno);
+    }
+
+    if (rc == MOSQ_ERR_CONN_LOST && !m->up
+        && m->conf->version == MQTT_PROTOCOL_V5)
+    {
+        return "closed by the broker; if it does not speak MQTT 5, see"
+               " --mqtt-version";
+    }
+
+    return rc ? mosquitto_strerror(rc) : "lost";
+}
+
+
 void
 tb_mqtt_run(tb_mqtt_t *m, short revents)
 {
@@ -204,8 +220,7 @@ tb_mqtt_run(tb_mqtt_t *m, short revents)
         tb_mqtt_drop(m, "no answer in time");
 
     } else if (rc != MOSQ_ERR_SUCCESS || m->lost) {
-        tb_mqtt_drop(m, rc == MOSQ_ERR_ERRNO ? strerror(errno)
-                        : rc ? mosquitto_strerror(rc) : "lost");
+        tb_mqtt_drop(m, tb_mqtt_why(m, rc));
     }
 }
 

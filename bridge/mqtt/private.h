@@ -36,6 +36,7 @@ struct tb_mqtt_s {
     int64_t                  held_at;      /* 0: nothing is held back */
     int                      unsaved;      /* read, and not in Redis yet */
     int                      overdue;      /* PUBACKs nobody waits for now */
+    int                      receive_max;  /* of the broker */
     void                   **by_mid;
     void                    *publishing;
     int                      mid;          /* of it */
@@ -48,6 +49,9 @@ void tb_mqtt_open(tb_mqtt_t *m);
 void tb_mqtt_opened(tb_mqtt_t *m);
 /* it is useless: a new one is made, later */
 void tb_mqtt_drop(tb_mqtt_t *m, const char *why);
+
+/* io.c: ms since writes are held back, -1 when they are not */
+int64_t tb_mqtt_held(tb_mqtt_t *m);
 
 
 #endif /* _TB_MQTT_PRIVATE_H_INCLUDED_ */

@@ -66,13 +66,16 @@ tb_delivery_free(tb_delivery_t *d)
 int
 tb_calls_room(tb_bridge_t *b)
 {
-    int  room, hands;
+    int             room, hands;
+    tb_delivery_t  *d;
 
     if (!tb_presence_ready(b) || tb_answers_full(b)) {
         return 0;
     }
 
-    room = b->delivery->window - tb_calls_open(b);
+    d = b->delivery;
+    room = tb_mqtt_room(b->mqtt);
+    room = (d->window < room ? d->window : room) - tb_calls_open(b);
     hands = b->conf->concurrency - tb_calls_count(b);
 
     return room < hands ? room : hands;
@@ -191,7 +194,9 @@ tb_call_step(tb_bridge_t *b, tb_call_t *call, int64_t now, int first,
         return 1;
     }
 
-    if (tb_calls_sent(b) >= window) {
+    if (tb_calls_sent(b) >= window
+        || tb_calls_sent(b) >= tb_mqtt_room(b->mqtt))
+    {
         return 1;
     }
 

@@ -3,11 +3,12 @@
  * Copyright (C) tb-rpc contributors.
  *
  * The message that a call becomes: its topic, its payload, and with MQTT 5
- * where to answer.  Devices behind a gateway have a topic and a form of
- * their own.
+ * how long it lives and where to answer.  Devices behind a gateway have a
+ * topic and a form of their own.
  */
 
 
+#include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "presence.h"
@@ -183,42 +184,74 @@ tb_publish_gateway(tb_bridge_t *b, tb_call_t *call, const char *gateway,
 }
 
 
+/*
+ * How long the broker may keep it for a device that is away: whole seconds of
+ * what is left, less one, since a broker that counts in whole seconds of its
+ * clock may be late by nearly one.  What has less than two seconds is not to
+ * be kept at all, which only QoS 0 says.  Returns the QoS.
+ */
+
+static int
+tb_publish_life(tb_bridge_t *b, tb_call_t *call, mosquitto_property **list)
+{
+    int      qos;
+    int64_t  life;
+
+    qos = b->conf->mqtt->qos;
+
+    if (b->conf->mqtt->version != MQTT_PROTOCOL_V5) {
+        return qos;
+    }
+
+    life = (call->dies_at - tb_now()) / 1000 - 1;
+
+    if (life < 1) {
+        life = 1;
+        qos = 0;
+
+    } else if (life > UINT32_MAX) {
+        life = UINT32_MAX;
+    }
+
+    /* without memory for it: not to be kept either */
+
+    return mosquitto_property_add_int32(list,
+                                        MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
+                                        (uint32_t) life)
+           == MOSQ_ERR_SUCCESS ? qos : 0;
+}
+
+
 /* where to answer, and what names the call then */
 
-static mosquitto_property *
-tb_publish_properties(tb_bridge_t *b, tb_call_t *call)
+static void
+tb_publish_properties(tb_bridge_t *b, tb_call_t *call,
+    mosquitto_property **list)
 {
-    int                  len;
-    char                 topic[TB_MAX_TOPIC], id[64];
-    mosquitto_property  *list;
-
-    list = NULL;
+    int   len;
+    char  topic[TB_MAX_TOPIC], id[64];
 
     if (b->conf->mqtt->version != MQTT_PROTOCOL_V5 || call->oneway
         || tb_publish_topic(call, &b->conf->response, topic, sizeof(topic)))
     {
-        return NULL;
+        return;
     }
 
     len = sprintf(id, "%s/%u", call->device_id, (unsigned) call->request_id);
 
-    if (mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC, topic)
-        != MOSQ_ERR_SUCCESS
-        || mosquitto_property_add_binary(&list, MQTT_PROP_CORRELATION_DATA,
-                                         id, (uint16_t) len)
-           != MOSQ_ERR_SUCCESS)
+    if (mosquitto_property_add_string(list, MQTT_PROP_RESPONSE_TOPIC, topic)
+        == MOSQ_ERR_SUCCESS)
     {
-        mosquitto_property_free_all(&list);
+        (void) mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA,
+                                             id, (uint16_t) len);
     }
-
-    return list;
 }
 
 
 const char *
 tb_publish_call(tb_bridge_t *b, tb_call_t *call)
 {
-    int                  rc;
+    int                  rc, qos;
     char                 topic[TB_MAX_TOPIC];
     tb_str_t             payload;
     const char          *error, *gateway, *name;
@@ -242,7 +275,7 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
                                  sizeof(topic));
 
         if (error == NULL) {
-            properties = tb_publish_properties(b, call);
+            tb_publish_properties(b, call, &properties);
             tb_publish_payload(b, call, &payload);
             tb_wait_add(b, call);
         }
@@ -256,7 +289,9 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
            (unsigned) call->request_id, tb_safe(topic, strlen(topic)),
            payload.len);
 
-    rc = tb_mqtt_publish(b->mqtt, call, &call->mid, topic, &payload,
+    qos = tb_publish_life(b, call, &properties);
+
+    rc = tb_mqtt_publish(b->mqtt, call, &call->mid, topic, &payload, qos,
                          properties);
 
     free((char *) payload.data);

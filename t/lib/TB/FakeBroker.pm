@@ -137,7 +137,7 @@ sub packet {
     my ($topic, $rest) = unpack 'n/a* a*', $body;
     my $id = $head & 6 ? unpack 'n', substr $rest, 0, 2, '' : undef;
 
-    print $log "publish $topic\n";
+    print $log defined $id ? '' : "qos0 $topic\n", "publish $topic\n";
     printf $log "life %s %s\n", $topic, life($rest) if $self->{five}{$sock};
 
     return defined $self->{poison} && index($topic, $self->{poison}) >= 0

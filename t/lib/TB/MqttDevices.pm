@@ -523,14 +523,14 @@ sub received {
 sub called {
     my ($self, $d, $head, $body) = @_;
 
-    my ($topic, $mid) = unpack 'n/a* n', $body;
-    my $payload = substr $body, length($topic) + 4;
+    my ($topic, $payload) = unpack 'n/a* a*', $body;
+    my $mid = $head & 6 ? substr $payload, 0, 2, '' : '';
     my ($id) = $topic =~ m{/request/(\d+)$};
     my ($method, $params) = $payload
         =~ /^\{"method":"((?:[^"\\]|\\.)*)","params":(.*)\}$/s;
 
     # a call that was answered has been acknowledged before
-    $self->put($d, TB::MqttDevices::packet(0x40, pack 'n', $mid));
+    $self->put($d, TB::MqttDevices::packet(0x40, $mid)) if length $mid;
 
     $params = "($payload)" if !defined $params;
     printf { $self->{out} } "%.3f\t%s\t%s\t%d\t%s\n", time() * 1000,
