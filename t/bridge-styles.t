@@ -206,6 +206,50 @@ ok($seen, 'what is no tenant is refused');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 
+# A device id says all, but a broker may let a tenant use any id below its own
+# topic: the device must be one of that tenant.
+
+my $d10 = $mqtt->device();
+
+$pid = $mqtt->bridge('own', '--presence-topic', '{tenantId}/{deviceId}/status',
+                     '--response-topic', '{tenantId}/{deviceId}/r/{requestId}');
+$mqtt->subscribe('own.sub', "v1/devices/$d10/rpc/request/+");
+
+
+sub foreign {
+    my ($what, $topic, $payload) = @_;
+
+    my $before = counter('own', $pid, 'foreign');
+
+    $mqtt->publish("$other/$topic", $payload);
+    $seen = wait_for { counter('own', $pid, 'foreign') == $before + 1 };
+    ok($seen, "refused: $what of a device of another tenant");
+}
+
+foreign('presence', "$d10/status", 'online:forged');
+is($redis->call('HGET', $redis->device_key($d10), 'bridge') || '', '',
+   'it is not attached');
+$mqtt->publish("$TB::Mqtt::TENANT/$d10/status", 'online:real');
+ok($mqtt->attached($d10, 'own'), 'presence of its own tenant attaches it');
+foreign('the end', "$d10/status", 'offline:real');
+foreign('a session', "$d10/status", 'online:forged');
+is($redis->call('HGET', $redis->device_key($d10), 'session'), 'real',
+   'its session goes on');
+($rpc, $id) = $mqtt->call($d10, '"m"', '1');
+wait_for { text_of('own.sub') =~ m{/request/$id } };
+foreign('an answer', "$d10/r/$id", '"forged"');
+$mqtt->publish("$TB::Mqtt::TENANT/$d10/r/$id", '"true"');
+is($mqtt->answer($d10, $rpc), 'A"true"', 'its own answer is taken');
+foreign('presence', 'de000000-0000-11ee-8000-00000000ffff/status', 'online');
+$refused = counter('own', $pid, 'presence_bad');
+$mqtt->publish("tenant/$d10/status", 'offline');
+$seen = wait_for { counter('own', $pid, 'presence_bad') == $refused + 1 };
+ok($seen, 'what is no tenant is refused');
+$mqtt->publish(uc($TB::Mqtt::TENANT) . "/$d10/status", 'offline:real');
+ok($mqtt->attached($d10, ''), 'capitals are the same tenant');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
 # --- MQTT 5 -----------------------------------------------------------------
 
 my @five = ('-V', 5);

@@ -43,6 +43,7 @@ static const struct {
     TB_COUNTER(presence_unknown, "Devices online that Redis does not know"),
     TB_COUNTER(gateway_bad, "Messages of gateways refused"),
     TB_COUNTER(names_unknown, "Messages of devices whose name is unknown"),
+    TB_COUNTER(foreign, "Messages of devices of another tenant"),
     TB_COUNTER(redis_errors, "Error replies of Redis"),
     TB_COUNTER(reconnects, "Connections to the broker begun")
 };

@@ -32,6 +32,7 @@ typedef struct {
     uint64_t             presence_unknown;
     uint64_t             gateway_bad;
     uint64_t             names_unknown;
+    uint64_t             foreign;          /* of another tenant's device */
     uint64_t             redis_errors;
     uint64_t             reconnects;
 } tb_counters_t;

@@ -4,7 +4,8 @@
  *
  * Device names.  Those of --devices are all in memory; those of Redis (a hash
  * for each tenant, kept by tb-rpc-admin) are asked for one by one and
- * remembered for a minute, what is not there for five seconds.
+ * remembered for a minute, what is not there for five seconds.  So are the
+ * tenants of devices.
  */
 
 
@@ -43,7 +44,10 @@ struct tb_asker_s {
 };
 
 
-/* a name in Redis: in the order of their use, the latest last */
+/*
+ * A name in Redis: in the order of their use, the latest last.  Without a
+ * tenant the name is a device id, and the id is the tenant of that device.
+ */
 
 typedef struct tb_name_s  tb_name_t;
 
@@ -402,40 +406,30 @@ tb_name_ask(tb_bridge_t *b, tb_name_t *n)
     char         key[TB_MAX_KEY];
     const char  *argv[3];
 
-    tb_device_key(b->redis, "names", n->tenant, key, sizeof(key));
-
     argv[0] = "HGET";
     argv[1] = key;
-    argv[2] = n->name;
+
+    if (n->tenant[0]) {
+        tb_device_key(b->redis, "names", n->tenant, key, sizeof(key));
+        argv[2] = n->name;
+
+    } else {
+        tb_device_key(b->redis, "device", n->name, key, sizeof(key));
+        argv[2] = "tenantId";
+    }
 
     n->asked = 1;
     tb_command(b->redis, tb_name_reply, n, 1, 3, argv, NULL);
 }
 
 
-void
-tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
-    tb_name_handler_pt handler, void *data)
+/* n is NULL when there can be none, or too many are asked for */
+
+static void
+tb_name_tell(tb_bridge_t *b, tb_name_t *n, tb_name_handler_pt handler,
+    void *data)
 {
-    tb_name_t   *n;
     tb_asker_t  *asker;
-    tb_named_t  *named;
-
-    named = tb_named_find(b, name->data, name->len);
-
-    if (named != NULL) {
-        handler(b, data, named->id);
-        return;
-    }
-
-    tenant = tenant ? tenant : b->conf->tenant;
-    n = NULL;
-
-    if (tenant && tb_shards(b->redis) && name->len && name->len <= TB_MAX_NAME
-        && memchr(name->data, '\0', name->len) == NULL)
-    {
-        n = tb_name_get(b, tenant, name);
-    }
 
     if (n == NULL) {
         handler(b, data, NULL);
@@ -458,6 +452,50 @@ tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
     if (!n->asked) {
         tb_name_ask(b, n);
     }
+}
+
+
+void
+tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
+    tb_name_handler_pt handler, void *data)
+{
+    tb_name_t   *n;
+    tb_named_t  *named;
+
+    named = tb_named_find(b, name->data, name->len);
+
+    if (named != NULL) {
+        handler(b, data, named->id);
+        return;
+    }
+
+    tenant = tenant ? tenant : b->conf->tenant;
+    n = NULL;
+
+    if (tenant && tb_shards(b->redis) && name->len
+        && name->len <= TB_MAX_NAME
+        && memchr(name->data, '\0', name->len) == NULL)
+    {
+        n = tb_name_get(b, tenant, name);
+    }
+
+    tb_name_tell(b, n, handler, data);
+}
+
+
+void
+tb_name_owner(tb_bridge_t *b, const char *id, tb_name_handler_pt handler,
+    void *data)
+{
+    tb_str_t    name;
+    tb_name_t  *n;
+
+    name.data = id;
+    name.len = TB_UUID_LEN;
+
+    n = tb_shards(b->redis) ? tb_name_get(b, "", &name) : NULL;
+
+    tb_name_tell(b, n, handler, data);
 }
 
 

@@ -33,6 +33,9 @@ int tb_names_load(tb_bridge_t *b);
  */
 void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
     tb_name_handler_pt handler, void *data);
+/* the same with the tenant that the device is of, instead of an id */
+void tb_name_owner(tb_bridge_t *b, const char *id, tb_name_handler_pt handler,
+    void *data);
 /* what the file calls the device, or NULL */
 const char *tb_name_of(tb_bridge_t *b, const char *id);
 

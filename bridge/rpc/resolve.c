@@ -2,7 +2,8 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The wait for the device that a name in a topic stands for.
+ * The wait for the device that a name in a topic stands for, or for the tenant
+ * of the device that an id stands for.
  */
 
 
@@ -19,6 +20,8 @@ typedef struct {
     tb_message_t   *msg;
     size_t          cost;
     unsigned        epoch;
+    char            id[TB_UUID_LEN + 1];
+    char            tenant[TB_UUID_LEN + 1];
 } tb_deferred_t;
 
 
@@ -82,13 +85,12 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
 }
 
 
-void
-tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
-    tb_str_t *name, tb_message_pt handler)
+/* counted with the answers, so that the broker is not read meanwhile */
+
+static tb_deferred_t *
+tb_message_defer(tb_bridge_t *b, tb_message_t *msg, tb_message_pt handler)
 {
     tb_deferred_t  *d;
-
-    /* counted with the answers, so that the broker is not read meanwhile */
 
     d = tb_alloc(sizeof(tb_deferred_t));
     d->handler = handler;
@@ -96,7 +98,75 @@ tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
     d->cost = sizeof(tb_deferred_t) + tb_message_size(msg);
     d->epoch = tb_answer_unsaved(b, d->cost);
 
-    tb_name_find(b, tenant, name, tb_message_found, d);
+    return d;
+}
+
+
+void
+tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
+    tb_str_t *name, tb_message_pt handler)
+{
+    tb_name_find(b, tenant, name, tb_message_found,
+                 tb_message_defer(b, msg, handler));
+}
+
+
+static void
+tb_message_owned(tb_bridge_t *b, void *data, const char *tenant)
+{
+    tb_deferred_t  *d = data;
+
+    tb_answer_saved(b, d->cost, d->epoch);
+
+    if (tenant == NULL || strcmp(tenant, d->tenant) != 0) {
+        b->count->foreign++;
+        tb_log(TB_LOG_WARN, "a message on %s is refused: its device is not"
+               " one of that tenant", tb_safe(d->msg->topic,
+                                              strlen(d->msg->topic)));
+
+    } else {
+        d->handler(b, d->msg, d->id);
+    }
+
+    free(d->msg);
+    free(d);
+}
+
+
+/* a tenant that may use topics below its own id speaks for its own devices */
+
+static int
+tb_message_id(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
+    tb_message_pt handler)
+{
+    char            id[TB_UUID_LEN + 1], tenant[TB_UUID_LEN + 1];
+    tb_str_t       *v;
+    tb_deferred_t  *d;
+
+    v = &values[TB_VAR_DEVICE_ID];
+
+    if (tb_uuid(v->data, v->len, id) != TB_OK) {
+        return TB_ERROR;
+    }
+
+    v = &values[TB_VAR_TENANT_ID];
+
+    if (v->data == NULL) {
+        handler(b, msg, id);
+        return TB_OK;
+    }
+
+    if (tb_uuid(v->data, v->len, tenant) != TB_OK) {
+        return TB_ERROR;
+    }
+
+    d = tb_message_defer(b, msg, handler);
+    strcpy(d->id, id);
+    strcpy(d->tenant, tenant);
+
+    tb_name_owner(b, id, tb_message_owned, d);
+
+    return TB_OK;
 }
 
 
@@ -104,19 +174,12 @@ int
 tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
     tb_message_pt handler)
 {
-    char       id[TB_UUID_LEN + 1], tenant[TB_UUID_LEN + 1];
+    char       tenant[TB_UUID_LEN + 1];
     int        has;
     tb_str_t  *v;
 
-    v = &values[TB_VAR_DEVICE_ID];
-
-    if (v->data != NULL) {
-        if (tb_uuid(v->data, v->len, id) != TB_OK) {
-            return TB_ERROR;
-        }
-
-        handler(b, msg, id);
-        return TB_OK;
+    if (values[TB_VAR_DEVICE_ID].data != NULL) {
+        return tb_message_id(b, msg, values, handler);
     }
 
     v = &values[TB_VAR_TENANT_ID];
