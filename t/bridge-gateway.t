@@ -2,7 +2,7 @@
 
 # Devices behind ThingsBoard gateways.
 #
-# runs: side by side, 13 s
+# runs: side by side, 25 s
 
 use strict;
 use warnings;
@@ -13,8 +13,10 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-use TB::Env qw(scratch file_in wait_for);
+use TB::Cpu qw(cpu_us);
+use TB::Env qw(scaled scratch file_in wait_for);
 use TB::Mqtt qw(spawn reap output text_of counter);
+use TB::MqttDevices;
 
 my $mqtt = TB::Mqtt->new();
 my $redis = $mqtt->{redis};
@@ -168,8 +170,114 @@ is($redis->call('HEXISTS', 'tb:{s000}:gateway:gw', $d1), 0,
 is($redis->call('HEXISTS', 'tb:{s000}:gateway:gw', $d2), 1,
    'as are the others');
 
+# one of several gateways that share the topics cannot speak for all
+
 $mqtt->publish('v1/gateway/status', 'offline');
-ok($mqtt->attached($d2, ''), 'a gateway that goes takes its devices along');
+$mqtt->publish('v1/gateway/connect', '{"device":"Device A"}');
+ok($mqtt->attached($d1, 'gw'), 'where gateways share their topics');
+is($redis->call('HGET', $redis->device_key($d2), 'bridge'), 'gw',
+   'the last will of one is not that of all');
+
+
+# --- what is too large is not looked into ------------------------------------
+
+# in a lot of small values, which take the longest to parse
+
+sub nested {
+    my ($size) = @_;
+
+    return '{"device":"Device A","id":5,"data":['
+           . '[],' x (($size - 40) / 3) . '0]}';
+}
+
+
+# ms of CPU that the bridge spends on a message, and on what comes behind it
+
+sub cost {
+    my ($pid, $name, $topic, $payload) = @_;
+
+    my $bad = counter($name, $pid, 'gateway_bad');
+    my $before = cpu_us($pid);
+
+    $mqtt->publish($topic, $payload);
+    $mqtt->publish('v1/gateway/rpc', '{');
+    wait_for { counter($name, $pid, 'gateway_bad') > $bad } 30;
+    wait_for { counter($name, $pid, 'open') == 0 };
+
+    return (cpu_us($pid) - $before) / 1000;
+}
+
+$bad = counter('gw', $pid, 'gateway_bad');
+cost($pid, 'gw', 'v1/gateway/rpc', nested(16e6));
+is(counter('gw', $pid, 'gateway_bad'), $bad + 1,
+   'with MQTT 5 the broker keeps 16 MB for itself');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+$pid = $mqtt->bridge('big', @gateway, '--mqtt-version', '3.1.1', '--session-ttl',
+                     60_000);
+my $ms = cost($pid, 'big', 'v1/gateway/rpc', nested(16e6));
+cmp_ok($ms, '<', scaled(400), "16 MB with 3.1.1: $ms ms");
+$seen = wait_for { text_of('big.log') =~ /rpc is refused: .*max-response/ };
+ok($seen, 'are refused');
+$ms = cost($pid, 'big', 'v1/gateway/connect', nested(1e6));
+cmp_ok($ms, '<', scaled(60), "1 MB that connects: $ms ms");
+
+# what waits for a name is not kept beyond what is passed on
+
+my $hwm = sub {
+    open my $fh, '<', "/proc/$pid/status" or return 0;
+    return join('', <$fh>) =~ /VmHWM:\s*(\d+)/ ? $1 / 1024 : 0;
+};
+
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$pid = $mqtt->bridge('big', '--tenant', $TB::Mqtt::TENANT, '--mqtt-version',
+                     '3.1.1', '--response-topic', 'big/{name}/{requestId}',
+                     '--static', '--max-response', 1000);
+
+my $d6 = $mqtt->device(bridge => 'big');
+
+$mqtt->name('large', $d6);
+$mqtt->subscribe('big.sub', "v1/devices/$d6/rpc/request/+");
+($rpc, $id) = $mqtt->call($d6, '"m"', 1);
+wait_for { text_of('big.sub') =~ m{/$id } };
+$redis->pause();
+$mqtt->publish("big/large/$id", 'x' x 30e6);
+wait_for { counter('big', $pid, 'waiting') == 1 } 20;
+$redis->resume();
+is($mqtt->answer($d6, $rpc), 'L', 'an answer of 30 MB is too large');
+
+SKIP: {
+    skip 'not its own memory', 1 if $ENV{TB_MODE};
+
+    # two are the library's
+    cmp_ok($hwm->(), '<', 80, 'and not kept: ' . int($hwm->()) . ' MB at most');
+}
+
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- Redis is away -----------------------------------------------------------
+
+$pid = $mqtt->bridge('away', @gateway, '--max-answers', 20);
+$mqtt->publish('v1/gateway/connect', '{"device":"Device A"}');
+ok($mqtt->attached($d1, 'away'), 'a name that is known');
+$redis->pause();
+TB::MqttDevices::publish($mqtt->{port}, map {
+    ['v1/gateway/' . ($_ % 2 ? 'dis' : '') . 'connect',
+     '{"device":"Device A"}']
+} 1 .. 1000);
+$seen = wait_for { counter('away', $pid, 'waiting') >= 20 };
+ok($seen, 'what a gateway says waits for Redis');
+sleep(0.3);
+cmp_ok(counter('away', $pid, 'waiting'), '<', 300,
+       'up to --max-answers: the broker keeps the rest');
+$redis->resume();
+$mqtt->publish('v1/gateway/connect', '{"device":"' . $name2 =~ s/"/\\"/gr
+                                     . '"}');
+ok($mqtt->attached($d2, 'away'), 'which comes then');
+ok($mqtt->attached($d1, 'away'), 'in its order');
+$seen = wait_for { counter('away', $pid, 'waiting') == 0 };
+ok($seen, 'and nothing waits any more');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 

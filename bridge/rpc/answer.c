@@ -233,6 +233,7 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     tb_str_t *payload)
 {
     int            busy;
+    size_t         kept;
     tb_answer_t   *a, **p;
 
     if (tb_shards(b->redis) == 0 || tb_answers_overfull(b)) {
@@ -244,7 +245,8 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
 
     a = tb_alloc(sizeof(tb_answer_t));
     strcpy(a->device, device);
-    a->cost = payload->len + TB_ANSWER_COST;
+    kept = tb_answer_kept(b, payload);
+    a->cost = kept + TB_ANSWER_COST;
 
     if (request_id) {
         a->epoch = tb_answer_unsaved(b, a->cost);
@@ -255,9 +257,9 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     }
 
     a->untagged = 1;
-    a->payload.data = tb_strndup(payload->data, payload->len);
+    a->payload.data = tb_strndup(payload->data, kept);
     a->payload.len = payload->len;
-    a->cost += payload->len;
+    a->cost += kept;
     a->epoch = tb_answer_unsaved(b, a->cost);
 
     busy = tb_answer_untagged(b, device) != NULL;

@@ -21,12 +21,16 @@
 #include "payload.h"
 #include "presence.h"
 #include "resolve.h"
+#include "unsaved.h"
 
 
 #define TB_GATEWAY_DEVICE  0x01
 #define TB_GATEWAY_ID      0x02
 #define TB_GATEWAY_DATA    0x04
 #define TB_GATEWAY_ERROR   0x08
+
+/* of what waits for Redis */
+#define TB_GATEWAY_COST    512
 
 
 typedef struct {
@@ -83,6 +87,29 @@ tb_gateway_bad(tb_bridge_t *b, tb_message_t *msg, const char *why)
 }
 
 
+/*
+ * Before it is parsed: what there is beside an answer is a name, an id and
+ * little more; 1 if it is larger than that.
+ */
+
+static int
+tb_gateway_too_large(tb_bridge_t *b, tb_message_t *msg, int rpc)
+{
+    size_t  max;
+
+    max = TB_AROUND_ANSWER + (rpc ? (size_t) b->conf->max_response : 0);
+
+    if (msg->payload.len <= max) {
+        return 0;
+    }
+
+    tb_gateway_bad(b, msg, rpc ? "it is larger than --max-response"
+                               : "it is too large");
+
+    return 1;
+}
+
+
 /* the members there are, or TB_ERROR; g->device is to be released */
 
 static int
@@ -113,6 +140,8 @@ tb_gateway_parse(tb_bridge_t *b, tb_message_t *msg, tb_gateway_t *g)
 static void
 tb_gateway_saved(tb_bridge_t *b, void *data, redisReply *reply)
 {
+    tb_answer_saved(b, TB_GATEWAY_COST, (unsigned) (uintptr_t) data);
+
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "devices of gateways cannot be saved: %s",
                tb_safe(reply->str, reply->len));
@@ -127,6 +156,7 @@ tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
     const char *name)
 {
     char         key[TB_MAX_KEY], value[TB_MAX_TOPIC];
+    unsigned     epoch;
     const char  *argv[4];
 
     tb_key(b->conf->redis, 0, "gateway", b->conf->redis->name, key,
@@ -141,7 +171,12 @@ tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
         snprintf(value, sizeof(value), "%.2048s\n%s", gateway, name);
     }
 
-    tb_command(b->redis, tb_gateway_saved, NULL, 0, name ? 4 : 3, argv, NULL);
+    /* counted with the answers, so that the broker is not read meanwhile */
+
+    epoch = tb_answer_unsaved(b, TB_GATEWAY_COST);
+
+    tb_command(b->redis, tb_gateway_saved, (void *) (uintptr_t) epoch, 0,
+               name ? 4 : 3, argv, NULL);
 }
 
 
@@ -353,8 +388,9 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
 
     conf = b->conf;
 
-    if (tb_template_match(&conf->gateway_status, msg->topic, values)
-        == TB_OK)
+    if ((conf->gateway_status.vars & TB_VAR(GATEWAY))
+        && tb_template_match(&conf->gateway_status, msg->topic, values)
+           == TB_OK)
     {
         tb_gateway_status(b, msg, &values[TB_VAR_GATEWAY]);
         return 1;
@@ -373,6 +409,10 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
 
     if (msg->retain) {
         tb_gateway_bad(b, msg, "it is retained, and may be old");
+        return 1;
+    }
+
+    if (tb_gateway_too_large(b, msg, rpc)) {
         return 1;
     }
 

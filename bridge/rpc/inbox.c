@@ -36,7 +36,11 @@ tb_inbox_subscribe(tb_bridge_t *b)
         topics[2] = &conf->gateway_rpc;
         topics[3] = &conf->gateway_connect;
         topics[4] = &conf->gateway_disconnect;
-        topics[5] = &conf->gateway_status;
+
+        /* whose last will it is must be in the topic */
+
+        topics[5] = conf->gateway_status.vars & TB_VAR(GATEWAY)
+                    ? &conf->gateway_status : NULL;
     }
 
     for (i = 0; i < 6; i++) {

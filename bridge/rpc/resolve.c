@@ -26,23 +26,26 @@ typedef struct {
 
 
 static size_t
-tb_message_size(tb_message_t *msg)
+tb_message_size(tb_bridge_t *b, tb_message_t *msg)
 {
-    return sizeof(tb_message_t) + strlen(msg->topic) + 1 + msg->payload.len
-           + 1 + msg->correlation.len + 1;
+    return sizeof(tb_message_t) + strlen(msg->topic) + 1
+           + tb_answer_kept(b, &msg->payload) + 1 + msg->correlation.len + 1;
 }
 
 
-/* one block; free() frees it all */
+/*
+ * One block; free() frees it all.  Of a payload that is larger than what is
+ * passed on the rest is not kept, although it counts.
+ */
 
 static tb_message_t *
-tb_message_copy(tb_message_t *msg)
+tb_message_copy(tb_bridge_t *b, tb_message_t *msg)
 {
     char          *p;
     size_t         len;
     tb_message_t  *copy;
 
-    copy = tb_alloc(tb_message_size(msg));
+    copy = tb_alloc(tb_message_size(b, msg));
     *copy = *msg;
     p = (char *) (copy + 1);
 
@@ -51,9 +54,10 @@ tb_message_copy(tb_message_t *msg)
     copy->topic = p;
     p += len;
 
-    memcpy(p, msg->payload.data, msg->payload.len);
+    len = tb_answer_kept(b, &msg->payload);
+    memcpy(p, msg->payload.data, len);
     copy->payload.data = p;
-    p += msg->payload.len + 1;
+    p += len + 1;
 
     if (msg->correlation.data) {
         memcpy(p, msg->correlation.data, msg->correlation.len);
@@ -94,8 +98,8 @@ tb_message_defer(tb_bridge_t *b, tb_message_t *msg, tb_message_pt handler)
 
     d = tb_alloc(sizeof(tb_deferred_t));
     d->handler = handler;
-    d->msg = tb_message_copy(msg);
-    d->cost = sizeof(tb_deferred_t) + tb_message_size(msg);
+    d->msg = tb_message_copy(b, msg);
+    d->cost = sizeof(tb_deferred_t) + tb_message_size(b, msg);
     d->epoch = tb_answer_unsaved(b, d->cost);
 
     return d;

@@ -43,6 +43,17 @@ tb_answers_count(const tb_bridge_t *b)
 }
 
 
+size_t
+tb_answer_kept(tb_bridge_t *b, const tb_str_t *payload)
+{
+    size_t  max;
+
+    max = (size_t) b->conf->max_response + TB_AROUND_ANSWER;
+
+    return payload->len < max ? payload->len : max;
+}
+
+
 int
 tb_answers_full(tb_bridge_t *b)
 {
