@@ -26,6 +26,11 @@ my %locks;
 my $library;
 
 
+# a machine's own settings of tb-rpc-admin are not ours
+
+$ENV{TB_RPC_CONFIG} = '/dev/null';
+
+
 sub root { return $root }
 sub build { return $build }
 
