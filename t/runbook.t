@@ -3,9 +3,10 @@
 # What docs/runbook.md tells an operator to do, done as it stands there, with
 # callers at work meanwhile: keys and passwords are changed without a refused
 # call; a backup is restored, and means what the page says; Redis moves to
-# another server and nothing that was accepted is lost.
+# another server and nothing that was accepted is lost; a bridge is down, Redis
+# is full.
 #
-# runs: side by side, 20 s
+# runs: side by side, 30 s
 
 use strict;
 use warnings;
@@ -124,9 +125,12 @@ sub services {
 
 
 sub restart_bridge {
+    my (@more) = @_;
+
     reap($bridge, 'TERM') if $bridge;
     $bridge = $mqtt->bridge('b1', '--config', "$dir/mqtt-bridge.conf",
-                            '--redis', "redis://127.0.0.1:$proxy->{port}");
+                            '--redis', "redis://127.0.0.1:$proxy->{port}",
+                            @more);
 }
 
 
@@ -265,10 +269,8 @@ sub load {
                     if $what eq '200';
             }
 
-            # complete at once
-            file_in("$name.new", $json->encode({ kinds => \%kinds,
-                                                 made => \@made }));
-            rename "$dir/$name.new", "$dir/$name.result";
+            at_once("$name.result", $json->encode({ kinds => \%kinds,
+                                                    made => \@made }));
         }
     });
 
@@ -277,6 +279,15 @@ sub load {
     TB::Mqtt::reap($pid, undef, 40);
 
     return result($name);
+}
+
+
+# a file that others read meanwhile
+
+sub at_once {
+    my ($name, $text) = @_;
+
+    rename file_in("$name.new", $text), "$dir/$name" or die "$name: $!\n";
 }
 
 
@@ -335,7 +346,7 @@ my $devices = TB::MqttDevices->start(port => $mqtt->{port}, mute => qr/^x$/,
 ok($devices->online(20), 'the devices are there');
 my $token = macro('token:tenant');
 
-file_in('tokens', "$token\n");
+at_once('tokens', "$token\n");
 
 
 # --- a new key for JWTs -----------------------------------------------------
@@ -358,11 +369,11 @@ my $result = load('jwt', sub {
                                . " --tenant $tenant") =~ /^(\S+)/;
     file_in('new-token.txt', "$new_token\n");
     step($heading);
-    file_in('tokens', "$token\n$new_token\n");
+    at_once('tokens', "$token\n$new_token\n");
     goes_on($kinds, 'both keys, the old one', by($token));
     goes_on($kinds, 'both keys, the new one', by($new_token));
 
-    file_in('tokens', "$new_token\n");
+    at_once('tokens', "$new_token\n");
 
     # what was begun with the old one is over
     goes_on($kinds, 'the new key') for 1 .. 2;
@@ -661,18 +672,60 @@ $fixed->stop();
 $proxy->tell('to', $old->{port});
 
 
+soon { call_by($new_token, 'd1', '{"method":"echo","params":1}')->{status}
+       == 200 } 'calls are answered', 20;
+
+
+# --- a bridge is down -------------------------------------------------------
+
+sub call_down {
+    return call_by($new_token, 'down', '{"method":"m","params":1,'
+                                       . '"timeout":500}')->{what};
+}
+
+
+set_macro(down => uuid_of('device down'));
+$old->fcall('tb_rpc_device_put', $old->device_key(macro('down')),
+            macro('tenant'), '');
+restart_bridge('--session-ttl', 3000);
+
+my $down = TB::MqttDevices->start(port => $mqtt->{port},
+                                  ids => [ macro('down') ],
+                                  delay => [0, 0.01]);
+
+soon { call_down() eq '200' } 'a bridge and its device';
+reap($bridge, 'KILL');
+undef $bridge;
+is(call_down(), '504 NOT_CLAIMED', 'the bridge is down');
+soon { call_down() eq '504 NO_ACTIVE_CONNECTION' } 'and longer';
+$waits = persistent('down');
+restart_bridge();
+soon { record($waits) eq 'SUCCESSFUL' } 'what has waited is sent', 20;
+
+
+# --- Redis is full ----------------------------------------------------------
+
+$old->call('CONFIG', 'SET', 'maxmemory', 1);
+is(call_by($new_token, 'd1', '{"method":"echo","params":1}')->{what},
+   '503 REDIS_UNAVAILABLE', 'a full Redis');
+like($nginx->error_log(), qr/\[error\].*was refused by Redis: "OOM /,
+     'which the log says');
+step('Redis is full');
+is(call_by($new_token, 'd1', '{"method":"echo","params":1}')->{what}, 200,
+   'it has room again');
+
+
 # --- the others -------------------------------------------------------------
 
 set_macro(queued => 'de000000-0000-11ee-8000-00000000000a');
 $old->fcall('tb_rpc_device_put', $old->device_key(macro('queued')),
             macro('tenant'), '', 'bridge', 'mqtt');
-soon { call_by($new_token, 'd1', '{"method":"echo","params":1}')->{status}
-       == 200 } 'calls are answered', 20;
 persistent('queued');
 soon { $old->call('EXISTS', 'tb:{s000}:ticker') } 'somebody ticks';
 
 for ('Upgrade', 'Redis is full', 'A queue grows', 'Alerts') {
-    step($_, scalar grep { $_->{file} eq '' } $page->blocks($_));
+    $left{$_} ||= [ $page->blocks($_) ];
+    step($_, scalar @{ $left{$_} });
     ends($_);
 }
 
