@@ -35,6 +35,7 @@ static const struct {
     TB_COUNTER(given_up, "Calls in hand at a broken connection, and not sent again"),
     TB_COUNTER(timeouts, "Calls without a PUBACK in time"),
     TB_COUNTER(unheard, "Calls that no client was subscribed to"),
+    TB_COUNTER(refused, "Calls that the broker refused for the moment"),
     TB_COUNTER(answers, "Answers passed on"),
     TB_COUNTER(answers_late, "Answers late, repeated or to no call"),
     TB_COUNTER(answers_bad, "Answers refused"),

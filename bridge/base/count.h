@@ -24,6 +24,7 @@ typedef struct {
     uint64_t             given_up;
     uint64_t             timeouts;         /* no PUBACK in time */
     uint64_t             unheard;          /* nobody subscribes */
+    uint64_t             refused;          /* by the broker, for now */
     uint64_t             answers;
     uint64_t             answers_late;     /* 0 from tb_rpc_respond */
     uint64_t             answers_bad;

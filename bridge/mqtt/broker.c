@@ -24,8 +24,6 @@
 #define TB_PUBACK_TIMEOUT    30000
 /* ms that what is published may wait for messages that Redis has not taken */
 #define TB_MQTT_WAIT         100
-/* one that does not acknowledge subscriptions is used nevertheless */
-#define TB_SUBACK_TIMEOUT    5000
 
 
 /* in the place of what was published: its PUBACK comes too late */
@@ -73,30 +71,11 @@ tb_mqtt_epoch(const tb_mqtt_t *m)
 }
 
 
-int
-tb_mqtt_subscribe(tb_mqtt_t *m, const char *topic, int qos)
-{
-    if (mosquitto_subscribe(m->mosq, NULL, topic, qos) != MOSQ_ERR_SUCCESS) {
-        return TB_ERROR;
-    }
-
-    m->subs++;
-
-    return TB_OK;
-}
-
-
-int
-tb_mqtt_subscribed(const tb_mqtt_t *m)
-{
-    return m->subs <= 0 || tb_now() - m->since >= TB_SUBACK_TIMEOUT;
-}
-
-
 static void
 tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     const mosquitto_property *properties)
 {
+    uint8_t     shares;
     uint16_t    max;
     tb_mqtt_t  *m = data;
 
@@ -121,13 +100,20 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
            m->conf->tls ? " with TLS" : "");
 
     max = UINT16_MAX;
+    shares = m->conf->version == MQTT_PROTOCOL_V5;
+
     mosquitto_property_read_int16(properties, MQTT_PROP_RECEIVE_MAXIMUM, &max,
                                   0);
+    mosquitto_property_read_byte(properties, MQTT_PROP_SHARED_SUB_AVAILABLE,
+                                 &shares, 0);
 
     m->up = 1;
     m->receive_max = max;
-    m->subs = 0;
-    m->failed = 0;
+    m->shares = shares;
+    m->nsubs = 0;
+    m->leave_at = 0;
+    m->subs_open = 0;
+    m->subs_leaving = 0;
     m->since = tb_now();
     m->heard_at = m->since;
     m->epoch++;
@@ -136,25 +122,6 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
 
     if (m->events->up(m->bridge) != TB_OK) {
         m->lost = 1;
-    }
-}
-
-
-static void
-tb_mqtt_suback(struct mosquitto *mosq, void *data, int mid, int n,
-    const int *granted)
-{
-    int         i;
-    tb_mqtt_t  *m = data;
-
-    m->subs--;
-
-    for (i = 0; i < n; i++) {
-        if (granted[i] > 2) {
-            tb_log(TB_LOG_ERROR, "mqtt: the broker refused a subscription;"
-                   " allow this client to read the response and presence"
-                   " topics");
-        }
     }
 }
 
@@ -370,6 +337,7 @@ tb_mqtt_open(tb_mqtt_t *m)
 
     mosquitto_connect_v5_callback_set(m->mosq, tb_mqtt_connected);
     mosquitto_subscribe_callback_set(m->mosq, tb_mqtt_suback);
+    mosquitto_unsubscribe_callback_set(m->mosq, tb_mqtt_unsuback);
     mosquitto_disconnect_callback_set(m->mosq, tb_mqtt_disconnected);
     mosquitto_publish_v5_callback_set(m->mosq, tb_mqtt_published);
     mosquitto_message_v5_callback_set(m->mosq, tb_mqtt_message);

@@ -55,9 +55,14 @@ int64_t tb_mqtt_since(const tb_mqtt_t *m);
 /* connections so far */
 unsigned tb_mqtt_epoch(const tb_mqtt_t *m);
 
-int tb_mqtt_subscribe(tb_mqtt_t *m, const char *topic, int qos);
+/* filter and share stay where they are; share is the name of those that get
+   one copy of each message, or NULL */
+int tb_mqtt_subscribe(tb_mqtt_t *m, const char *filter, int qos,
+    const char *share);
 /* all subscriptions are acknowledged, or will not be */
 int tb_mqtt_subscribed(const tb_mqtt_t *m);
+/* 1 when nothing more comes that others would get; the broker is asked */
+int tb_mqtt_left(tb_mqtt_t *m);
 
 /* so many that are not acknowledged leave at once when they are published */
 int tb_mqtt_room(tb_mqtt_t *m);

@@ -213,6 +213,7 @@ tb_mqtt_run(tb_mqtt_t *m, short revents)
 
         if (m->up && now - m->since > 10000) {
             m->backoff = 0;
+            m->failed = 0;
         }
     }
 

@@ -14,6 +14,20 @@
 #include "broker.h"
 
 
+#define TB_MAX_SUBS          6
+#define TB_MAX_FILTER        2048
+
+
+typedef struct {
+    const char              *filter;
+    const char              *share;        /* NULL: it is not shared */
+    int                      qos;
+    int                      mid;
+    unsigned                 open:1;       /* not acknowledged yet */
+    unsigned                 leaving:1;
+} tb_sub_t;
+
+
 struct tb_mqtt_s {
     const tb_mqtt_conf_t    *conf;
     const tb_mqtt_events_t  *events;
@@ -24,7 +38,12 @@ struct tb_mqtt_s {
     int                      rc;           /* what came of it */
     int                      err;
     int                      up;
-    int                      subs;         /* not acknowledged yet */
+    int                      shares;       /* the broker can do so */
+    tb_sub_t                 subs[TB_MAX_SUBS];
+    int                      nsubs;
+    int                      subs_open;    /* not acknowledged yet */
+    int                      subs_leaving;
+    int64_t                  leave_at;     /* 0: we stay */
     int                      lost;
     int                      failed;       /* a failure was logged */
     int                      backoff;
@@ -49,6 +68,11 @@ void tb_mqtt_open(tb_mqtt_t *m);
 void tb_mqtt_opened(tb_mqtt_t *m);
 /* it is useless: a new one is made, later */
 void tb_mqtt_drop(tb_mqtt_t *m, const char *why);
+
+/* subs.c */
+void tb_mqtt_suback(struct mosquitto *mosq, void *data, int mid, int n,
+    const int *granted);
+void tb_mqtt_unsuback(struct mosquitto *mosq, void *data, int mid);
 
 /* io.c: ms since writes are held back, -1 when they are not */
 int64_t tb_mqtt_held(tb_mqtt_t *m);

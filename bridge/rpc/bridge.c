@@ -194,7 +194,8 @@ tb_bridge_stop(tb_bridge_t *b)
 int
 tb_bridge_idle(tb_bridge_t *b)
 {
-    return tb_calls_count(b) == 0 && tb_command_idle(b->redis);
+    return tb_calls_count(b) == 0 && tb_command_idle(b->redis)
+           && tb_mqtt_left(b->mqtt);
 }
 
 

@@ -47,7 +47,7 @@ int64_t tb_bridge_timer(tb_bridge_t *b);
 void tb_bridge_reload(tb_bridge_t *b);
 /* nothing more is taken */
 void tb_bridge_stop(tb_bridge_t *b);
-/* nothing that was begun is open */
+/* after that: nothing that was begun is open, nor comes anything new */
 int tb_bridge_idle(tb_bridge_t *b);
 
 void tb_bridge_gauges(tb_bridge_t *b, tb_gauges_t *g);

@@ -32,6 +32,7 @@ typedef struct {
     const tb_redis_conf_t   *redis;
     const tb_mqtt_conf_t    *mqtt;
 
+    int                      share;        /* answers, with all of our name */
     int                      payload;      /* tb_payload_e */
     tb_template_t            request;
     tb_template_t            response;

@@ -100,22 +100,36 @@ tb_call_delivered(tb_bridge_t *b, tb_call_t *call)
 
 
 /*
- * Nobody subscribes: the device is away and will have said so soon, or is one
- * that never says so.  Redis leaves it alone for a while.
+ * Only these will be the same the next time.  Nobody subscribes: the device is
+ * away and will have said so soon, or is one that never says so.  Others are
+ * of a broker that is busy, or has a quota.  Redis leaves the device alone for
+ * a while.
  */
 
 static void
 tb_call_refused(tb_bridge_t *b, tb_call_t *call, int reason)
 {
-    if (reason >= 0x80) {
+    switch (reason) {
+
+    case MQTT_RC_NOT_AUTHORIZED:
+    case MQTT_RC_TOPIC_NAME_INVALID:
+    case MQTT_RC_PACKET_TOO_LARGE:
+    case MQTT_RC_PAYLOAD_FORMAT_INVALID:
         tb_call_failed(b, call, mosquitto_reason_string(reason));
         return;
+
+    case MQTT_RC_NO_MATCHING_SUBSCRIBERS:
+        b->count->unheard++;
+        break;
+
+    default:
+        b->count->refused++;
     }
 
-    tb_log(TB_LOG_INFO, "request %u of device %s: no client has subscribed"
-           " to its topic", (unsigned) call->request_id, call->device_id);
+    tb_log(TB_LOG_INFO, "request %u of device %s is not passed on by the"
+           " broker: %s", (unsigned) call->request_id, call->device_id,
+           mosquitto_reason_string(reason));
 
-    b->count->unheard++;
     tb_call_return(b, call, NULL);
 }
 

@@ -13,6 +13,24 @@
 
 
 /*
+ * Any process can pass an answer on, if it says to what; all of them must know
+ * who is there.
+ */
+
+static int
+tb_inbox_shared(const tb_rpc_conf_t *conf, const tb_template_t *topic)
+{
+    if (!conf->share) {
+        return 0;
+    }
+
+    return topic == &conf->gateway_rpc
+           || (topic == &conf->response
+               && (topic->vars & TB_VAR(REQUEST_ID)));
+}
+
+
+/*
  * Presence is subscribed to with QoS 0: a broker sends retained messages of
  * QoS 0 as fast as they can be written, but queues those of QoS 1, and drops
  * what is beyond the bound of its queue (mosquitto: 1000).  What a broken
@@ -23,6 +41,7 @@ int
 tb_inbox_subscribe(tb_bridge_t *b)
 {
     int                   i, qos;
+    const char           *share;
     const tb_rpc_conf_t  *conf;
     const tb_template_t  *topics[6];
 
@@ -45,9 +64,10 @@ tb_inbox_subscribe(tb_bridge_t *b)
 
     for (i = 0; i < 6; i++) {
         qos = topics[i] == &conf->presence ? 0 : conf->mqtt->qos;
+        share = tb_inbox_shared(conf, topics[i]) ? conf->redis->name : NULL;
 
         if (topics[i]
-            && tb_mqtt_subscribe(b->mqtt, topics[i]->subscription, qos)
+            && tb_mqtt_subscribe(b->mqtt, topics[i]->subscription, qos, share)
                != TB_OK)
         {
             return TB_ERROR;

@@ -437,14 +437,13 @@ tb_presence_here(tb_bridge_t *b, const char *id, const char **session)
 /*
  * Retained presence comes before the acknowledgement of its subscription, or
  * soon after: a call that is looked at earlier is of a device that seems to
- * be away.
+ * be away.  Nor can an answer be heard before.
  */
 
 int
 tb_presence_ready(tb_bridge_t *b)
 {
-    return tb_mqtt_up(b->mqtt)
-           && (b->conf->fixed || tb_mqtt_subscribed(b->mqtt));
+    return tb_mqtt_up(b->mqtt) && tb_mqtt_subscribed(b->mqtt);
 }
 
 
