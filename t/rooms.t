@@ -150,4 +150,15 @@ bad('a circle of files', qr{^rpc/bridge\.c:0: is in a circle of files}m,
     'rpc/ask.c' => qq{#include "bridge.h"\n});
 bad('another program', qr{^tool\.c:0: is in no room}, 'tool.c' => '');
 
+
+# common is beside both houses, sees none of them and is seen by all
+
+good('what is common', '../common/shard.h' => '',
+     '../common/shard.c' => qq{#include "shard.h"\n},
+     'redis/a.c' => qq{#include "../../common/shard.h"\n});
+bad('a house seen by common',
+    qr{^common/shard\.c:1: common must not see base, which is below it},
+    'base/log.h' => '',
+    '../common/shard.c' => qq{#include "../house${\ ($houses + 1) }/base/log.h"\n});
+
 done_testing();

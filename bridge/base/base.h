@@ -10,8 +10,6 @@
 #define _TB_BASE_H_INCLUDED_
 
 
-#define _GNU_SOURCE
-
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>

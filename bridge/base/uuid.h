@@ -10,10 +10,11 @@
 #define _TB_UUID_H_INCLUDED_
 
 
+#include "../../common/tb_rpc_uuid.h"
 #include "base.h"
 
 
-#define TB_UUID_LEN          36
+#define TB_UUID_LEN          TB_RPC_UUID_LEN
 
 
 /* checks a UUID and writes it in lower case, NUL-terminated */

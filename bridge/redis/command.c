@@ -9,16 +9,15 @@
  */
 
 
+#include "../../common/tb_rpc_redis_error.h"
+#include "../../common/tb_rpc_shard.h"
 #include "../base/clock.h"
-#include "../base/crc.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "../base/uuid.h"
 #include "command.h"
 #include "conn.h"
 #include "key.h"
-
-#include <strings.h>
 
 
 /* commands written and not yet answered */
@@ -143,7 +142,7 @@ tb_command(tb_commands_t *c, tb_reply_pt handler, void *data,
 int
 tb_device_shard(const tb_commands_t *c, const char *device)
 {
-    return (int) (tb_crc32(device, TB_UUID_LEN) % (uint32_t) c->shards);
+    return (int) tb_rpc_shard(device, TB_UUID_LEN, (unsigned) c->shards);
 }
 
 
@@ -193,39 +192,31 @@ tb_fcall_key(tb_commands_t *c, tb_reply_pt handler, void *data,
 }
 
 
-/* errors that pass without us, and then the same command succeeds */
+/* it passes without us, and then the same command succeeds */
 
 static int
-tb_command_transient(redisReply *reply, int patient)
+tb_command_transient(tb_rpc_redis_error_e error, int patient)
 {
-    size_t              i;
+    switch (error) {
 
-    static const char  *always[] = {
-        "LOADING", "BUSY", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS",
-        "CLUSTERDOWN", "NOAUTH", "UNKILLABLE"
-    };
+    case TB_RPC_REDIS_OTHER:
+    case TB_RPC_REDIS_ELSEWHERE:
 
-    if (strcasestr(reply->str, "function not found") != NULL
-        || strncmp(reply->str, "ERR unknown command", 19) == 0)
-    {
+        /* the same again, after a reconnect to the same server as well */
+
+        return 0;
+
+    case TB_RPC_REDIS_HALF:
+    case TB_RPC_REDIS_NO_RIGHT:
+    case TB_RPC_REDIS_FULL:
+
+        /* an operator's mistake gets repaired */
+
+        return patient;
+
+    default:
         return 1;
     }
-
-    for (i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
-        if (strncmp(reply->str, always[i], strlen(always[i])) == 0) {
-            return 1;
-        }
-    }
-
-    if (!patient) {
-        return 0;
-    }
-
-    /* rights that are missing are an operator's mistake, and get repaired */
-
-    return strncmp(reply->str, "OOM", 3) == 0
-           || strncmp(reply->str, "NOPERM", 6) == 0
-           || strstr(reply->str, "user executing the script") != NULL;
 }
 
 
@@ -304,8 +295,9 @@ tb_command_timer(tb_commands_t *c)
 static void
 tb_command_replies(tb_commands_t *c)
 {
-    tb_cmd_t    *cmd;
-    redisReply  *reply;
+    tb_cmd_t              *cmd;
+    redisReply            *reply;
+    tb_rpc_redis_error_e   error;
 
     while (c->redis.state == TB_REDIS_READY) {
         reply = tb_redis_reply(&c->redis);
@@ -324,13 +316,15 @@ tb_command_replies(tb_commands_t *c)
         if (reply->type == REDIS_REPLY_ERROR) {
             c->count->redis_errors++;
 
-            if (strncmp(reply->str, "TRYAGAIN", 8) == 0) {
+            error = tb_rpc_redis_error(reply->str, reply->len);
+
+            if (error == TB_RPC_REDIS_TRYAGAIN) {
                 tb_command_repeat(c, tb_command_shift(c));
                 freeReplyObject(reply);
                 continue;
             }
 
-            if (tb_command_transient(reply, cmd->patient)) {
+            if (tb_command_transient(error, cmd->patient)) {
                 tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(reply),
                               tb_safe(reply->str, reply->len));
                 freeReplyObject(reply);

@@ -10,11 +10,12 @@
 #define _TB_REDIS_CONF_H_INCLUDED_
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "../base/base.h"
 #include "../base/count.h"
 
 
-#define TB_MAX_SHARDS        512
+#define TB_MAX_SHARDS        TB_RPC_SHARDS
 
 
 typedef struct {

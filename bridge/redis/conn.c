@@ -8,6 +8,7 @@
  */
 
 
+#include "../../common/tb_rpc_redis_error.h"
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
@@ -35,34 +36,28 @@
 #define TB_TOO_OLD  "Redis 7.0 or newer is needed"
 
 
-static const struct {
-    const char  *error;
-    const char  *hint;
-} tb_redis_hints[] = {
-    { "ERR unknown command", TB_TOO_OLD ": " },
-    { "NOAUTH", "it wants a password, see --redis-password-file and"
-                " --redis-user: " },
-    { "WRONGPASS", "--redis-user, or the password of"
-                   " --redis-password-file, is wrong: " },
-    { "NOPERM", "the user has not all rights of docs/redis-schema.md: " }
-};
-
-
 const char *
-tb_redis_hint(redisReply *reply)
+tb_redis_hint(const redisReply *reply)
 {
-    size_t  i;
+    switch (tb_rpc_redis_error(reply->str, reply->len)) {
 
-    for (i = 0; i < sizeof(tb_redis_hints) / sizeof(tb_redis_hints[0]); i++) {
-        if (strncmp(reply->str, tb_redis_hints[i].error,
-                    strlen(tb_redis_hints[i].error))
-            == 0)
-        {
-            return tb_redis_hints[i].hint;
-        }
+    case TB_RPC_REDIS_NO_COMMAND:
+        return TB_TOO_OLD ": ";
+
+    case TB_RPC_REDIS_NO_AUTH:
+        return "it wants a password, see --redis-password-file and"
+               " --redis-user: ";
+
+    case TB_RPC_REDIS_WRONG_PASSWORD:
+        return "--redis-user, or the password of --redis-password-file, is"
+               " wrong: ";
+
+    case TB_RPC_REDIS_NO_RIGHT:
+        return "the user has not all rights of docs/redis-schema.md: ";
+
+    default:
+        return "";
     }
-
-    return "";
 }
 
 

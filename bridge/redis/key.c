@@ -6,18 +6,18 @@
  */
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "key.h"
-
-
-/* the tag of a shard has three octal digits */
-
-#define TB_SHARD             "{s%03o}:"
 
 
 void
 tb_key(const tb_redis_conf_t *conf, int shard, const char *what,
     const char *of, char *out, size_t size)
 {
-    snprintf(out, size, "%s" TB_SHARD "%s%s%s", conf->prefix,
-             (unsigned) shard, what, of ? ":" : "", of ? of : "");
+    char  tag[TB_RPC_SHARD_TAG + 1];
+
+    *tb_rpc_shard_tag(tag, (unsigned) shard) = '\0';
+
+    snprintf(out, size, "%s%s%s%s%s", conf->prefix, tag, what,
+             of ? ":" : "", of ? of : "");
 }

@@ -6,7 +6,7 @@
  */
 
 
-#include "../base/crc.h"
+#include "../../common/tb_rpc_shard.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "calls.h"
@@ -81,7 +81,7 @@ tb_call_bucket(tb_bridge_t *b, const char *rpc_id)
 {
     uint32_t  hash;
 
-    hash = tb_crc32(rpc_id, TB_UUID_LEN);
+    hash = tb_rpc_crc32(rpc_id, TB_UUID_LEN);
 
     return &b->calls->table[hash % TB_CALL_BUCKETS];
 }

@@ -6,8 +6,8 @@
  */
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "../base/clock.h"
-#include "../base/crc.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "device.h"
@@ -140,7 +140,7 @@ tb_list(tb_bridge_t *b, tb_device_t *dev, unsigned list)
 static tb_device_t **
 tb_device_bucket(tb_bridge_t *b, const char *id)
 {
-    return &b->devices->table[tb_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
+    return &b->devices->table[tb_rpc_crc32(id, TB_UUID_LEN) % TB_BUCKETS];
 }
 
 

@@ -9,8 +9,8 @@
  */
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "../base/clock.h"
-#include "../base/crc.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "../base/uuid.h"
@@ -86,7 +86,7 @@ tb_names_create(void)
 static tb_named_t **
 tb_named_bucket(tb_named_t **table, const char *text, size_t len)
 {
-    return &table[tb_crc32(text, len) % TB_NAME_BUCKETS];
+    return &table[tb_rpc_crc32(text, len) % TB_NAME_BUCKETS];
 }
 
 
@@ -283,7 +283,7 @@ tb_names_load(tb_bridge_t *b)
 static tb_name_t **
 tb_name_bucket(tb_bridge_t *b, const char *name, size_t len)
 {
-    return &b->names->table[tb_crc32(name, len) % TB_NAME_BUCKETS];
+    return &b->names->table[tb_rpc_crc32(name, len) % TB_NAME_BUCKETS];
 }
 
 

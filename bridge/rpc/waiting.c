@@ -8,8 +8,8 @@
  */
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "../base/clock.h"
-#include "../base/crc.h"
 #include "../base/str.h"
 #include "waiting.h"
 
@@ -64,7 +64,7 @@ tb_waits_free(tb_waits_t *waits)
 static tb_wait_t **
 tb_wait_bucket(tb_bridge_t *b, const char *device)
 {
-    return &b->waits->table[tb_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
+    return &b->waits->table[tb_rpc_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
 }
 
 

@@ -130,20 +130,13 @@ ngx_http_tb_rpc_create_lost(ngx_http_tb_rpc_held_t *held, ngx_uint_t status)
 }
 
 
-/* nothing was written by a command that these refuse */
+/* an error of a command that has not run is as if there were no Redis */
 
 static ngx_int_t
 ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
 {
-    u_char      text[NGX_TB_REDIS_TEXT];
-    ngx_str_t   error;
-    ngx_uint_t  i;
-
-    static const char  *refused[] = {
-        "OOM", "NOREPLICAS", "MISCONF", "LOADING", "READONLY", "MASTERDOWN",
-        "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "NOPERM",
-        "NOAUTH", "ERR Function not found", NULL
-    };
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  error;
 
     ngx_tb_redis_reply_text(reply, text, &error);
 
@@ -151,12 +144,10 @@ ngx_http_tb_rpc_create_error(ngx_http_tb_rpc_held_t *held, redisReply *reply)
                   "tb_rpc: call %V was refused by Redis: \"%V\"",
                   &held->ctx->rpc_id, &error);
 
-    for (i = 0; refused[i]; i++) {
-        if (ngx_tb_redis_reply_is_error(reply, refused[i])) {
-            return ngx_http_tb_rpc_send_result(held->request, held->ctx,
-                                            NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
-                                               NULL);
-        }
+    if (!tb_rpc_redis_has_run(ngx_tb_redis_reply_error(reply))) {
+        return ngx_http_tb_rpc_send_result(held->request, held->ctx,
+                                           NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE,
+                                           NULL);
     }
 
     return ngx_http_tb_rpc_send_error(held->request,

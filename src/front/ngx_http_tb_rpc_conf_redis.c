@@ -8,13 +8,13 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../../common/tb_rpc_shard.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_front.h"
 
 
 /* each worker subscribes to a channel in each of them */
 
-#define NGX_HTTP_TB_RPC_MAX_SHARDS    512
 #define NGX_HTTP_TB_RPC_MAX_PASSWORD  1024
 
 
@@ -313,8 +313,7 @@ static char *
 ngx_http_tb_rpc_redis_shards(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
     ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_number(cf, value, 1,
-                                        NGX_HTTP_TB_RPC_MAX_SHARDS,
+    return ngx_http_tb_rpc_redis_number(cf, value, 1, TB_RPC_SHARDS,
                                         &mcf->shards);
 }
 

@@ -11,8 +11,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "../../common/tb_rpc_uuid.h"
 
-#define NGX_HTTP_TB_RPC_UUID_LEN        36
+
+#define NGX_HTTP_TB_RPC_UUID_LEN        TB_RPC_UUID_LEN
 
 /* what ThingsBoard says instead of none */
 #define NGX_HTTP_TB_RPC_NULL_UUID       "13814000-1dd2-11b2-8080-808080808080"

@@ -19,6 +19,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include "../../common/tb_rpc_redis_error.h"
 #include "ngx_tb_redis_conf.h"
 
 
@@ -165,6 +166,9 @@ ngx_int_t ngx_tb_redis_reply_int(redisReply *reply, int64_t *value);
 
 /* element n of an array reply or NULL */
 redisReply *ngx_tb_redis_reply_element(redisReply *reply, ngx_uint_t n);
+
+/* what has become of the command; TB_RPC_REDIS_OTHER if it is no error */
+tb_rpc_redis_error_e ngx_tb_redis_reply_error(redisReply *reply);
 
 /* 1 if the reply is an error that starts with prefix */
 ngx_uint_t ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix);

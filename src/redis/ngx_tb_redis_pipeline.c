@@ -107,7 +107,7 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
 
     if (!ngx_tb_redis_missing(conn, cmd, reply)) {
 
-        if (ngx_tb_redis_reply_is_error(reply, "READONLY")) {
+        if (ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_READONLY) {
             ngx_tb_redis_drain(conn);
         }
 
@@ -140,7 +140,7 @@ ngx_tb_redis_missing(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
         || cmd->overdue
         || cmd->detached
         || (cmd->flags & NGX_TB_REDIS_SETUP)
-        || !ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
+        || ngx_tb_redis_reply_error(reply) != TB_RPC_REDIS_NO_FUNCTION)
     {
         return 0;
     }

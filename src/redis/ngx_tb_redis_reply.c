@@ -116,6 +116,20 @@ ngx_tb_redis_reply_element(redisReply *reply, ngx_uint_t n)
 }
 
 
+tb_rpc_redis_error_e
+ngx_tb_redis_reply_error(redisReply *reply)
+{
+    if (reply == NULL
+        || reply->type != REDIS_REPLY_ERROR
+        || reply->str == NULL)
+    {
+        return TB_RPC_REDIS_OTHER;
+    }
+
+    return tb_rpc_redis_error(reply->str, (size_t) reply->len);
+}
+
+
 ngx_uint_t
 ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix)
 {

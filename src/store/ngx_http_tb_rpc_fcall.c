@@ -8,12 +8,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../../common/tb_rpc_shard.h"
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_id.h"
-
-
-static u_char *ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_uint_t shard);
 
 
 void
@@ -28,7 +26,7 @@ ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
     p = ngx_cpymem(dst, mcf->prefix.data, mcf->prefix.len);
 
     if (shard != NGX_HTTP_TB_RPC_NO_SHARD) {
-        p = ngx_http_tb_rpc_shard_tag(p, shard);
+        p = (u_char *) tb_rpc_shard_tag((char *) p, (unsigned) shard);
     }
 
     p = ngx_cpymem(p, kind, ngx_strlen(kind));
@@ -39,23 +37,6 @@ ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
 
     key->data = dst;
     key->len = p - dst;
-}
-
-
-/* "{s003}:" */
-
-static u_char *
-ngx_http_tb_rpc_shard_tag(u_char *dst, ngx_uint_t shard)
-{
-    *dst++ = '{';
-    *dst++ = 's';
-    *dst++ = (u_char) ('0' + (shard >> 6));
-    *dst++ = (u_char) ('0' + ((shard >> 3) & 7));
-    *dst++ = (u_char) ('0' + (shard & 7));
-    *dst++ = '}';
-    *dst++ = ':';
-
-    return dst;
 }
 
 

@@ -12,6 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../../common/tb_rpc_shard.h"
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_id.h"
 
@@ -27,7 +28,8 @@ static ngx_uint_t ngx_http_tb_rpc_hex(u_char c);
 ngx_uint_t
 ngx_http_tb_rpc_shard(ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *device_id)
 {
-    return ngx_crc32_long(device_id->data, device_id->len) % mcf->shards;
+    return tb_rpc_shard(device_id->data, device_id->len,
+                        (unsigned) mcf->shards);
 }
 
 

@@ -152,7 +152,7 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib, ngx_uint_t status,
 
     /* INFO, which tells the version before, may be denied to us */
 
-    advice = ngx_tb_redis_reply_is_error(reply, "ERR unknown command")
+    advice = ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_NO_COMMAND
                  ? ": Redis 7.0 or newer is needed" : "";
 
     hash = ngx_crc32_long(error.data, error.len) | 1;
@@ -332,7 +332,7 @@ ngx_http_tb_rpc_setup_version_done(void *data, ngx_uint_t status,
     int64_t  version;
 
     if (status == NGX_TB_REDIS_REPLY
-        && ngx_tb_redis_reply_is_error(reply, "ERR Function not found"))
+        && ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_NO_FUNCTION)
     {
         version = -1;
 
