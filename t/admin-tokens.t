@@ -275,7 +275,7 @@ for (['RS256', 'genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048'],
     @verify[3] = "$dir/$alg.pem";
     is(reason($token, '--alg', $alg), 'valid 0', $alg);
     is(reason(claims(), '--alg', $alg), 'alg 1', "$alg: not by its public key");
-    substr($token, 40, 1) =~ tr/A-Za-z/B-ZAb-za/;
+    substr($token, 40, 1) = substr($token, 40, 1) eq 'A' ? 'B' : 'A';
     isnt(reason($token, '--alg', $alg), 'valid 0', "$alg: changed");
 }
 
