@@ -111,6 +111,16 @@ admin('import', file_in('again.csv', $csv));
 like($text, qr/: 0 new, 0 changed, 6 unchanged, 0 bad/, 'is what import reads');
 
 
+# what a device, or whoever put it there, said is harmless on a terminal
+
+redis()->call('HSET', key('device', id(4)), 'name', "e\xff\e[31m");
+admin('device', 'show', id(4));
+like($text, qr/^name +e\\xff\\x1b\[31m$/m, 'a name of any bytes');
+admin('--json', 'device', 'show', id(4));
+like($text, qr/"name": "e\\udcff\\u001b\[31m"/, 'and in JSON');
+redis()->call('HSET', key('device', id(4)), 'name', 'valve/1');
+
+
 # --- one call ---------------------------------------------------------------
 
 sub said {
@@ -222,6 +232,13 @@ soon { (json('calls', 'list', id(2)))[0]{state} eq 'sent' } 'and sent';
 admin('calls', 'purge', id(2));
 is(reap($pid, 0, 10), 1, 'its caller is told');
 like(text_of('told.log'), qr/cancelled by an operator/, 'by whom');
+
+
+# one that can't be understood
+
+redis()->call('HSET', key('inflight', id(4)), 7, 'Psx');
+is(admin('calls', id(4)), 0, 'an open call that is none');
+redis()->call('DEL', key('inflight', id(4)));
 
 
 # --- records ----------------------------------------------------------------

@@ -73,8 +73,11 @@ is(token('T1'), id(1), 'and stays where it is');
 is_deeply(tokens(id(2)), {}, 'nor is it listed');
 is(admin(qw(token add), id(1), 'T1'), 0, 'again, for the same device');
 is(tokens(id(1))->{sha256_hex('T1')}{label}, 'first one', 'keeps the label');
-is(admin(qw(device add), id(2), '--tenant', $TENANT, '--token', 'T1'), 1,
+is(admin(qw(device add), id(2), '--tenant', $TENANT, '--name', 'other',
+         '--token', 'T1'), 1,
    'device add does not take it either');
+is($redis->call('HGET', key('device', id(2)), 'name'), 'n2',
+   'and changes nothing');
 
 # the order of the writes: listed first, and last
 

@@ -97,7 +97,8 @@ def found(program):
         if len(shas) == 2:
             raise Failure('several API keys begin with %s' % text)
         if not shas:
-            raise Failure('no API key begins with %s' % text)
+            raise Failure('no API key begins with %s; check --repair lists'
+                          ' those that older versions made' % text)
         return shas[0]
 
     return sha256(text)

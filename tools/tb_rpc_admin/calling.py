@@ -12,7 +12,7 @@ import urllib.request
 from . import listing, records
 from .errors import Failure, Usage
 from .store import redis_error
-from .terminal import age, say, shown
+from .terminal import age, plain, say, shown
 from .values import first_line, number, rpc_id, seconds
 
 ENDED = {'offline': 'the device is offline (NO_ACTIVE_CONNECTION)',
@@ -181,7 +181,7 @@ class Call:
                'X': ENDED.get(payload, payload)}.get(kind)
 
         if why is not None:
-            say('no answer after %s: %s' % (age(ms), why))
+            say('no answer after %s: %s' % (age(ms), plain(why)))
             if self.program.terminal.as_json:
                 self.program.terminal.json(dict(
                     value, result=payload if kind == 'X' else 'failed',
@@ -192,8 +192,7 @@ class Call:
             self.program.terminal.json(dict(value, result='answered',
                                             answer=parsed(payload)))
         elif kind == 'A':
-            self.program.terminal.bytes((payload + '\n').encode(
-                'utf-8', 'surrogateescape'))
+            self.program.terminal.answer(payload)
 
         return 0
 
@@ -279,11 +278,11 @@ def through_nginx(program, params, timeout):
         program.terminal.json({'status': status, 'result': result, 'ms': ms,
                                'answer': parsed(text) if text else None})
     elif text:
-        program.terminal.bytes(answer + b'\n')
+        program.terminal.answer(text)
 
     if status != 200:
-        say('HTTP status %d%s after %s' % (status, ', ' + result if result
-                                           else '', age(ms)))
+        say('HTTP status %d%s after %s' % (
+            status, ', ' + plain(result) if result else '', age(ms)))
         return 1
 
     return 0

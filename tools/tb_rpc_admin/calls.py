@@ -2,11 +2,11 @@
 
 """Open calls of a device: which there are, and an end of them."""
 
-import json
 import re
 
 from . import listing
 from .errors import Failure
+from .records import loads, whole
 from .store import fields
 from .terminal import age, count
 from .values import is_uuid
@@ -89,17 +89,18 @@ def describe(store, id, calls):
 
         if call['persistent']:
             method, params, created, expiry = reply
-            call['expirationTime'] = int(expiry) if expiry else None
-            method = json.loads(method) if method else None
-            params = json.loads(params) if params else None
+            call['expirationTime'] = whole(expiry) or None
+            created = whole(created)
+            method = loads(method) if method else None
+            params = loads(params) if params else None
 
         elif reply:
-            envelope = json.loads(reply.rstrip(',') + '}')
-            method, params = envelope.get('method'), envelope.get('params')
-            created = envelope.get('createdTime')
+            envelope = loads(reply.rstrip(',') + '}')
+            if isinstance(envelope, dict):
+                method, params = envelope.get('method'), envelope.get('params')
+                created = envelope.get('createdTime')
 
-        call.update(method=method, params=params,
-                    createdTime=int(created) if created else None)
+        call.update(method=method, params=params, createdTime=created or None)
 
 
 def show(program):

@@ -118,6 +118,9 @@ def add(program):
         raise Failure('device %s is of tenant %s; --move makes it one of %s'
                       % (id, had[0], tenant))
 
+    if token is not None:
+        tokens.free(store, id, token)
+
     store.fcall('tb_rpc_device_put', store.key('device', id), tenant,
                 customer, *fields)
     name = had[1] if o.name is None else o.name

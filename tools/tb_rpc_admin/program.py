@@ -207,6 +207,11 @@ def run(argv):
 
 
 def main(argv=None):
+    # names are any bytes, terminals are not always UTF-8
+    for stream in sys.stdout, sys.stderr:
+        if stream is not None:
+            stream.reconfigure(errors='backslashreplace')
+
     try:
         status = run(sys.argv[1:] if argv is None else argv)
     except Failure as e:

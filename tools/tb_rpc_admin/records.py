@@ -65,17 +65,21 @@ def loads(text):
         return text
 
 
+def whole(text):
+    return int(text) if text and text.isdigit() else 0
+
+
 def described(id, r):
     """As nginx names it."""
     code = r.get('s', '')
     status = STATUS[int(code)] if code.isdigit() and int(code) < len(STATUS) \
         else code
     value = {'rpcId': id, 'deviceId': r.get('d'), 'tenantId': r.get('t'),
-             'status': status, 'createdTime': int(r.get('c') or 0),
-             'expirationTime': int(r.get('e') or 0),
-             'oneway': r.get('o') == '1', 'requestId': int(r.get('i') or 0),
+             'status': status, 'createdTime': whole(r.get('c')),
+             'expirationTime': whole(r.get('e')),
+             'oneway': r.get('o') == '1', 'requestId': whole(r.get('i')),
              'method': loads(r.get('m', '')), 'params': loads(r.get('p', '')),
-             'retriesUsed': int(r.get('u') or 0)}
+             'retriesUsed': whole(r.get('u'))}
 
     for field, name in ('n', 'retries'), ('a', 'additionalInfo'), \
             ('R', 'response'), ('q', 'requestUUID'), ('T', 'traceparent'):

@@ -50,9 +50,8 @@ def plain(value):
     if text.isprintable():
         return text
 
-    text = ''.join(c if c.isprintable() else '\\x%02x' % (ord(c) & 0xff)
+    return ''.join(c if c.isprintable() else '\\x%02x' % (ord(c) & 0xff)
                    for c in text)
-    return text
 
 
 def moment(ms):
@@ -115,6 +114,13 @@ class Terminal:
         except (BrokenPipeError, AttributeError):
             nobody_reads(1)
             raise Gone()
+
+    def answer(self, text):
+        """What a device said, byte for byte; harmless on a terminal."""
+        if sys.stdout is not None and sys.stdout.isatty():
+            self.line('\n'.join(map(plain, text.split('\n'))))
+        else:
+            self.bytes((text + '\n').encode('utf-8', 'surrogateescape'))
 
     def line(self, text=''):
         self.write(text + '\n')

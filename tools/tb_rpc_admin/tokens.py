@@ -12,6 +12,7 @@ from .store import fields
 from .terminal import count, moment
 from .values import HEX, first_line, fresh, label, secret, sha256
 
+TAKEN = 'the token is that of device %s: token del it first'
 SIZE = 24                               # bytes of a token that is made
 
 
@@ -93,7 +94,16 @@ def put(store, id, token, name=None):
     if before is None:
         store.run('HDEL', tokens, sha)
 
-    raise Failure('the token is that of device %s: token del it first' % owner)
+    raise Failure(TAKEN % owner)
+
+
+def free(store, id, token):
+    """Failure if it is another device's; before anything is written."""
+    owner = store.run('GET', store.token(sha256(token)))
+
+    if owner not in (None, id) and store.run('EXISTS', store.key(
+            'device', owner)):
+        raise Failure(TAKEN % owner)
 
 
 def add(program):

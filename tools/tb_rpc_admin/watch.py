@@ -5,9 +5,9 @@
 import time
 
 from . import listing
-from .records import described
+from .records import described, whole
 from .store import fields
-from .terminal import age, moment, say
+from .terminal import age, moment, plain, say
 
 PAUSE = 0.25                            # s between two looks
 COUNT = 100                             # of a shard at a time
@@ -77,13 +77,14 @@ def tell(program, event, device):
             or tenant not in (None, value['tenantId']):
         return
 
-    at = int(event.get('time') or 0)
+    at = whole(event.get('time'))
     value.update(event=event.get('event'), time=at)
 
     if program.terminal.as_json:
         program.terminal.json(value)
     else:
         program.terminal.line('  '.join(
-            [moment(at), '%-10s' % value['event'], value['rpcId'],
-             value['deviceId'] or '-', str(value['method']),
+            [moment(at), '%-10s' % plain(value['event']),
+             plain(value['rpcId']),
+             value['deviceId'] or '-', plain(value['method']),
              age(at - value['createdTime'])]))
