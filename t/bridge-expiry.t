@@ -41,6 +41,11 @@ sub start {
 $broker = TB::FakeBroker->start(ack => 0.01);
 $pid = start('life');
 
+is($broker->told(0x21), 65535, 'the broker need not queue answers');
+is($broker->told(0x27), 2 * 1048576 + 131072,
+   'and drops what is much too large');
+is($broker->told(0x11), undef, 'nor is it to keep a session');
+
 # timeout (ms), and what of it the broker gets: whole seconds, less one for
 # those that count in whole seconds; two values, since some of it has gone
 

@@ -351,6 +351,13 @@ tb_mqtt_open(tb_mqtt_t *m)
     rc = mosquitto_int_option(m->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                               conf->version);
 
+    /* MQTT 5: else the broker queues what is beyond 20, and may lose it */
+
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
+                                  UINT16_MAX);
+    }
+
     /* a PUBLISH is not to wait until the PUBACK before it was received */
 
     if (rc == MOSQ_ERR_SUCCESS) {

@@ -243,6 +243,9 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
         return;
     }
 
+    tb_log(TB_LOG_DEBUG, "device %s answers request %u, %zu bytes", device,
+           (unsigned) request_id, payload->len);
+
     a = tb_alloc(sizeof(tb_answer_t));
     strcpy(a->device, device);
     kept = tb_answer_kept(b, payload);

@@ -13,6 +13,7 @@ package TB::FakeBroker;
 #     $broker->lives();                    topic => message expiry interval
 #                                          (seconds), "none" if it has none
 #     $broker->subscriptions();            filters, in their order
+#     $broker->told(0x21);                 that property of the last CONNECT
 #     $broker->connects();                 how often somebody connected
 #
 # Options: serial => 1: "ack" is the time from one acknowledgement to the next.
@@ -127,7 +128,7 @@ sub packet {
 
     my $type = $head >> 4;
 
-    return $self->connected($sock, $body) if $type == 1;
+    return $self->connected($log, $sock, $body) if $type == 1;
 
     syswrite $sock, "\xd0\0" if $type == 12;
     $self->subscribed($log, $sock, $type, $body) if $type == 8 || $type == 10;
@@ -146,13 +147,24 @@ sub packet {
 
 
 sub connected {
-    my ($self, $sock, $body) = @_;
+    my ($self, $log, $sock, $body) = @_;
 
     my $five = unpack('x6 C', $body) == 5;
 
     if ($five && $self->{old}) {
         syswrite $sock, "\x20\x02\0\x01";
         return 0;
+    }
+
+    # Session Expiry Interval, Receive Maximum, Maximum Packet Size
+    my %size = (0x11 => 'N', 0x21 => 'n', 0x27 => 'N');
+    my $told = $five ? unpack 'x10 C/a*', $body : '';
+
+    while ($told =~ s/^(.)//s && (my $format = $size{ord $1})) {
+        my $n = unpack $format, $told;
+
+        printf $log "told 0x%02x %d\n", ord $1, $n;
+        substr $told, 0, length pack($format, 0), '';
     }
 
     $self->{five}{$sock} = $five;
@@ -235,6 +247,14 @@ sub events {
 
 sub topics { return map { /^publish (.*)/ ? $1 : () } $_[0]->events() }
 sub lives { return map { /^life (.*) (\w+)$/ ? ($1, $2) : () } $_[0]->events() }
+sub told {
+    my ($self, $property) = @_;
+
+    return (map { /^told (\S+) (\d+)/ && hex $1 == $property ? $2 : () }
+            $self->events())[-1];
+}
+
+
 sub subscriptions { return map { /^subscribe (.*)/ ? $1 : () }
                            $_[0]->events() }
 sub connects { return scalar grep { $_ eq 'connect' } $_[0]->events() }
