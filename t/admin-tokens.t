@@ -328,6 +328,8 @@ is($redis->call('HGET', key('device', id(20)), 'tenantId'), $OTHER,
        'options behind the command');
     like($text, qr/^\{"id": /, 'count as well');
 
+    is(bare(qw(calls --json list), id(21)), 0, 'also between its words');
+
     local $ENV{TB_RPC_JSON} = 'yes';
     bare(qw(device list --limit 1));
     like($text, qr/^\{"id": /, 'a switch in the environment');

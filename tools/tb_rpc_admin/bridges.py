@@ -3,8 +3,7 @@
 """Bridges, as far as Redis knows of them: by devices and by queues."""
 
 from . import listing
-from .connect import words
-from .store import redis_error
+from .replies import redis_error, words
 from .terminal import Progress, age, say
 
 COUNT = 1000                            # of a ZSCAN

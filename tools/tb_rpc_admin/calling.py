@@ -6,12 +6,10 @@ import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 
 from . import listing, records
 from .errors import Failure, Usage
-from .store import redis_error
+from .replies import redis_error
 from .terminal import age, plain, say, shown
 from .values import first_line, number, rpc_id, seconds
 
@@ -238,6 +236,9 @@ def credential(program):
 
 def post(url, authorization, body, timeout):
     """(status, headers, body) of a request that has an answer."""
+    import urllib.error                 # slow to load, and seldom needed
+    import urllib.request
+
     request = urllib.request.Request(url, body.encode(
         'utf-8', 'surrogateescape'), {'Content-Type': 'application/json',
                                       'X-Authorization': authorization})

@@ -25,7 +25,8 @@ def register(commands):
     own.add_argument('--strategy', metavar='S', help='burst,'
                      ' sequential_on_ack or sequential_on_response')
     own.add_argument('--bridge', metavar='NAME', help='a static route')
-    own.add_argument('--token', metavar='TOKEN', help='- is the standard input')
+    own.add_argument('--token', metavar='TOKEN',
+                     help='- is the standard input')
     own.add_argument('--token-file', metavar='FILE', help='its first line')
     own.add_argument('--move', action='store_true',
                      help='also if it is another tenant\'s')

@@ -6,9 +6,8 @@ import os
 import re
 import subprocess
 
-from .connect import words
 from .errors import Failure
-from .store import redis_error
+from .replies import redis_error, words
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 

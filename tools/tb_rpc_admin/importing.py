@@ -9,12 +9,11 @@ import stat
 import time
 
 from . import values
-from .connect import words
 from .errors import Failure
+from .replies import redis_error, words
 from .row import BadRow, ME, Row, checked, say
 from .rows_csv import rows_of_csv
 from .rows_json import device_of_json, rows_of_json
-from .store import redis_error
 from .terminal import Gone, Progress
 
 BATCH = 500

@@ -23,6 +23,9 @@ SUBJECTS = ['keys', 'jwt', 'devices', 'importing', 'tokens', 'api_keys',
 # may be what it was then
 OLD = {'import': ['device', 'import']}
 
+# what is meant where none of a group's commands is named
+FIRST = {'jwt': 'make', 'calls': 'list'}
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
@@ -84,6 +87,7 @@ class Commands:
             parser = self.top.add_parser(name, add_help=False,
                                          prog='%s %s' % (NAME, name))
             parser.add_argument('-h', '--help', action='store_true')
+            common(parser, silent=True)
             self.groups[name] = parser.add_subparsers(metavar='COMMAND')
             parser.set_defaults(group=name)
 
@@ -154,30 +158,36 @@ def commands():
     return found
 
 
-def modern(argv, groups):
-    """The old words as the new ones; "calls DEVICE" as "calls list"."""
-    argv = list(argv)
-    takes = {'--' + name for name, metavar, _ in OPTIONS if metavar}
-    i = 0
+def behind(argv, i):
+    """The place of what is behind the options of all commands."""
+    takes = {'--' + name: 1 + bool(metavar) for name, metavar, _ in OPTIONS}
 
     while i < len(argv) and argv[i].startswith('-'):
-        i += 2 if argv[i] in takes else 1
+        name, equals, _ = argv[i].partition('=')
+        if name not in takes:
+            break
+        i += 1 if equals else takes[name]
+
+    return i
+
+
+def modern(argv, groups):
+    """The old words as the new ones; "calls DEVICE" as "calls list"."""
+    i = behind(argv, 0)
 
     if i >= len(argv):
         return argv
 
-    word, rest = argv[i], argv[i + 1:]
+    word = argv[i]
+    second = argv[behind(argv, i + 1):][:1]
 
     if word in OLD:
-        return argv[:i] + OLD[word] + rest
-    if word == 'jwt' and rest and rest[0] not in groups['jwt'].choices \
-            and rest[0] not in ('-h', '--help'):
-        return argv[:i] + ['jwt', 'make'] + rest
-    if word == 'calls' and rest and rest[0] not in groups['calls'].choices \
-            and rest[0] not in ('-h', '--help'):
-        return argv[:i] + ['calls', 'list'] + rest
+        return argv[:i] + OLD[word] + argv[i + 1:]
+    if word in FIRST and second and second[0] not in ('-h', '--help') \
+            and second[0] not in groups[word].choices:
+        return argv[:i + 1] + [FIRST[word]] + argv[i + 1:]
     if word == 'help':
-        return argv[:i] + ['--help'] + rest
+        return argv[:i] + ['--help'] + argv[i + 1:]
 
     return argv
 

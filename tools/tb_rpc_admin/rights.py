@@ -2,8 +2,7 @@
 
 """What Redis' users may do, as Redis itself says it (ACL DRYRUN)."""
 
-from .connect import words
-from .store import redis_error
+from .replies import redis_error, words
 
 INNER = [('time',), ('type', 'K'), ('exists', 'K'), ('get', 'K'),
          ('set', 'K', '1'), ('del', 'K'), ('xadd', 'K', '*', 'a', '1'),

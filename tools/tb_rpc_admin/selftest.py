@@ -10,7 +10,7 @@ import time
 
 from . import calling, jwt, keys
 from .errors import Failure, Usage
-from .store import redis_error
+from .replies import redis_error
 from .values import first_line, is_uuid, random_uuid
 
 ANSWER = '{"check":1.10}'

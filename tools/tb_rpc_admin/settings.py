@@ -86,8 +86,7 @@ class Settings:
         urls = self.redis or ['redis://127.0.0.1:6379']
         self.redis = urls.split() if isinstance(urls, str) else urls
         self.prefix = 'tb:' if self.prefix is None else self.prefix
-        self.shards = int(self.shards) if isinstance(self.shards, int) \
-            else self.shards and number('--shards', self.shards)
+        self.shards = self.shards and number('--shards', self.shards)
 
         if re.search('[{}]', self.prefix):
             raise Usage('--prefix has braces')

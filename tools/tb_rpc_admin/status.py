@@ -7,7 +7,8 @@ import time
 
 from .errors import Failure
 from .functions import ours, version_in, version_of
-from .store import fields, redis_error
+from .replies import redis_error
+from .store import fields
 from .terminal import age
 
 PATIENCE = 13                           # looks at who ticks
@@ -112,8 +113,8 @@ def settings(store):
         warnings.append('no settings: no nginx was started with this Redis and'
                         ' prefix')
     if len(texts) > 1 or texts and None in replies:
-        warnings.append('shards have different settings: nginx is sending them,'
-                        ' or reload it')
+        warnings.append('shards have different settings: nginx is sending'
+                        ' them, or reload it')
 
     return parts(max(texts, default='')), warnings
 

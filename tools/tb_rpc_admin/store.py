@@ -6,8 +6,8 @@ import re
 import time
 import zlib
 
-from . import connect
 from .errors import Failure
+from .replies import redis_error, words
 from .settings import MAX_SHARDS
 from .terminal import shown
 
@@ -17,12 +17,10 @@ AGAIN = ('TRYAGAIN', 'MOVED', 'ASK', 'CLUSTERDOWN')
 PATIENCE = 10                           # s that those are repeated for
 
 
-def redis_error(reply):
-    return isinstance(reply, connect.redis.ResponseError)
-
-
 class Store:
     def __init__(self, settings):
+        from . import connect           # jwt and the like do without
+
         self.settings, self.prefix = settings, settings.prefix
         self.server = connect.connect(settings)
         self.known = None
@@ -50,7 +48,7 @@ class Store:
 
     def may_repeat(self, error):
         """Nothing was done, and soon it may be."""
-        text = connect.words(error)
+        text = words(error)
 
         return text.startswith(AGAIN if self.server.is_cluster
                                else 'TRYAGAIN')
@@ -62,8 +60,8 @@ class Store:
                             for command in commands])
 
         for command, reply in zip(commands, replies):
-            if redis_error(reply) and (but is None or but not in
-                                       with_type(reply)):
+            if redis_error(reply) and (but is None
+                                       or but not in words(reply)):
                 raise self.failed(reply)
 
         return replies
@@ -80,7 +78,7 @@ class Store:
                 for link in self.server.masters()]
 
     def failed(self, error, what=''):
-        text = connect.words(error)
+        text = words(error)
 
         if re.search('unknown command.*(fcall|function)', text.lower()):
             version = self.server.of('').many([('INFO', 'server')])[0]
@@ -178,10 +176,6 @@ def key_of(command):
     if command[0] == 'FCALL':
         return command[3] if len(command) > 3 else ''
     return command[1] if len(command) > 1 else ''
-
-
-def with_type(error):
-    return connect.words(error)
 
 
 def fields(reply):
