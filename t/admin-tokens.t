@@ -375,10 +375,31 @@ for my $command (@commands) {
          'has an example');
 }
 
-# nobody reads
+# what a shell can give as well
+
+for (['--name', "e\xff", qr/--name is not UTF-8/],
+     ['--name', "e\n", qr/control characters in --name/],
+     ['--bridge', 'a/b', qr/--bridge must be/],
+     ['--strategy', 'x', qr/--strategy must be/])
+{
+    is(admin('device', 'add', id(1), '--tenant', $TENANT, @$_[0, 1]), 2,
+       "$_->[0] that is none");
+    like($text, $_->[2], 'is named');
+}
+
+is(admin(qw(token add), id(1), '--label', 'x' x 65), 2, 'a long label');
+
+# nobody reads, or nobody can write
 
 ($status, $text) = output('bash', '-c', '"$@" | true; echo ${PIPESTATUS[0]}',
                           'bash', @admin, 'device', 'list');
 is($text, "0\n", 'an output that nobody reads is no mistake');
+($status, $text) = output('bash', '-c', '"$@" > /dev/full; echo $?', 'bash',
+                          @admin, 'device', 'list');
+like($text, qr/the standard output: No space left on device\n1\n\z/,
+     'one that is full is');
+($status, $text) = output('bash', '-c', '"$@" 1>&-; echo $?', 'bash', @admin,
+                          'device', 'list');
+is($text, "0\n", 'there may be none');
 
 done_testing();

@@ -9,6 +9,8 @@ import os
 import sys
 import time
 
+from .errors import Failure
+
 NAME = 'tb-rpc-admin'
 PAGE = 500                              # rows that are laid out together
 TELL = 2                                # seconds between two reports
@@ -100,20 +102,25 @@ class Terminal:
         self.as_json = as_json
 
     def write(self, text):
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except (BrokenPipeError, AttributeError):
-            nobody_reads(1)
-            raise Gone()
+        self.out(lambda: sys.stdout.write(text))
 
     def bytes(self, data):
+        self.out(lambda: sys.stdout.buffer.write(data))
+
+    @staticmethod
+    def out(write):
+        if sys.stdout is None:
+            raise Gone()                # closed from the start
+
         try:
-            sys.stdout.buffer.write(data)
+            write()
             sys.stdout.flush()
-        except (BrokenPipeError, AttributeError):
+        except BrokenPipeError:
             nobody_reads(1)
             raise Gone()
+        except OSError as e:
+            nobody_reads(1)
+            raise Failure('the standard output: %s' % e.strerror)
 
     def answer(self, text):
         """What a device said, byte for byte; harmless on a terminal."""

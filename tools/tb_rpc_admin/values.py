@@ -77,13 +77,17 @@ def name(what, text):
     if CONTROL.search(text):
         raise Usage('control characters in %s' % what)
 
+    try:
+        text.encode()
+    except UnicodeError:
+        raise Usage('%s is not UTF-8' % what)
+
     return text
 
 
 def label(what, text):
-    if CONTROL.search(text) or len(text.encode()) > MAX_LABEL:
-        raise Usage('%s must be up to %d bytes, without control characters'
-                    % (what, MAX_LABEL))
+    if len(name(what, text).encode()) > MAX_LABEL:
+        raise Usage('%s must be up to %d bytes' % (what, MAX_LABEL))
 
     return text
 
