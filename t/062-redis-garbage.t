@@ -121,13 +121,15 @@ mode('two replies', 'tb_rpc_create', ":1\r\n:2\r\n:3\r\n", written => 1);
 
 for my $word ('OOM full', 'LOADING', 'NOREPLICAS', 'MISCONF no', 'BUSY',
               'TRYAGAIN', 'CLUSTERDOWN', 'MASTERDOWN', 'READONLY',
-              'MOVED 1 127.0.0.1:1', 'NOPERM no', 'NOAUTH',
-              'ERR Function not found')
+              'MOVED 1 127.0.0.1:1', 'NOPERM no', 'NOAUTH', 'UNKILLABLE no',
+              'ERR Function not found', "ERR unknown command 'FCALL'")
 {
     mode($word, 'tb_rpc_create', "-$word\r\n", status => '503');
 }
 
 mode('an unknown error', 'tb_rpc_create', "-ERR \x01\x02 \xff\r\n",
+     status => '500');
+mode('a word that begins alike', 'tb_rpc_create', "-BUSYKEY no\r\n",
      status => '500');
 mode('an empty error', 'tb_rpc_create', "-\r\n", status => '500');
 

@@ -80,6 +80,18 @@ $mqtt->publish('v1/gateway/rpc', "{\"device\":\"Device A\",\"id\":$id,"
 is($mqtt->answer($d1, $rpc), 'A{"error":"no such method"}',
    'an error of the gateway');
 
+# what nginx allows is not ours to judge: duplicates, numbers beyond a double
+
+($rpc, $id) = $mqtt->call($d1, '"m"', '{"a":1,"a":[1e400,-1e-400]}');
+$seen = wait_for { (requests())[3] };
+is($seen, '{"device":"Device A","data":{"id":' . $id
+          . ',"method":"m","params":{"a":1,"a":[1e400,-1e-400]}}}',
+   'a call with duplicates, and numbers that no double holds');
+$mqtt->publish('v1/gateway/rpc', "{\"device\":\"Device A\",\"id\":$id,"
+               . '"data":{"b":-1e999,"b":{"c":1,"c":2}}}');
+is($mqtt->answer($d1, $rpc), 'A{"b":-1e999,"b":{"c":1,"c":2}}',
+   'and such an answer');
+
 # what is refused
 
 my $bad = counter('gw', $pid, 'gateway_bad');

@@ -3,127 +3,65 @@
  * Copyright (C) tb-rpc contributors.
  *
  * Objects are walked member by member, so that values can be passed on as
- * the bytes that were sent: 1.10 stays 1.10.
+ * the bytes that were sent: 1.10 stays 1.10.  What is in a value is nginx's
+ * business, which has let it through or will judge it: as to that, anything
+ * that it allows is allowed, whatever its configuration.
  */
 
 
+#include "../../common/tb_rpc_json.h"
 #include "json.h"
-
-
-static const char *
-tb_skip(const char *p, const char *end)
-{
-    while (p < end
-           && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
-    {
-        p++;
-    }
-
-    return p;
-}
-
-
-/* one JSON value at *p; leaves *p behind it */
-
-static json_t *
-tb_value(const char **p, const char *end, tb_str_t *raw)
-{
-    json_t        *json;
-    json_error_t   error;
-
-    *p = tb_skip(*p, end);
-
-    json = json_loadb(*p, end - *p,
-                      JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK
-                      | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL
-                      | JSON_ALLOW_NUL, &error);
-    if (json == NULL) {
-        return NULL;
-    }
-
-    if (error.position <= 0 || error.position > end - *p) {
-        json_decref(json);
-        return NULL;
-    }
-
-    raw->data = *p;
-    raw->len = error.position;
-    *p += error.position;
-
-    return json;
-}
-
-
-static const char *
-tb_walk_member(const char **p, const char *end, tb_member_pt handler,
-    void *data, int *has)
-{
-    int        rc;
-    json_t    *key, *json;
-    tb_str_t   raw;
-
-    key = tb_value(p, end, &raw);
-    if (key == NULL || !json_is_string(key)) {
-        json_decref(key);
-        return "a member has no name";
-    }
-
-    *p = tb_skip(*p, end);
-    json = NULL;
-
-    if (*p < end && *(*p)++ == ':') {
-        json = tb_value(p, end, &raw);
-    }
-
-    if (json == NULL) {
-        json_decref(key);
-        return "a member has no value";
-    }
-
-    rc = handler(data, json_string_value(key), json, &raw);
-
-    json_decref(key);
-    json_decref(json);
-
-    if (rc == TB_ERROR) {
-        return "a member has a wrong value";
-    }
-
-    *has |= rc;
-    *p = tb_skip(*p, end);
-
-    return NULL;
-}
 
 
 const char *
 tb_json_walk(const char *text, size_t len, tb_member_pt handler, void *data,
     int *has)
 {
-    char         c;
-    const char  *p, *end, *error;
+    int             rc, bits;
+    tb_str_t        raw;
+    const char     *error;
+    tb_rpc_json_t   walk;
 
-    end = text + len;
-    p = tb_skip(text, end);
+    static char     why[TB_RPC_JSON_ERROR];
+
+    walk.start = (const unsigned char *) text;
+    walk.last = walk.start + len;
+    walk.depth = 0;
+    walk.flags = TB_RPC_JSON_DUPLICATES;
+
     *has = 0;
+    error = NULL;
 
-    if (p == end || *p++ != '{') {
-        return "it is not a JSON object";
-    }
+    rc = tb_rpc_json_open(&walk);
 
-    do {
-        error = tb_walk_member(&p, end, handler, data, has);
-        if (error != NULL) {
-            return error;
+    while (rc == TB_RPC_JSON_OK && error == NULL) {
+
+        rc = tb_rpc_json_next(&walk);
+        if (rc != TB_RPC_JSON_OK) {
+            break;
         }
 
-        c = (p < end) ? *p++ : '\0';
+        raw.data = (const char *) walk.text;
+        raw.len = walk.len;
 
-    } while (c == ',');
+        bits = handler(data, json_string_value(walk.name), walk.value, &raw);
 
-    if (c != '}' || tb_skip(p, end) != end) {
-        return "it does not end as a JSON object";
+        if (bits == TB_ERROR) {
+            error = "a member has a wrong value";
+
+        } else {
+            *has |= bits;
+        }
     }
 
-    return NULL;
+    if (rc == TB_RPC_JSON_BAD) {
+        error = strcpy(why, walk.error);
+
+    } else if (rc == TB_RPC_JSON_MEMORY) {
+        error = "there is no memory for it";
+    }
+
+    tb_rpc_json_close(&walk);
+
+    return error;
 }

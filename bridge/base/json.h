@@ -22,7 +22,7 @@ typedef int (*tb_member_pt)(void *data, const char *key, json_t *json,
 /*
  * Calls handler for each member of the object, with its value and the bytes
  * that it was written with.  The handler returns bits of its own, which are
- * gathered in *has, or TB_ERROR.  NULL, or what is wrong.
+ * gathered in *has, or TB_ERROR.  NULL, or what is wrong, until the next walk.
  */
 const char *tb_json_walk(const char *text, size_t len, tb_member_pt handler,
     void *data, int *has);

@@ -64,7 +64,11 @@ tb_waits_free(tb_waits_t *waits)
 static tb_wait_t **
 tb_wait_bucket(tb_bridge_t *b, const char *device)
 {
-    return &b->waits->table[tb_rpc_crc32(device, TB_UUID_LEN) % TB_WAIT_BUCKETS];
+    uint32_t  hash;
+
+    hash = tb_rpc_crc32(device, TB_UUID_LEN);
+
+    return &b->waits->table[hash % TB_WAIT_BUCKETS];
 }
 
 

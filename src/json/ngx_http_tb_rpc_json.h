@@ -1,7 +1,7 @@
 
 /*
- * JSON by the rules of this module: what is passed on travels as the
- * sender's bytes, so a text is only walked and judged.
+ * JSON texts of a request: what ../../common/tb_rpc_json.h says, in terms of
+ * nginx.
  */
 
 
@@ -12,12 +12,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <jansson.h>
+#include "../../common/tb_rpc_json.h"
 
 
-#define NGX_HTTP_TB_RPC_MAX_DEPTH       64
-#define NGX_HTTP_TB_RPC_JSON_ERROR      128
-#define NGX_HTTP_TB_RPC_JSON_NAMES      8
+#define NGX_HTTP_TB_RPC_MAX_DEPTH       TB_RPC_JSON_DEPTH
 
 
 typedef struct {
@@ -33,15 +31,10 @@ typedef struct {
 
     /* after NGX_DECLINED; the text quotes nothing of the input */
     size_t                 offset;
-    u_char                 error[NGX_HTTP_TB_RPC_JSON_ERROR];
+    char                  *error;
 
     /* private */
-    u_char                *pos;
-    u_char                *tamed;      /* the text without huge numbers */
-    json_t                *names[NGX_HTTP_TB_RPC_JSON_NAMES];
-    ngx_uint_t             nnames;
-    json_t                *seen;       /* what does not go into names */
-    unsigned               begun:1;
+    tb_rpc_json_t          walk;
 } ngx_http_tb_rpc_json_t;
 
 
