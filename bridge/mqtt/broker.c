@@ -292,6 +292,42 @@ tb_mqtt_properties(tb_mqtt_t *m)
 }
 
 
+static int
+tb_mqtt_set(tb_mqtt_t *m)
+{
+    int                    rc;
+    const tb_mqtt_conf_t  *conf;
+
+    conf = m->conf;
+
+    rc = mosquitto_int_option(m->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+                              conf->version);
+
+    /* MQTT 5: else the broker queues what is beyond 20, and may lose it */
+
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
+                                  UINT16_MAX);
+    }
+
+    /* a PUBLISH is not to wait until the PUBACK before it was received */
+
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+    }
+
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = tb_mqtt_tls(m);
+    }
+
+    if (rc == MOSQ_ERR_SUCCESS && conf->user) {
+        rc = mosquitto_username_pw_set(m->mosq, conf->user, conf->password);
+    }
+
+    return rc;
+}
+
+
 /* in its thread: it looks up the host, and waits for nothing else */
 
 static void
@@ -348,29 +384,7 @@ tb_mqtt_open(tb_mqtt_t *m)
     /* there are no threads, but so it writes only when it is told to */
     mosquitto_threaded_set(m->mosq, 1);
 
-    rc = mosquitto_int_option(m->mosq, MOSQ_OPT_PROTOCOL_VERSION,
-                              conf->version);
-
-    /* MQTT 5: else the broker queues what is beyond 20, and may lose it */
-
-    if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
-                                  UINT16_MAX);
-    }
-
-    /* a PUBLISH is not to wait until the PUBACK before it was received */
-
-    if (rc == MOSQ_ERR_SUCCESS) {
-        rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TCP_NODELAY, 1);
-    }
-
-    if (rc == MOSQ_ERR_SUCCESS) {
-        rc = tb_mqtt_tls(m);
-    }
-
-    if (rc == MOSQ_ERR_SUCCESS && conf->user) {
-        rc = mosquitto_username_pw_set(m->mosq, conf->user, conf->password);
-    }
+    rc = tb_mqtt_set(m);
 
     m->lost = 0;
     m->up = 0;
