@@ -181,6 +181,53 @@ for ('1700000000', '2001-01-01', 'tomorrow', '1000000000000',
 like($text, qr/--expires/, 'says what is wrong');
 
 
+# --- ended in the middle ----------------------------------------------------
+
+# The order of the writes: whatever is not done any more, nobody is let in whom
+# no list has.
+
+sub without {
+    my ($right, @command) = @_;
+
+    $redis->call('ACL', 'SETUSER', 'operator', "-$right");
+    is(admin(@command), 1, "@command[0, 1] without $right");
+    like($text, qr/NOPERM.* ACL lines of docs/, 'fails, in words');
+    $redis->call('ACL', 'SETUSER', 'operator', "+$right");
+}
+
+without('hset', qw(token add), id(1), 'M1');
+is(token('M1'), undef, 'not in the list: it lets nobody in');
+without('set', qw(token add), id(1), 'M1');
+is(token('M1'), undef, 'nor does it then');
+ok(!tokens(id(1))->{sha256_hex('M1')}{admits}, 'and is seen in the list');
+is(admin(qw(token add), id(1), 'M1'), 0, 'again');
+is(token('M1'), id(1), 'it is done');
+without('hdel', qw(token del M1));
+is(token('M1'), undef, 'taken away before it leaves the list');
+ok(exists tokens(id(1))->{sha256_hex('M1')}, 'where it still is');
+
+admin(qw(token add), id(1), 'M2');
+without('fcall', qw(device del), id(1));
+is(token('M2'), undef, 'tokens go before their device');
+ok($redis->call('EXISTS', key('device', id(1))), 'which is still there');
+
+sub api_keys { return scalar @{ $redis->call('KEYS', 'tb:apikey:*') } }
+
+my $keys = api_keys();
+
+without('zadd', qw(api-key add --tenant), $TENANT);
+is(api_keys(), $keys, 'not in the list: there is no key');
+without('fcall', qw(api-key add --tenant), $TENANT);
+is(api_keys(), $keys, 'nor is there then');
+is(scalar(grep { $_->{state} eq 'missing' } json(qw(api-key list))), 1,
+   'and that is seen');
+admin(qw(api-key add --tenant), $TENANT);
+chomp($key = $text);
+without('zrem', qw(api-key del), $key);
+is($redis->call('EXISTS', 'tb:apikey:' . sha256_hex($key)), 0,
+   'ended before it leaves the list');
+
+
 # --- JWTs -------------------------------------------------------------------
 
 my $file = file_in('jwt.key', (output(@admin, 'keygen'))[1]);
