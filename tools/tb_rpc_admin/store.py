@@ -118,6 +118,7 @@ class Store:
     def new(self):
         """A new Redis gets its shards, as nginx gives them."""
         self.check_schema()
+        self.run('FCALL', 'tb_rpc_version', 0)      # without it nothing works
         self.many([('HSETNX', self.meta, 'shards',
                     self.settings.shards or SHARDS),
                    ('HSETNX', self.meta, 'schema', SCHEMA)])
