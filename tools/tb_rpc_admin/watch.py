@@ -6,6 +6,7 @@ import time
 
 from . import listing
 from .records import described, whole
+from .replies import redis_error
 from .store import fields
 from .terminal import age, moment, plain, say
 
@@ -47,16 +48,20 @@ def watch(program):
         latest(store, last)
 
     while end is None or time.time() < end:
-        keys = list(last)
+        keys, events = list(last), []
         replies = store.ask([(key, ('XREAD', 'COUNT', COUNT, 'STREAMS', key,
                                     last[key])) for key in keys])
 
         for key, reply in zip(keys, replies):
-            if isinstance(reply, Exception):
+            if redis_error(reply):
                 raise store.failed(reply, 'XREAD: ')
             for entry, values in reply[0][1] if reply else ():
                 last[key] = entry
-                tell(program, fields(values), id)
+                events.append(fields(values))
+
+        # each shard has an order of its own
+        for event in sorted(events, key=lambda e: whole(e.get('time'))):
+            tell(program, event, id)
 
         time.sleep(PAUSE)
 
