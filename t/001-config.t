@@ -128,7 +128,7 @@ unknown setting "colour"
 
 
 
-=== TEST 9: several servers are not delivered yet
+=== TEST 9: several servers, which are no Sentinels
 --- http_config
     tb_rpc_redis {
         server  redis://127.0.0.1:1;
@@ -136,7 +136,7 @@ unknown setting "colour"
     }
 --- must_die
 --- error_log
-only one server is supported yet
+several servers need "sentinel" in "tb_rpc_redis"
 
 
 

@@ -264,3 +264,40 @@ cannot load certificate "/nowhere/x.pem"
 --- must_die
 --- error_log
 "ssl_name" is duplicate
+
+
+
+=== TEST 19: a user of Sentinels that are none
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        sentinel_username  x;
+    }
+--- must_die
+--- error_log
+"sentinel_..." without "sentinel" in "tb_rpc_redis"
+
+
+
+=== TEST 20: a user of Sentinels without a password
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        sentinel           main;
+        sentinel_username  x;
+    }
+--- must_die
+--- error_log
+"sentinel_username" without "sentinel_password_file" in "tb_rpc_redis"
+
+
+
+=== TEST 21: a master without a name
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        sentinel  "";
+    }
+--- must_die
+--- error_log
+"sentinel" is empty

@@ -73,6 +73,11 @@ static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
     { ngx_string("command_timeout"), 1,
       ngx_http_tb_rpc_redis_command_timeout },
     { ngx_string("queue"), 1, ngx_http_tb_rpc_redis_queue },
+    { ngx_string("sentinel"), 1, ngx_http_tb_rpc_redis_sentinel },
+    { ngx_string("sentinel_username"), 1,
+      ngx_http_tb_rpc_redis_sentinel_username },
+    { ngx_string("sentinel_password_file"), 1,
+      ngx_http_tb_rpc_redis_sentinel_password_file },
     { ngx_string("ssl_verify"), 1, ngx_http_tb_rpc_redis_ssl_verify },
     { ngx_string("ssl_name"), 1, ngx_http_tb_rpc_redis_ssl_name },
     { ngx_string("ssl_trusted_certificate"), 1,
@@ -109,6 +114,9 @@ ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
      *
      *     redis->username = { 0, NULL };
      *     redis->password = { 0, NULL };
+     *     redis->sentinel = { 0, NULL };
+     *     redis->sentinel_username = { 0, NULL };
+     *     redis->sentinel_password = { 0, NULL };
      *     redis->resolver = NULL;
      *     redis->ssl_name = { 0, NULL };
      *     redis->ssl_trusted_certificate = { 0, NULL };
@@ -251,6 +259,10 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
     ngx_conf_init_msec_value(redis->command_timeout, 2000);
     ngx_conf_init_uint_value(redis->queue, 1024);
 
+    if (ngx_http_tb_rpc_redis_sentinel_init(cf, mcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_http_tb_rpc_redis_ssl_init(cf, mcf);
 }
 
@@ -261,12 +273,6 @@ ngx_http_tb_rpc_redis_server(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
 {
     ngx_uint_t              database;
     ngx_tb_redis_server_t  *server;
-
-    if (mcf->redis->servers->nelts) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "only one server is supported yet");
-        return NGX_CONF_ERROR;
-    }
 
     server = ngx_array_push(mcf->redis->servers);
     if (server == NULL) {
@@ -389,7 +395,15 @@ static char *
 ngx_http_tb_rpc_redis_password_file(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->password.data) {
+    return ngx_http_tb_rpc_redis_secret(cf, value, &mcf->redis->password);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_secret(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_str_t *secret)
+{
+    if (secret->data) {
         return "is duplicate";
     }
 
@@ -397,9 +411,7 @@ ngx_http_tb_rpc_redis_password_file(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_tb_rpc_read_password(cf, &value[1], &mcf->redis->password)
-        != NGX_OK)
-    {
+    if (ngx_http_tb_rpc_read_password(cf, &value[1], secret) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 

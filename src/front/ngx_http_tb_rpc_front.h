@@ -57,9 +57,30 @@ char *ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
 
 
-/* ngx_http_tb_rpc_conf_redis_ssl.c */
+/* ngx_http_tb_rpc_conf_redis.c */
+
+/* the content of a file, without the newline at its end */
+char *ngx_http_tb_rpc_redis_secret(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_str_t *secret);
+
+
+/* ngx_http_tb_rpc_conf_redis_sentinel.c */
 
 /* setters of the block; the last one is for its end */
+
+char *ngx_http_tb_rpc_redis_sentinel(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_sentinel_username(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_sentinel_password_file(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
+
+
+/* ngx_http_tb_rpc_conf_redis_ssl.c */
+
+/* the same */
 
 char *ngx_http_tb_rpc_redis_ssl_verify(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);

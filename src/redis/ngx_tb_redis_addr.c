@@ -154,14 +154,19 @@ static char *
 ngx_tb_redis_parse_database(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf,
     ngx_tb_redis_server_t *server, ngx_uint_t database)
 {
+    ngx_uint_t    before;
     ngx_array_t  *servers;
 
     servers = conf->servers;
 
+    /* who has named none means the first one */
+
+    before = (conf->database == NGX_CONF_UNSET_UINT) ? 0 : conf->database;
+
     if (servers
         && servers->nelts
         && (servers->nelts > 1 || servers->elts != (void *) server)
-        && conf->database != database)
+        && before != database)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" names another database than the server "
@@ -202,6 +207,7 @@ ngx_tb_redis_parse_addrs(ngx_conf_t *cf, ngx_tb_redis_server_t *server,
     if (u.family != AF_UNIX) {
         server->host = u.host;
         server->port = u.port;
+        server->no_port = u.no_port;
     }
 
     server->addrs = u.addrs;
@@ -216,6 +222,10 @@ ngx_tb_redis_server(ngx_tb_redis_node_t *node)
 {
     ngx_array_t            *servers;
     ngx_tb_redis_server_t  *server;
+
+    if (node->conf->sentinel.len) {
+        return &node->master;
+    }
 
     servers = node->conf->servers;
 
@@ -235,6 +245,7 @@ ngx_tb_redis_addr_open(ngx_tb_redis_node_t *node)
     ngx_tb_redis_conn_t  *conn;
 
     conn = &node->command;
+    conn->server = ngx_tb_redis_server(node);
 
     if (ngx_tb_redis_addr_get(node, conn) != NGX_OK) {
         ngx_tb_redis_conn_fail(conn, 0, "connect() failed");

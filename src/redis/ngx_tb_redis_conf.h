@@ -20,6 +20,7 @@ typedef struct {
     ngx_uint_t                naddrs;
     unsigned                  ssl:1;
     unsigned                  resolve:1;  /* re-resolve in the worker */
+    unsigned                  no_port:1;  /* it has the default one */
 } ngx_tb_redis_server_t;
 
 
@@ -28,6 +29,9 @@ typedef struct {
     ngx_str_t                 username;
     ngx_str_t                 password;
     ngx_uint_t                database;
+    ngx_str_t                 sentinel;   /* the master's name there; "": none */
+    ngx_str_t                 sentinel_username;
+    ngx_str_t                 sentinel_password;
     ngx_msec_t                connect_timeout;
     ngx_msec_t                command_timeout;
     ngx_uint_t                queue;

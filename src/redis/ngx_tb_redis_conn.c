@@ -193,7 +193,7 @@ ngx_tb_redis_connected(ngx_tb_redis_conn_t *conn)
 
 #if (NGX_SSL)
 
-    if (ngx_tb_redis_server(conn->node)->ssl) {
+    if (conn->server->ssl) {
         ngx_tb_redis_ssl_start(conn);
         return;
     }
@@ -337,6 +337,31 @@ ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn)
     conn->run_id.len = 0;
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_IDLE, 0);
+}
+
+
+void
+ngx_tb_redis_conn_drop(ngx_tb_redis_conn_t *conn)
+{
+    ngx_queue_t             *q, *list;
+    ngx_tb_redis_command_t  *cmd;
+
+    for ( ;; ) {
+
+        list = ngx_queue_empty(&conn->sent) ? &conn->sending : &conn->sent;
+
+        if (ngx_queue_empty(list)) {
+            break;
+        }
+
+        q = ngx_queue_head(list);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_tb_redis_free(cmd);
+    }
+
+    conn->nsending = 0;
 }
 
 

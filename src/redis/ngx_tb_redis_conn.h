@@ -30,6 +30,7 @@
 #define NGX_TB_REDIS_BACKOFF_MAX    5000
 #define NGX_TB_REDIS_BACKOFF_SHIFT  7
 #define NGX_TB_REDIS_READONLY_SHIFT 5           /* the only one there is */
+#define NGX_TB_REDIS_SENTINEL_SHIFT 3           /* where sentinels know */
 #define NGX_TB_REDIS_PING           5000        /* silence before a PING */
 #define NGX_TB_REDIS_RESUBSCRIBE    50
 
@@ -37,6 +38,7 @@
 
 #define NGX_TB_REDIS_RUN_ID         40
 #define NGX_TB_REDIS_SSL_REASON     256
+#define NGX_TB_REDIS_MASTER         255     /* a host's name, from sentinels */
 
 
 typedef enum {
@@ -59,6 +61,9 @@ typedef struct ngx_tb_redis_conn_s  ngx_tb_redis_conn_t;
 
 typedef struct {
     const char                  *name;
+    void                       (*login)(ngx_tb_redis_conf_t *conf,
+                                    ngx_str_t *username, ngx_str_t *password);
+    ngx_int_t                  (*greet)(ngx_tb_redis_conn_t *conn);
 
     /* finds the address, sooner or later, and goes on in conn_open() */
     void                       (*start)(ngx_tb_redis_conn_t *conn);
@@ -81,6 +86,7 @@ typedef struct {
 struct ngx_tb_redis_conn_s {
     ngx_tb_redis_node_t         *node;
     ngx_tb_redis_role_t         *role;
+    ngx_tb_redis_server_t       *server;        /* that it was opened for */
     ngx_connection_t            *connection;    /* NULL: closed */
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
@@ -143,6 +149,9 @@ void ngx_tb_redis_established(ngx_tb_redis_conn_t *conn);
 
 void ngx_tb_redis_conn_close(ngx_tb_redis_conn_t *conn);
 
+/* frees its commands, which are all our own */
+void ngx_tb_redis_conn_drop(ngx_tb_redis_conn_t *conn);
+
 /* closes it, logs why unless that is known, and tries again later */
 void ngx_cdecl ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn,
     ngx_err_t err, const char *fmt, ...);
@@ -153,6 +162,11 @@ void ngx_tb_redis_conn_fail_reply(ngx_tb_redis_conn_t *conn,
 /* handshake.c */
 
 void ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn);
+
+/* login and greet of connections to a Redis that has our keys */
+void ngx_tb_redis_login(ngx_tb_redis_conf_t *conf, ngx_str_t *username,
+    ngx_str_t *password);
+ngx_int_t ngx_tb_redis_greet(ngx_tb_redis_conn_t *conn);
 
 
 /* io.c */

@@ -22,6 +22,8 @@ static void ngx_tb_redis_handshake_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_tb_redis_handshake_role(void *data, ngx_uint_t status,
+    redisReply *reply);
 static void ngx_tb_redis_handshake_info(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_tb_redis_info_value(ngx_str_t *info, const char *name,
@@ -38,7 +40,6 @@ static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
 void
 ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
 {
-    u_char                  db[NGX_INT_T_LEN];
     ngx_str_t               argv[3];
     ngx_tb_redis_conf_t    *conf;
     ngx_tb_redis_client_t  *client;
@@ -54,19 +55,6 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
-        ngx_str_set(&argv[0], "SELECT");
-        argv[1].data = db;
-        argv[1].len = ngx_sprintf(db, "%ui", conf->database) - db;
-
-        if (ngx_tb_redis_handshake_send(conn, argv, 2,
-                                        ngx_tb_redis_handshake_reply)
-            != NGX_OK)
-        {
-            return;
-        }
-    }
-
     if (client->name.len) {
         ngx_str_set(&argv[0], "CLIENT");
         ngx_str_set(&argv[1], "SETNAME");
@@ -80,13 +68,7 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
         }
     }
 
-    ngx_str_set(&argv[0], "INFO");
-    ngx_str_set(&argv[1], "server");
-
-    if (ngx_tb_redis_handshake_send(conn, argv, 2,
-                                    ngx_tb_redis_handshake_info)
-        != NGX_OK)
-    {
+    if (conn->role->greet(conn) != NGX_OK) {
         return;
     }
 
@@ -100,27 +82,76 @@ ngx_tb_redis_handshake(ngx_tb_redis_conn_t *conn)
 static ngx_int_t
 ngx_tb_redis_handshake_auth(ngx_tb_redis_conn_t *conn)
 {
-    ngx_str_t             argv[3];
-    ngx_uint_t            n;
-    ngx_tb_redis_conf_t  *conf;
+    ngx_str_t   argv[3], username, password;
+    ngx_uint_t  n;
 
-    conf = conn->node->conf;
+    conn->role->login(conn->node->conf, &username, &password);
 
-    if (conf->username.len == 0 && conf->password.len == 0) {
+    if (username.len == 0 && password.len == 0) {
         return NGX_OK;
     }
 
     ngx_str_set(&argv[0], "AUTH");
     n = 1;
 
-    if (conf->username.len) {
-        argv[n++] = conf->username;
+    if (username.len) {
+        argv[n++] = username;
     }
 
-    argv[n++] = conf->password;
+    argv[n++] = password;
 
     return ngx_tb_redis_handshake_send(conn, argv, n,
                                        ngx_tb_redis_handshake_reply);
+}
+
+
+void
+ngx_tb_redis_login(ngx_tb_redis_conf_t *conf, ngx_str_t *username,
+    ngx_str_t *password)
+{
+    *username = conf->username;
+    *password = conf->password;
+}
+
+
+ngx_int_t
+ngx_tb_redis_greet(ngx_tb_redis_conn_t *conn)
+{
+    u_char                db[NGX_INT_T_LEN];
+    ngx_str_t             argv[2];
+    ngx_tb_redis_conf_t  *conf;
+
+    conf = conn->node->conf;
+
+    if (conf->database && conf->database != NGX_CONF_UNSET_UINT) {
+        ngx_str_set(&argv[0], "SELECT");
+        argv[1].data = db;
+        argv[1].len = ngx_sprintf(db, "%ui", conf->database) - db;
+
+        if (ngx_tb_redis_handshake_send(conn, argv, 2,
+                                        ngx_tb_redis_handshake_reply)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (conf->sentinel.len) {
+        ngx_str_set(&argv[0], "ROLE");
+
+        if (ngx_tb_redis_handshake_send(conn, argv, 1,
+                                        ngx_tb_redis_handshake_role)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_str_set(&argv[0], "INFO");
+    ngx_str_set(&argv[1], "server");
+
+    return ngx_tb_redis_handshake_send(conn, argv, 2,
+                                       ngx_tb_redis_handshake_info);
 }
 
 
@@ -172,6 +203,31 @@ ngx_tb_redis_handshake_lenient(void *data, ngx_uint_t status,
     }
 
     ngx_tb_redis_handshake_reply(data, status, reply);
+}
+
+
+/* refuses who says that it is no master, whatever a sentinel believes */
+
+static void
+ngx_tb_redis_handshake_role(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t  *conn = data;
+
+    ngx_str_t  role;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_tb_redis_conn_fail_reply(conn, "ROLE refused", reply);
+        return;
+    }
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &role)
+        != NGX_OK
+        || role.len != sizeof("master") - 1
+        || ngx_strncmp(role.data, "master", role.len) != 0)
+    {
+        ngx_tb_redis_conn_fail(conn, 0, "it is a replica, and not the master "
+                               "that a sentinel takes it for");
+    }
 }
 
 

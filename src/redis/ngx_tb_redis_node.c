@@ -33,6 +33,8 @@ ngx_tb_redis_node_create(ngx_tb_redis_state_t *state)
     ngx_queue_init(&node->again);
 
     ngx_tb_redis_conn_init(&node->command, node, &ngx_tb_redis_command_role);
+    ngx_tb_redis_conn_init(&node->sentinel, node,
+                           &ngx_tb_redis_sentinel_role);
     ngx_tb_redis_pubsub_init(node);
 
     ngx_queue_insert_tail(&state->nodes, &node->queue);
@@ -51,6 +53,7 @@ ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node)
 
     ngx_tb_redis_conn_close(&node->command);
     ngx_tb_redis_conn_close(&node->pubsub);
+    ngx_tb_redis_conn_close(&node->sentinel);
 
 #if (NGX_SSL)
     ngx_tb_redis_ssl_forget(node);
@@ -58,6 +61,7 @@ ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node)
 
     node->command.role->down(&node->command);
     node->pubsub.role->down(&node->pubsub);
+    node->sentinel.role->down(&node->sentinel);
 
     while (!ngx_queue_empty(&node->waiting)) {
         q = ngx_queue_head(&node->waiting);

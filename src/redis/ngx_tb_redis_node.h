@@ -21,6 +21,7 @@ struct ngx_tb_redis_node_s {
 
     ngx_tb_redis_conn_t          command;
     ngx_tb_redis_conn_t          pubsub;
+    ngx_tb_redis_conn_t          sentinel;  /* idle without conf->sentinel */
 
     ngx_queue_t                  waiting;
     ngx_queue_t                  again;     /* to be sent after the setup */
@@ -32,6 +33,13 @@ struct ngx_tb_redis_node_s {
     ngx_resolver_ctx_t          *resolving;
     ngx_addr_t                  *addrs;     /* resolved in the worker */
     ngx_uint_t                   naddrs;
+
+    /* the server in use as a sentinel names it, and whom to ask next */
+    ngx_tb_redis_server_t        master;
+    ngx_addr_t                   master_addr;
+    ngx_sockaddr_t               master_sockaddr;
+    u_char                       master_host[NGX_TB_REDIS_MASTER];
+    ngx_uint_t                   asked;
 #if (NGX_SSL)
     ngx_ssl_session_t           *ssl_session;   /* to be resumed, or NULL */
 #endif
@@ -82,6 +90,18 @@ extern ngx_tb_redis_role_t  ngx_tb_redis_command_role;
 /* takes the oldest command that a reply is due for; NULL: connection gone */
 ngx_tb_redis_command_t *ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
+
+
+/* where the master is is known: goes there */
+void ngx_tb_redis_command_resolve(ngx_tb_redis_node_t *node);
+
+
+/* sentinel.c */
+
+extern ngx_tb_redis_role_t  ngx_tb_redis_sentinel_role;
+
+/* a command connection that is RESOLVING is opened when it has answered */
+void ngx_tb_redis_sentinel_ask(ngx_tb_redis_node_t *node);
 
 
 /* pubsub.c */

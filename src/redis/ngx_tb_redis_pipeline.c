@@ -31,6 +31,8 @@ static void ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn);
 
 ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     "command",
+    ngx_tb_redis_login,
+    ngx_tb_redis_greet,
     ngx_tb_redis_command_start,
     ngx_tb_redis_command_established,
     ngx_tb_redis_command_reply,
@@ -45,8 +47,20 @@ ngx_tb_redis_command_start(ngx_tb_redis_conn_t *conn)
 {
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_RESOLVING, 0);
 
-    if (ngx_tb_redis_resolve(conn->node) != NGX_AGAIN) {
-        ngx_tb_redis_addr_open(conn->node);
+    if (conn->node->conf->sentinel.len) {
+        ngx_tb_redis_sentinel_ask(conn->node);
+        return;
+    }
+
+    ngx_tb_redis_command_resolve(conn->node);
+}
+
+
+void
+ngx_tb_redis_command_resolve(ngx_tb_redis_node_t *node)
+{
+    if (ngx_tb_redis_resolve(node) != NGX_AGAIN) {
+        ngx_tb_redis_addr_open(node);
     }
 }
 
@@ -221,7 +235,10 @@ ngx_tb_redis_drain(ngx_tb_redis_conn_t *conn)
 }
 
 
-/* becoming ready does not make a replica the master */
+/*
+ * Becoming ready does not make a replica the master.  Who is the master now
+ * is asked again each time.
+ */
 
 static ngx_uint_t
 ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
@@ -229,6 +246,11 @@ ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
+
+    if (node->conf->sentinel.len) {
+        node->rotate = 0;
+        return ngx_min(shift, NGX_TB_REDIS_SENTINEL_SHIFT);
+    }
 
     if ((!conn->up || node->rotate)
         && ngx_tb_redis_addr_next(node) != NGX_OK

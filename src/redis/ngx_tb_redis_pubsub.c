@@ -40,6 +40,8 @@ static void ngx_tb_redis_pubsub_watch(ngx_tb_redis_conn_t *conn);
 
 ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role = {
     "subscription",
+    ngx_tb_redis_login,
+    ngx_tb_redis_greet,
     ngx_tb_redis_pubsub_start,
     ngx_tb_redis_pubsub_established,
     ngx_tb_redis_pubsub_reply,
@@ -154,6 +156,7 @@ ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn)
         return;
     }
 
+    conn->server = command->server;
     conn->socklen = command->socklen;
     ngx_memcpy(&conn->sockaddr, &command->sockaddr, sizeof(ngx_sockaddr_t));
 
@@ -463,9 +466,8 @@ ngx_tb_redis_pubsub_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
 static void
 ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn)
 {
-    ngx_queue_t             *q, *list;
+    ngx_queue_t             *q;
     ngx_tb_redis_node_t     *node;
-    ngx_tb_redis_command_t  *cmd;
     ngx_tb_redis_channel_t  *channel;
 
     node = conn->node;
@@ -474,22 +476,8 @@ ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn)
         ngx_del_timer(&node->resubscribe);
     }
 
-    for ( ;; ) {
+    ngx_tb_redis_conn_drop(conn);
 
-        list = ngx_queue_empty(&conn->sent) ? &conn->sending : &conn->sent;
-
-        if (ngx_queue_empty(list)) {
-            break;
-        }
-
-        q = ngx_queue_head(list);
-        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-        ngx_queue_remove(q);
-        ngx_tb_redis_free(cmd);
-    }
-
-    conn->nsending = 0;
     node->nconfirmed = 0;
 
     for (q = ngx_queue_head(&node->channels);

@@ -20,7 +20,7 @@
 
 static ngx_int_t ngx_tb_redis_ssl_trust(ngx_conf_t *cf,
     ngx_tb_redis_conf_t *conf);
-static ngx_str_t ngx_tb_redis_ssl_host(ngx_tb_redis_node_t *node);
+static ngx_str_t ngx_tb_redis_ssl_host(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_ssl_name(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_ssl_handler(ngx_connection_t *c);
 static ngx_int_t ngx_tb_redis_ssl_verify(ngx_tb_redis_conn_t *conn);
@@ -165,14 +165,14 @@ ngx_tb_redis_ssl_start(ngx_tb_redis_conn_t *conn)
 /* whom it should be: "ssl_name", or the host of the URL */
 
 static ngx_str_t
-ngx_tb_redis_ssl_host(ngx_tb_redis_node_t *node)
+ngx_tb_redis_ssl_host(ngx_tb_redis_conn_t *conn)
 {
     ngx_str_t  host;
 
-    host = node->conf->ssl_name;
+    host = conn->node->conf->ssl_name;
 
     if (host.len == 0) {
-        host = ngx_tb_redis_server(node)->host;
+        host = conn->server->host;
     }
 
     if (host.len > 2 && host.data[0] == '[') {
@@ -196,7 +196,7 @@ ngx_tb_redis_ssl_name(ngx_tb_redis_conn_t *conn)
     ngx_connection_t  *c;
 
     c = conn->connection;
-    name = ngx_tb_redis_ssl_host(conn->node);
+    name = ngx_tb_redis_ssl_host(conn);
 
     rc = ngx_parse_addr(c->pool, &addr, name.data, name.len);
 
@@ -275,7 +275,7 @@ ngx_tb_redis_ssl_verify(ngx_tb_redis_conn_t *conn)
         return NGX_ERROR;
     }
 
-    name = ngx_tb_redis_ssl_host(conn->node);
+    name = ngx_tb_redis_ssl_host(conn);
 
     if (ngx_tb_redis_ssl_check_name(c, &name) != NGX_OK) {
         ngx_tb_redis_ssl_forget(conn->node);

@@ -1,0 +1,113 @@
+
+/*
+ * The settings of tb_rpc_redis { } that are about Sentinels.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_front.h"
+
+
+#define NGX_HTTP_TB_RPC_SENTINEL_PORT  26379
+
+
+char *
+ngx_http_tb_rpc_redis_sentinel(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    if (mcf->redis->sentinel.data) {
+        return "is duplicate";
+    }
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    mcf->redis->sentinel = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_redis_sentinel_username(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    if (mcf->redis->sentinel_username.data) {
+        return "is duplicate";
+    }
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    mcf->redis->sentinel_username = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_redis_sentinel_password_file(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+{
+    return ngx_http_tb_rpc_redis_secret(cf, value,
+                                        &mcf->redis->sentinel_password);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_uint_t              i, k;
+    ngx_tb_redis_conf_t    *redis;
+    ngx_tb_redis_server_t  *server;
+
+    redis = mcf->redis;
+    server = redis->servers->elts;
+
+    if (redis->sentinel.len == 0) {
+
+        if (redis->sentinel_username.len || redis->sentinel_password.len) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"sentinel_...\" without \"sentinel\" in "
+                               "\"tb_rpc_redis\"");
+            return NGX_CONF_ERROR;
+        }
+
+        if (redis->servers->nelts > 1) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "several servers need \"sentinel\" in "
+                               "\"tb_rpc_redis\"");
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    if (redis->sentinel_username.len && redis->sentinel_password.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"sentinel_username\" without "
+                           "\"sentinel_password_file\" in \"tb_rpc_redis\"");
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 0; i < redis->servers->nelts; i++) {
+
+        if (!server[i].no_port) {
+            continue;
+        }
+
+        server[i].port = NGX_HTTP_TB_RPC_SENTINEL_PORT;
+
+        for (k = 0; k < server[i].naddrs; k++) {
+            ngx_inet_set_port(server[i].addrs[k].sockaddr, server[i].port);
+        }
+    }
+
+    return NGX_CONF_OK;
+}
