@@ -169,6 +169,15 @@ ok($mqtt->attached($behind, 'grace'), 'one is behind a gateway');
 reap($mqtt->{broker}, 'TERM');
 $mqtt->broker();
 connects('grace', 2);
+
+# whose session goes on in Redis, and who is not there
+
+my $sent = counter('grace', $pid, 'published');
+my ($rpc) = $mqtt->call($away, '"m"', '1', persistent => 1);
+$seen = wait_for { counter('grace', $pid, 'returned') >= 1 };
+ok($seen, 'a call for a device of before is returned');
+is($mqtt->status($away, $rpc), 'QUEUED', 'it waits');
+is(counter('grace', $pid, 'published'), $sent, 'and was not sent');
 sleep(scaled(0.5));
 $mqtt->publish("v1/devices/$stays/status", 'online', '-r');
 $seen = wait_for { word($away) eq 'offline' } 10;

@@ -416,6 +416,8 @@ tb_mqtt_close(tb_mqtt_t *m)
         m->mosq = NULL;
     }
 
+    tb_mqtt_probes_free(m);
+
     m->up = 0;
     m->overdue = 0;
     memset(m->by_mid, 0, TB_MIDS * sizeof(void *));

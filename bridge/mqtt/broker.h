@@ -59,6 +59,8 @@ unsigned tb_mqtt_epoch(const tb_mqtt_t *m);
    one copy of each message, or NULL */
 int tb_mqtt_subscribe(tb_mqtt_t *m, const char *filter, int qos,
     const char *share);
+/* what is retained there comes as events->message() once more */
+void tb_mqtt_probe(tb_mqtt_t *m, char *const *topics, int n);
 /* all subscriptions are acknowledged, or will not be */
 int tb_mqtt_subscribed(const tb_mqtt_t *m);
 /* 1 when nothing more comes that others would get; the broker is asked */

@@ -28,6 +28,9 @@ typedef struct {
 } tb_sub_t;
 
 
+typedef struct tb_probe_s  tb_probe_t;
+
+
 struct tb_mqtt_s {
     const tb_mqtt_conf_t    *conf;
     const tb_mqtt_events_t  *events;
@@ -43,6 +46,7 @@ struct tb_mqtt_s {
     int                      nsubs;
     int                      subs_open;    /* not acknowledged yet */
     int                      subs_leaving;
+    tb_probe_t              *probes;       /* not acknowledged yet */
     int64_t                  leave_at;     /* 0: we stay */
     int                      lost;
     int                      failed;       /* a failure was logged */
@@ -73,6 +77,10 @@ void tb_mqtt_drop(tb_mqtt_t *m, const char *why);
 void tb_mqtt_suback(struct mosquitto *mosq, void *data, int mid, int n,
     const int *granted);
 void tb_mqtt_unsuback(struct mosquitto *mosq, void *data, int mid);
+
+/* probe.c: a subscription is acknowledged, perhaps that of a probe */
+void tb_mqtt_probed(tb_mqtt_t *m, int mid);
+void tb_mqtt_probes_free(tb_mqtt_t *m);
 
 /* io.c: ms since writes are held back, -1 when they are not */
 int64_t tb_mqtt_held(tb_mqtt_t *m);

@@ -116,6 +116,8 @@ tb_mqtt_suback(struct mosquitto *mosq, void *data, int mid, int n,
         }
     }
 
+    tb_mqtt_probed(m, mid);
+
     /* the next failure is news */
 
     if (m->subs_open == 0 && !m->lost) {

@@ -14,6 +14,7 @@
 #include "../redis/key.h"
 #include "beat.h"
 #include "device.h"
+#include "probe.h"
 
 
 /* batches on their way, and devices in each */
@@ -169,7 +170,9 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
             dev->busy = 1;
             beat->devices[beat->n++] = dev;
 
-        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace) {
+        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace
+                   || tb_probe(b, dev))
+        {
             tb_list(b, dev, TB_LIST_BEAT);
 
         } else {

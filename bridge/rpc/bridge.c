@@ -24,6 +24,7 @@
 #include "inbox.h"
 #include "names.h"
 #include "presence.h"
+#include "probe.h"
 #include "unsaved.h"
 #include "waiting.h"
 
@@ -71,6 +72,7 @@ tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
     b->devices = tb_devices_create();
     b->beats = tb_beats_create();
     b->presence = tb_presence_create();
+    b->probes = tb_probes_create();
 
     if (tb_names_load(b) != TB_OK) {
         tb_bridge_free(b);
@@ -104,6 +106,7 @@ tb_bridge_free(tb_bridge_t *b)
     tb_waits_free(b->waits);
     tb_answers_free(b->answers);
     tb_unsaved_free(b->unsaved);
+    tb_probes_free(b->probes);
     tb_presence_free(b->presence);
     tb_beats_free(b->beats);
     tb_devices_free(b->devices);

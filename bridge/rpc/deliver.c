@@ -35,6 +35,7 @@
 #include "calls.h"
 #include "deliver.h"
 #include "presence.h"
+#include "probe.h"
 #include "publish.h"
 #include "report.h"
 #include "unsaved.h"
@@ -204,6 +205,7 @@ tb_call_step(tb_bridge_t *b, tb_call_t *call, int64_t now, int first,
         || (!b->conf->fixed
             && !tb_presence_here(b, call->device_id, &session)))
     {
+        tb_probe_unknown(b, call->device_id, call->tenant_id);
         tb_call_return(b, call, session);
         return 1;
     }

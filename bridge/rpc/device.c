@@ -42,6 +42,7 @@ tb_devices_create(void)
 static void
 tb_device_free(tb_device_t *dev)
 {
+    free(dev->topic);
     free(dev->gateway);
     free(dev->name);
     free(dev);
@@ -212,7 +213,11 @@ tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
 void
 tb_device_gone(tb_bridge_t *b, tb_device_t *dev)
 {
-    tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it", dev->id);
+    if (dev->online) {
+        tb_log(TB_LOG_INFO, "device %s: the broker no longer knows it",
+               dev->id);
+    }
+
     tb_device_forget(b, dev);
 }
 

@@ -35,6 +35,7 @@ struct tb_device_s {
     tb_device_t  *next;
     int64_t       due;                 /* of a late one */
     int64_t       returned_at;         /* a call of it, with its session */
+    int64_t       asked_at;            /* the broker, for its presence */
     int           shard;               /* in whose list it is */
     unsigned      epoch;
     unsigned      list:2;
@@ -48,6 +49,7 @@ struct tb_device_s {
     char          id[TB_UUID_LEN + 1];
     char          given[TB_MAX_SESSION + 1];
     char          session[TB_MAX_SESSION + 1];
+    char         *topic;               /* of its presence, if not the usual */
     char         *gateway;             /* NULL: it is not behind one */
     char         *name;                /* there */
 };

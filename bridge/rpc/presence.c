@@ -22,6 +22,7 @@
 #include "beat.h"
 #include "device.h"
 #include "presence.h"
+#include "probe.h"
 #include "resolve.h"
 
 
@@ -152,7 +153,9 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     }
 
     if (!dev->online) {
-        if (tb_device_sure(dev)) {
+        /* unless the broker was only asked about it */
+
+        if (tb_device_sure(dev) && dev->epoch) {
             tb_device_step(b, dev);
         } else {
             tb_device_forget(b, dev);
@@ -373,12 +376,19 @@ tb_presence_gateway(tb_bridge_t *b, const char *id, const char **gateway,
 static void
 tb_presence_found(tb_bridge_t *b, tb_message_t *msg, const char *id)
 {
-    int   online;
-    char  session[TB_MAX_SESSION + 1];
+    int           online;
+    char          session[TB_MAX_SESSION + 1];
+    tb_device_t  *dev;
 
     online = tb_presence_parse(b->conf, &msg->payload, session);
 
     tb_presence_set(b, id, online, session, !msg->retain, NULL, NULL);
+
+    dev = tb_device_find(b, id);
+
+    if (dev != NULL) {
+        tb_probe_topic(b, dev, msg->topic);
+    }
 }
 
 
@@ -461,7 +471,9 @@ tb_presence_late(tb_bridge_t *b)
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
 
-        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace) {
+        } else if (now - tb_mqtt_since(b->mqtt) < b->conf->presence_grace
+                   || tb_probe(b, dev))
+        {
             tb_device_late(b, dev);
 
         } else {
@@ -481,6 +493,7 @@ tb_presence_run(tb_bridge_t *b)
     if (tb_mqtt_up(b->mqtt)) {
         tb_presence_late(b);
         tb_beats_run(b);
+        tb_probes_run(b);
     }
 
     while (tb_shards(b->redis) && b->presence->busy < TB_MAX_PRESENCE

@@ -23,6 +23,7 @@ typedef struct tb_delivery_s  tb_delivery_t;
 typedef struct tb_devices_s   tb_devices_t;
 typedef struct tb_names_s     tb_names_t;
 typedef struct tb_presence_s  tb_presence_t;
+typedef struct tb_probes_s    tb_probes_t;
 typedef struct tb_unsaved_s   tb_unsaved_t;
 typedef struct tb_waits_s     tb_waits_t;
 
@@ -46,6 +47,7 @@ struct tb_bridge_s {
     tb_devices_t            *devices;
     tb_beats_t              *beats;
     tb_presence_t           *presence;
+    tb_probes_t             *probes;
 };
 
 
