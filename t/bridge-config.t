@@ -89,6 +89,7 @@ qos            1
 log-level      warn
 END
 my $metrics = scratch() . '/bridge.prom';
+my $umask = umask 077;
 
 my $pid = spawn('c1.log', $bin, '--log-level', 'debug', '--config',
                           $file, '--metrics-file', $metrics,
@@ -125,7 +126,9 @@ like($prom, qr/^tb_rpc_bridge_taken_total\{bridge="c1"\} \d+$/m,
 like($prom, qr/^# TYPE tb_rpc_bridge_devices gauge$/m, 'with types');
 is(scalar(() = $prom =~ /^# HELP /mg), scalar(() = $prom =~ /^tb_rpc/mg),
    'help for each');
+is((stat $metrics)[2] & 0777, 0644, 'for all to read, whatever the umask');
 is(reap($pid, 'TERM'), 0, 'exit 0');
+umask $umask;
 
 
 # --- QoS 0: the broker does not read ----------------------------------------
@@ -338,6 +341,25 @@ for (['no password', 'it wants a password, see --redis-password-file and'
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
 
+# a password that has changed: SIGHUP
+
+$pid = spawn('changed.log', $bin, @real, '--redis-user', 'bridge',
+             '--redis-password-file', $wrong);
+$seen = wait_for { text_of('changed.log') =~ /AUTH refused/ };
+file_in('wrong.password', "$TB::RedisServer::PASSWORD{bridge}\n");
+sleep(0.5);
+unlike(text_of('changed.log'), qr/works again/, 'the file is not looked at');
+kill 'HUP', $pid;
+$seen = wait_for { text_of('changed.log') =~ /commands\): works again/ };
+ok($seen, 'until SIGHUP says that the password has changed');
+unlink $wrong;
+kill 'HUP', $pid;
+$seen = wait_for { text_of('changed.log') =~ /redis-password-file cannot be/ };
+ok($seen, 'a file that is gone is said');
+is(reap($pid, 'TERM'), 0, 'and ends nothing');
+unlike(text_of('changed.log'), qr/\Q$TB::RedisServer::PASSWORD{bridge}/,
+       'nor is it in the log');
+
 for my $shards (8, 256) {
     $pid = spawn("shards.$shards.log", $bin, $mqtt->options("s$shards"),
                  '--broker', "mqtt://127.0.0.1:$mute_port", '--shards',
@@ -373,6 +395,12 @@ SKIP: {
     my $unit = root() . '/bridge/tb-rpc-mqtt-bridge.service';
 
     ok(-e $unit, 'a systemd unit');
+
+    my $lines = do { local (@ARGV, $/) = $unit; <> };
+
+    like($lines, qr/^RestartPreventExitStatus=2$/m,
+         'a wrong option is not tried again and again');
+    like($lines, qr/^RuntimeDirectory=tb-rpc$/m, 'a folder for the metrics');
     skip 'no systemd-analyze', 1 if system('which systemd-analyze >/dev/null');
 
     ($status, $text) = output('systemd-analyze', 'verify', $unit);

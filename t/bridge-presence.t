@@ -3,7 +3,7 @@
 # Who is online: heartbeats, what changes meanwhile, what is old, and what the
 # broker or Redis has forgotten.
 #
-# runs: side by side, 15 s
+# runs: side by side, 25 s
 
 use strict;
 use warnings;
@@ -16,6 +16,7 @@ use Time::HiRes qw(sleep time);
 
 use TB::Env qw(scaled wait_for);
 use TB::Mqtt qw(reap text_of counter);
+use TB::Proxy;
 
 my $mqtt = TB::Mqtt->new();
 my $redis = $mqtt->{redis};
@@ -153,6 +154,71 @@ is($redis->mishaps(), '', 'nothing had to be put right');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 $mqtt->publish("v1/devices/$_/status", '', '-r') for $d1, $d2, $d3;
+
+
+# --- devices that are none ---------------------------------------------------
+
+# whoever may say that any device is online can't keep out those that there are
+
+$pid = $mqtt->bridge('room', '--max-devices', 20, '--session-ttl', $ttl);
+
+my @known = map { $mqtt->device() } 1 .. 15;
+
+for my $n (1 .. 60) {
+    $mqtt->publish(sprintf('v1/devices/de000000-0000-11ee-9000-%012x/status',
+                           $n), 'online');
+    $mqtt->publish("v1/devices/$known[$n / 4 - 1]/status", 'online')
+        if $n % 4 == 0;
+}
+
+$seen = wait_for {
+    15 == grep {
+        ($redis->call('HGET', $redis->device_key($_), 'bridge') || '')
+            eq 'room';
+    } @known;
+};
+ok($seen, '60 unknown devices leave room for 15 that are known');
+cmp_ok(counter('room', $pid, 'devices'), '<=', 20, 'within --max-devices');
+
+my $later = sprintf 'de000000-0000-11ee-9000-%012x', 60;
+
+$redis->fcall('tb_rpc_device_put', $redis->device_key($later),
+              $TB::Mqtt::TENANT, '');
+ok($mqtt->attached($later, 'room'), 'one that is added later is tried again');
+$mqtt->publish("v1/devices/$_/status", 'online')
+    for map { $mqtt->device() } 1 .. 5;
+$seen = wait_for { text_of('room.log') =~ /beyond --max-devices 20, ignored/ };
+ok($seen, 'more than there is room for are not');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+
+# --- the end -----------------------------------------------------------------
+
+# while a call is waited for nothing is said that the next process says
+
+my $proxy = TB::Proxy->start(to => $redis->{port});
+my $last = $mqtt->device();
+
+$pid = $mqtt->bridge('end', '--session-ttl', 600, '--drain', 1500, '--redis',
+                     "redis://127.0.0.1:$proxy->{port}");
+$mqtt->subscribe('end.sub', "v1/devices/$last/rpc/request/+");
+online('end', $last);
+$seen = wait_for { $proxy->tell('count', 'tb_rpc_heartbeat') >= 2 };
+ok($seen, 'there are heartbeats');
+kill 'STOP', $mqtt->{broker};
+$mqtt->call($last, '"m"', '1', oneway => 1);
+wait_for { counter('end', $pid, 'published') == 1 };
+kill 'TERM', $pid;
+wait_for { text_of('end.log') =~ /stopping: 1 calls/ };
+
+my $beats = $proxy->tell('count', 'tb_rpc_heartbeat');
+
+is(reap($pid), 0, 'SIGTERM: exit 0');
+cmp_ok($proxy->tell('count', 'tb_rpc_heartbeat'), '<=', $beats + 1,
+       'but not while it ends');
+kill 'CONT', $mqtt->{broker};
+$proxy->stop();
+$mqtt->publish("v1/devices/$last/status", '', '-r');
 
 
 # --- the broker restarts and has forgotten what was retained -----------------

@@ -154,4 +154,14 @@ for my $version ('3.1.1', 5) {
     is(reap($pid, 'TERM'), 0, 'exit 0');
 }
 
+file_in('wrong', "mqtt-wrong\n");
+$pid = spawn('hup.log', TB::Mqtt::program(), $mqtt->options('hup'),
+             '--mqtt-user', 'bridge', '--mqtt-password-file', $wrong);
+wait_for { text_of('hup.log') =~ /refused the connection/ };
+file_in('wrong', "mqtt-secret\n");
+kill 'HUP', $pid;
+$seen = wait_for { text_of('hup.log') =~ /mqtt: connected/ } 10;
+ok($seen, 'a password that has changed is read again at SIGHUP');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
 done_testing();

@@ -582,12 +582,24 @@ for ([$d5, '"power"', 'a name that is two levels'],
     like(answer($_->[0], $rpc), qr/^F.*MQTT topic/, "failed: $_->[2]");
 }
 
+# topics of the broker itself
+
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$pid = bridge_start('b2', '--static', '--request-topic',
+                    '{method}/{deviceId}/{requestId}');
+ok(connected('b2', 2), 'a method at the beginning of the topic');
+
+for my $method ('$SYS', '$share', '$') {
+    ($rpc) = call($d4, "\"$method\"", '1');
+    like(answer($d4, $rpc), qr/^F.*MQTT topic/, "failed: $method");
+}
+
 # a larger answer than allowed
 
 is(reap($pid, 'INT'), 0, 'SIGINT: exit 0');
 $pid = bridge_start('b2', '--static', '--max-response', 100,
                     '--mqtt-version', '3.1.1');
-ok(connected('b2', 2), 'and again');
+ok(connected('b2', 3), 'and again');
 ($rpc, $id) = call($d4, '"big"', '1');
 ok(wait_for { counter('b2', $pid, 'delivered') == 1 }, 'delivered');
 publish("v1/devices/$d4/rpc/response/$id", 'x' x 101);
@@ -604,7 +616,7 @@ is(counter('b2', $pid, 'answers_bad'), 1, 'nor does it count as one');
 reap($sub, 'KILL');
 reap($broker, 'TERM');
 broker_start("max_packet_size 2000\n");
-ok(connected('b2', 3), 'a broker that takes small messages only');
+ok(connected('b2', 4), 'a broker that takes small messages only');
 $sub = spawn('d4.small.log', 'mosquitto_sub', '-h', '127.0.0.1', '-p',
              $mqtt_port, '-v', '-t', 'v1/#');
 wait_for { publish('v1/0', 'probe'); text_of('d4.small.log') =~ /probe/ };
@@ -619,8 +631,8 @@ $right = wait_for {
 } 20;
 ok($right, 'the others are delivered');
 is(counter('b2', $pid, 'given_up'), 1, 'the bad one is given up');
-connected('b2', 6);
-is(scalar(() = text_of('b2.log') =~ /mqtt: connected/g), 6,
+connected('b2', 7);
+is(scalar(() = text_of('b2.log') =~ /mqtt: connected/g), 7,
    'after three connections that it has broken');
 
 # with MQTT 5 the broker says so before

@@ -21,6 +21,8 @@ typedef struct {
     tb_rpc_conf_t        rpc;
 
     char                *config;
+    char                *redis_password_file;
+    char                *mqtt_password_file;
     int                  drain;
     int                  log_level;
     int                  stats_interval;

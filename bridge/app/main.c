@@ -216,6 +216,7 @@ main(int argc, char **argv)
 
         if (tb_reload) {
             tb_reload = 0;
+            tb_options_reload(&m.opt);
             tb_bridge_reload(m.bridge);
         }
 

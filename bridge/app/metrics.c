@@ -13,6 +13,7 @@
 #include "metrics.h"
 
 #include <stddef.h>
+#include <sys/stat.h>
 
 
 #define TB_METRICS_INTERVAL  10000
@@ -136,6 +137,9 @@ tb_metrics_write(tb_metrics_t *m, const char *path)
     if (f == NULL) {
         return TB_ERROR;
     }
+
+    /* the collector is another user */
+    (void) fchmod(fileno(f), 0644);
 
     for (i = 0; i < TB_NCOUNTERS; i++) {
         fprintf(f, "# HELP tb_rpc_bridge_%s_total %s.\n"

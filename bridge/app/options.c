@@ -41,7 +41,7 @@ static const tb_option_t  tb_table[] = {
     { "redis-user", tb_set_text, TB_OFF(redis.user), 1, 0, "USER", NULL,
       "ACL user" },
 
-    { "redis-password-file", tb_set_secret, TB_OFF(redis.password), 0, 0,
+    { "redis-password-file", tb_set_redis_secret, 0, 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
 
     { "prefix", tb_set_prefix, TB_OFF(redis.prefix), 0, 0, "TEXT", "tb:",
@@ -77,7 +77,7 @@ static const tb_option_t  tb_table[] = {
     { "mqtt-user", tb_set_text, TB_OFF(mqtt.user), 1, 0, "USER", NULL,
       "user name at the broker" },
 
-    { "mqtt-password-file", tb_set_secret, TB_OFF(mqtt.password), 0, 0,
+    { "mqtt-password-file", tb_set_mqtt_secret, 0, 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
 
     { "mqtt-version", tb_set_version, 0, 0, 0, "3.1.1|5", "5",
@@ -248,7 +248,7 @@ tb_help(void)
          "\n"
          "SIGTERM, SIGINT: finish what is open and exit. SIGUSR1: log the"
          " counters.\n"
-         "SIGHUP: read --devices again.");
+         "SIGHUP: read --devices and passwords again.");
 }
 
 
@@ -512,12 +512,26 @@ tb_options(tb_options_t *opt, int argc, char **argv)
 
 
 void
+tb_options_reload(tb_options_t *opt)
+{
+    const char  *why;
+
+    why = tb_secrets_again(opt);
+
+    if (why) {
+        tb_log(TB_LOG_ERROR, "%s; what was read before stays", why);
+    }
+}
+
+
+void
 tb_options_free(tb_options_t *opt)
 {
     size_t  i;
 
     char          **texts[] = {
-        &opt->config, &opt->metrics_file,
+        &opt->config, &opt->redis_password_file, &opt->mqtt_password_file,
+        &opt->metrics_file,
         &opt->redis.name, &opt->redis.prefix, &opt->redis.host,
         &opt->redis.path, &opt->redis.address, &opt->redis.user,
         &opt->redis.password,

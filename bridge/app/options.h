@@ -15,6 +15,8 @@
 
 /* exits on --help, --version and errors */
 void tb_options(tb_options_t *opt, int argc, char **argv);
+/* passwords are read again, for the next connections */
+void tb_options_reload(tb_options_t *opt);
 void tb_options_free(tb_options_t *opt);
 
 

@@ -89,30 +89,73 @@ tb_set_switch(tb_options_t *opt, const tb_option_t *o, const char *value)
 }
 
 
-const char *
-tb_set_secret(tb_options_t *opt, const tb_option_t *o, const char *value)
+static const char *
+tb_secret(char **out, const char *option, const char *path)
 {
     int    empty;
     char   line[1024];
     FILE  *f;
 
-    f = fopen(value, "r");
+    f = fopen(path, "r");
 
     if (f == NULL) {
-        return tb_why("cannot be read from %s: %s", value, strerror(errno));
+        return tb_why("%scannot be read from %s: %s", option, path,
+                      strerror(errno));
     }
 
     empty = fgets(line, sizeof(line), f) == NULL;
     fclose(f);
 
     if (empty) {
-        return tb_why("cannot be read from %s: it is empty", value);
+        return tb_why("%scannot be read from %s: it is empty", option, path);
     }
 
-    tb_replace(tb_field(opt, o, char *), line, strcspn(line, "\r\n"));
+    tb_replace(out, line, strcspn(line, "\r\n"));
     memset(line, 0, sizeof(line));
 
     return NULL;
+}
+
+
+const char *
+tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value)
+{
+    tb_replace(&opt->redis_password_file, value, strlen(value));
+
+    return tb_secret(&opt->redis.password, "", value);
+}
+
+
+const char *
+tb_set_mqtt_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value)
+{
+    tb_replace(&opt->mqtt_password_file, value, strlen(value));
+
+    return tb_secret(&opt->mqtt.password, "", value);
+}
+
+
+const char *
+tb_secrets_again(tb_options_t *opt)
+{
+    const char  *why;
+
+    if (opt->redis_password_file) {
+        why = tb_secret(&opt->redis.password, "--redis-password-file ",
+                        opt->redis_password_file);
+        if (why) {
+            return why;
+        }
+    }
+
+    if (opt->mqtt_password_file == NULL) {
+        return NULL;
+    }
+
+    return tb_secret(&opt->mqtt.password, "--mqtt-password-file ",
+                     opt->mqtt_password_file);
 }
 
 

@@ -38,9 +38,13 @@ const char *tb_set_text(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 const char *tb_set_switch(tb_options_t *opt, const tb_option_t *o,
     const char *value);
-/* the first line of the file */
-const char *tb_set_secret(tb_options_t *opt, const tb_option_t *o,
+/* the first line of the file, whose name is kept */
+const char *tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
     const char *value);
+const char *tb_set_mqtt_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value);
+/* the files again: NULL, or what is wrong; what was there before stays */
+const char *tb_secrets_again(tb_options_t *opt);
 const char *tb_set_name(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 const char *tb_set_prefix(tb_options_t *opt, const tb_option_t *o,

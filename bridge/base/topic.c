@@ -209,7 +209,11 @@ tb_template_expand(const tb_template_t *t, tb_str_t *values, char *out,
         if (piece->var != TB_VAR_LITERAL) {
             text = &values[piece->var];
 
-            if (tb_template_unfit(text)) {
+            /* what begins with a dollar sign is the broker's own */
+
+            if (tb_template_unfit(text)
+                || (i == 0 && text->data[0] == '$'))
+            {
                 return piece->var == TB_VAR_METHOD
                        ? "the method cannot be part of an MQTT topic"
                        : piece->var == TB_VAR_NAME

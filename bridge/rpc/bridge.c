@@ -190,6 +190,7 @@ tb_bridge_reload(tb_bridge_t *b)
 void
 tb_bridge_stop(tb_bridge_t *b)
 {
+    b->stopping = 1;
     tb_take_stop(b->takes);
 }
 

@@ -27,6 +27,7 @@ struct tb_devices_s {
     int           n;
     tb_list_t     dirty;
     tb_list_t     late;
+    tb_list_t     unknown;
     tb_list_t     beat[TB_MAX_SHARDS];
     tb_device_t  *table[TB_BUCKETS];   /* by id */
 };
@@ -84,6 +85,9 @@ tb_list_of(const tb_bridge_t *b, unsigned list, int shard)
 
     case TB_LIST_LATE:
         return &b->devices->late;
+
+    case TB_LIST_UNKNOWN:
+        return &b->devices->unknown;
 
     default:
         return &b->devices->beat[shard];
@@ -149,7 +153,7 @@ void
 tb_device_late(tb_bridge_t *b, tb_device_t *dev)
 {
     dev->due = tb_now() + b->conf->session_ttl / 3;
-    tb_list(b, dev, TB_LIST_LATE);
+    tb_list(b, dev, dev->unknown ? TB_LIST_UNKNOWN : TB_LIST_LATE);
 }
 
 
@@ -163,29 +167,6 @@ tb_device_find(tb_bridge_t *b, const char *id)
     while (dev != NULL && strcmp(dev->id, id) != 0) {
         dev = dev->chain;
     }
-
-    return dev;
-}
-
-
-tb_device_t *
-tb_device_get(tb_bridge_t *b, const char *id)
-{
-    tb_device_t  *dev, **bucket;
-
-    dev = tb_device_find(b, id);
-
-    if (dev != NULL || b->devices->n == b->conf->max_devices) {
-        return dev;
-    }
-
-    bucket = tb_device_bucket(b, id);
-
-    dev = tb_alloc(sizeof(tb_device_t));
-    strcpy(dev->id, id);
-    dev->chain = *bucket;
-    *bucket = dev;
-    b->devices->n++;
 
     return dev;
 }
@@ -207,6 +188,39 @@ tb_device_forget(tb_bridge_t *b, tb_device_t *dev)
     *p = dev->chain;
     b->devices->n--;
     tb_device_free(dev);
+}
+
+
+tb_device_t *
+tb_device_get(tb_bridge_t *b, const char *id)
+{
+    tb_device_t  *dev, **bucket;
+
+    dev = tb_device_find(b, id);
+
+    if (dev != NULL) {
+        return dev;
+    }
+
+    if (b->devices->n == b->conf->max_devices) {
+        dev = tb_list_first(b, TB_LIST_UNKNOWN, 0);
+
+        if (dev == NULL) {
+            return NULL;
+        }
+
+        tb_device_forget(b, dev);
+    }
+
+    bucket = tb_device_bucket(b, id);
+
+    dev = tb_alloc(sizeof(tb_device_t));
+    strcpy(dev->id, id);
+    dev->chain = *bucket;
+    *bucket = dev;
+    b->devices->n++;
+
+    return dev;
 }
 
 

@@ -16,15 +16,17 @@
 
 
 /*
- * Every device is in one of three lists, or busy (a command is on its way), or
+ * Every device is in one of four lists, or busy (a command is on its way), or
  * at rest: dirty (something is to be done now), late (by time: it is tried
- * again), beat (of its shard: it has a session that goes on).
+ * again), unknown (the same, but Redis does not know it, so it makes room for
+ * others), beat (of its shard: it has a session that goes on).
  */
 
 #define TB_LIST_NONE     0
 #define TB_LIST_DIRTY    1
 #define TB_LIST_LATE     2
 #define TB_LIST_BEAT     3
+#define TB_LIST_UNKNOWN  4
 
 
 typedef struct tb_device_s  tb_device_t;
@@ -38,7 +40,7 @@ struct tb_device_s {
     int64_t       asked_at;            /* the broker, for its presence */
     int           shard;               /* in whose list it is */
     unsigned      epoch;
-    unsigned      list:2;
+    unsigned      list:3;
     unsigned      online:1;
     unsigned      live:1;              /* said so just now, not remembered */
     unsigned      busy:1;
@@ -46,6 +48,7 @@ struct tb_device_s {
     unsigned      stopped:1;           /* superseded */
     unsigned      moved:1;             /* its session here is not current */
     unsigned      told:1;              /* a refusal was logged */
+    unsigned      unknown:1;           /* to Redis */
     char          id[TB_UUID_LEN + 1];
     char          given[TB_MAX_SESSION + 1];
     char          session[TB_MAX_SESSION + 1];

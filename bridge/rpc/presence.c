@@ -72,14 +72,15 @@ tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
 
     /* an unknown device may be made known later: tried at every beat */
 
+    dev->unknown = reply->type == REDIS_REPLY_ERROR
+                   && strstr(reply->str, "is unknown") != NULL;
+
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(dev->told ? TB_LOG_DEBUG : TB_LOG_WARN,
                "device %s cannot be attached, trying again: %s", dev->id,
                tb_safe(reply->str, reply->len));
 
-        if (!dev->told && strstr(reply->str, "is unknown") != NULL) {
-            b->count->presence_unknown++;
-        }
+        b->count->presence_unknown += !dev->told && dev->unknown;
     }
 
     dev->told = reply->type == REDIS_REPLY_ERROR;
@@ -458,15 +459,14 @@ tb_presence_ready(tb_bridge_t *b)
 
 
 static void
-tb_presence_late(tb_bridge_t *b)
+tb_presence_late(tb_bridge_t *b, unsigned list)
 {
     int64_t       now;
     tb_device_t  *dev;
 
     now = tb_now();
 
-    while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL
-           && dev->due <= now)
+    while ((dev = tb_list_first(b, list, 0)) != NULL && dev->due <= now)
     {
         if (tb_device_fresh(b, dev)) {
             tb_list(b, dev, TB_LIST_DIRTY);
@@ -488,10 +488,14 @@ tb_presence_run(tb_bridge_t *b)
 {
     tb_device_t  *dev;
 
-    /* without a broker nobody is known to be present: sessions may lapse */
+    /*
+     * Without a broker nobody is known to be present: sessions may lapse.  At
+     * the end the next process goes on with them.
+     */
 
-    if (tb_mqtt_up(b->mqtt)) {
-        tb_presence_late(b);
+    if (tb_mqtt_up(b->mqtt) && !b->stopping) {
+        tb_presence_late(b, TB_LIST_LATE);
+        tb_presence_late(b, TB_LIST_UNKNOWN);
         tb_beats_run(b);
         tb_probes_run(b);
     }
@@ -510,7 +514,9 @@ tb_presence_redis_up(tb_bridge_t *b)
     int           i;
     tb_device_t  *dev;
 
-    while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL) {
+    while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL
+           || (dev = tb_list_first(b, TB_LIST_UNKNOWN, 0)) != NULL)
+    {
         tb_list(b, dev, TB_LIST_DIRTY);
     }
 
@@ -525,15 +531,17 @@ tb_presence_redis_up(tb_bridge_t *b)
 int64_t
 tb_presence_timer(tb_bridge_t *b)
 {
-    int64_t       beat;
+    int64_t       t;
     tb_device_t  *late;
 
-    if (!tb_mqtt_up(b->mqtt)) {
+    if (!tb_mqtt_up(b->mqtt) || b->stopping) {
         return INT64_MAX;
     }
 
-    beat = tb_beats_timer(b);
+    t = tb_beats_timer(b);
     late = tb_list_first(b, TB_LIST_LATE, 0);
+    t = late && late->due < t ? late->due : t;
+    late = tb_list_first(b, TB_LIST_UNKNOWN, 0);
 
-    return late && late->due < beat ? late->due : beat;
+    return late && late->due < t ? late->due : t;
 }

@@ -31,6 +31,7 @@ typedef struct tb_waits_s     tb_waits_t;
 struct tb_bridge_s {
     const tb_rpc_conf_t     *conf;
     tb_counters_t           *count;
+    int                      stopping;
 
     tb_commands_t           *redis;
     tb_takes_t              *takes;
