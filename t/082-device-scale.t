@@ -248,12 +248,13 @@ sub cpu {
 }
 
 
-sub files {
+sub sockets {
     my ($pid) = @_;
 
     opendir my $dh, "/proc/$pid/fd" or return 0;
 
-    return scalar grep { !/^\./ } readdir $dh;
+    return scalar grep { (readlink "/proc/$pid/fd/$_" // '') =~ /^socket:/ }
+                  readdir $dh;
 }
 
 
@@ -323,7 +324,7 @@ sub calls {
 # --- a hundred, then all ----------------------------------------------------
 
 my $base = $nginx->rss();
-my $idle_files = files($worker);
+my $idle_sockets = sockets($worker);
 
 $devices->tell('timeout', $long);
 $devices->tell('open', $few);
@@ -501,8 +502,8 @@ sub vanish {
 
     # the two to Redis may have been under way when the idle ones were counted
 
-    soon { files($worker) <= $idle_files + 2 } "$name: connections are closed",
-         60;
+    soon { sockets($worker) <= $idle_sockets + 2 }
+         "$name: connections are closed", 60;
     say_it('%s: connections closed after %.2f s', $name, now() - $start);
     $then->() if $then;
     ok(knows(0), "$name: Redis has no poll open");
