@@ -59,35 +59,36 @@ my $answers = 'v1/devices/+/rpc/response/+';
 my $presence = 'v1/devices/+/status';
 
 $broker = TB::FakeBroker->start(ack => 0.01);
-filters('answers are shared, presence is for all',
-        ["\$share/filters/$answers", $presence]);
-filters('with a session of its own each gets all answers',
-        [$answers, $presence], '--client-id', 'c1');
-filters('unless it is told otherwise', ["\$share/filters/$answers", $presence],
-        '--client-id', 'c1', '--share', 'on');
-filters('--share off', [$answers, $presence], '--share', 'off');
-filters('MQTT 3.1.1 has no such thing', [$answers, $presence],
+filters('each gets all answers', [$answers, $presence]);
+filters('--share: answers are shared, presence is for all',
+        ["\$share/filters/$answers", $presence], '--share');
+filters('with a session of its own, too',
+        ["\$share/filters/$answers", $presence], '--share', '--client-id',
+        'c1');
+filters('MQTT 3.1.1 has no such thing', [$answers, $presence], '--share',
         '--mqtt-version', '3.1.1');
 filters('answers without a request id are for who has asked',
-        ['a/+', $presence], '--response-topic', 'a/{deviceId}');
+        ['a/+', $presence], '--share', '--response-topic', 'a/{deviceId}');
 filters('gateways: their answers are shared',
         ["\$share/filters/$answers", $presence,
          '$share/filters/gw/+/rpc', 'gw/+/connect', 'gw/+/disconnect',
-         'gw/+/status'], '--gateway', '--gateway-topic', 'gw/{gateway}');
+         'gw/+/status'], '--share', '--gateway', '--gateway-topic',
+        'gw/{gateway}');
 filters('nobody takes the last will of gateways that share their topics',
         ["\$share/filters/$answers", $presence,
          '$share/filters/v1/gateway/rpc', 'v1/gateway/connect',
-         'v1/gateway/disconnect'], '--gateway');
+         'v1/gateway/disconnect'], '--share', '--gateway');
 
 # a broker that has none of them says so, or refuses them
 
 $broker->stop();
 $broker = TB::FakeBroker->start(connack => "\x2a\0", ack => 0.01);
-filters('a broker without shared subscriptions', [$answers, $presence]);
+filters('a broker without shared subscriptions', [$answers, $presence],
+        '--share');
 $broker->stop();
 $broker = TB::FakeBroker->start(refuse => qr/^\$share/, ack => 0.01);
 filters('one that refuses them',
-        ["\$share/filters/$answers", $presence, $answers]);
+        ["\$share/filters/$answers", $presence, $answers], '--share');
 $broker->stop();
 
 
@@ -165,7 +166,8 @@ $broker->stop();
 $mqtt->broker();
 
 my @ids = map { $mqtt->device() } 1 .. 20;
-my %pid = map { $_ => $mqtt->bridge($_, '--name', 'two') } qw(one other);
+my @two = ('--name', 'two', '--share');
+my %pid = map { $_ => $mqtt->bridge($_, @two) } qw(one other);
 my $devices = TB::MqttDevices->start(port => $mqtt->{port}, ids => \@ids);
 
 ok($devices->online(20), 'devices are online');
@@ -220,7 +222,7 @@ is(reap(delete $pid{other}, 'TERM'), 0, 'one is stopped');
 push @calls, map { [ $mqtt->call($ids[$_ % 20], '"m"', $_), $_ ] } 501 .. 600;
 all_answered('the other goes on, and nothing is lost', @calls);
 
-$pid{other} = $mqtt->bridge('other', '--name', 'two');
+$pid{other} = $mqtt->bridge('other', @two);
 is(reap(delete $pid{other}, 'KILL'), 'signal 9', 'one is killed');
 @calls = map { [ $mqtt->call($ids[$_ % 20], '"m"', $_), $_ ] } 601 .. 700;
 all_answered('the broker sees that at once', @calls);

@@ -87,9 +87,10 @@ static const tb_option_t  tb_table[] = {
     { "keepalive", tb_set_int, TB_OFF(mqtt.keepalive), 5, 65535, "SECONDS",
       "60", "between pings" },
 
-    { "share", tb_set_word, TB_OFF(rpc.share), 0, 0, "auto|on|off", "auto",
-      "answers among the processes of the name (MQTT 5);\n"
-      "auto: without --client-id" },
+    { "share", tb_set_switch, TB_OFF(rpc.share), 0, 0, NULL, "off",
+      "answers among the processes of the name (MQTT 5):\n"
+      "each is handled once, but one that is killed\n"
+      "takes those along that it has" },
 
     { "qos", tb_set_int, TB_OFF(mqtt.qos), 0, 1, "0|1", "1",
       "of calls and subscriptions" },
@@ -497,10 +498,6 @@ tb_options(tb_options_t *opt, int argc, char **argv)
     tb_gateway_topic(opt, &opt->rpc.gateway_status, "status");
 
     opt->mqtt.keep_session = opt->mqtt.client_id != NULL;
-
-    /* auto, on, off */
-    opt->rpc.share = opt->rpc.share == 0 ? !opt->mqtt.keep_session
-                                         : opt->rpc.share == 1;
 
     /* what is larger than an answer may be, but not by far, is told as such */
     opt->mqtt.max_packet = 2 * (uint32_t) opt->rpc.max_response + 128 * 1024;
