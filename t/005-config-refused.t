@@ -301,3 +301,16 @@ cannot load certificate "/nowhere/x.pem"
 --- must_die
 --- error_log
 "sentinel" is empty
+
+
+
+=== TEST 22: Sentinels with TLS and without
+--- http_config
+    tb_rpc_redis {
+        server    rediss://127.0.0.1:1;
+        server    redis://127.0.0.1:2;
+        sentinel  main;
+    }
+--- must_die
+--- error_log
+"redis://127.0.0.1:2" has TLS or not, unlike the server before it

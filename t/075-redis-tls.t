@@ -17,6 +17,7 @@ use TB::Fixture;
 use TB::Load;
 use TB::Nginx;
 use TB::RedisServer;
+use TB::Sentinel;
 
 plan skip_all => 'no openssl' if !TB::Certs::available();
 
@@ -217,6 +218,28 @@ shows('server', 'yes');
 $nginx = nginx("$trusted " . own('client'));
 answers($nginx, 'a certificate of its own');
 $nginx->stop();
+
+
+# Sentinels by TLS, and by it the master that they name
+
+shows('server');
+
+my $by_tls = free_port();
+my $sentinel = TB::Sentinel->start(
+    master => { port => $port }, more => join "\n",
+        "tls-port $by_tls", 'tls-replication yes', 'tls-auth-clients no',
+        'tls-cert-file ' . $certs->path('server.pem'),
+        'tls-key-file ' . $certs->path('server.key'),
+        'tls-ca-cert-file ' . $certs->path('ca.pem'));
+
+$nginx = nginx("$trusted sentinel main;",
+               redis_server => "rediss://127.0.0.1:$by_tls");
+answers($nginx, 'by a Sentinel');
+is($nginx->count_log(qr/connection to 127\.0\.0\.1:$port is ready/), 2,
+   'by a Sentinel: the master with TLS');
+$nginx->stop();
+$sentinel->stop();
+shows('server', 'yes');
 
 
 # --- what does not ----------------------------------------------------------

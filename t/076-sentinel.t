@@ -10,6 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use TB::Env qw(file_in scaled scratch wait_for);
+use TB::Dns;
 use TB::FakeRedis;
 use TB::FastBridge;
 use TB::Fixture;
@@ -230,7 +231,38 @@ for my $answer (['a port that is none', "*2\r\n\$1\r\nx\r\n\$5\r\n70000\r\n"],
          @fake);
 }
 
-$fake->tell('mode', "*2\r\n\$10\r\nredis.host\r\n\$4\r\n6379\r\n");
+my $master = $redis[0]{port};
+my $name = "*2\r\n\$16\r\nRedis-A.internal\r\n\$" . length($master)
+           . "\r\n$master\r\n";
+
+$fake->tell('mode', $name);
 says('a name', qr/it names a host, which needs "resolve"/, @fake);
+$fake->tell('mode', "*2\r\n\$3\r\na\nb\r\n\$4\r\n6379\r\n");
+says('a name of two lines', qr/its answer is no address/, @fake);
+
+
+# --- names ------------------------------------------------------------------
+
+# each address of a Sentinel's name is tried
+
+$nginx = TB::Nginx->start(
+    redis_server => "redis://localhost:$sentinel[0]{port}",
+    redis => "sentinel main; sentinel_password_file $password;");
+answers($nginx, 'a Sentinel by its name');
+$nginx->stop();
+
+# the resolver makes its letters small
+
+my $dns = TB::Dns->start('127.0.0.1');
+
+$fake->tell('mode', $name);
+$nginx = TB::Nginx->start(
+    redis_server => "redis://127.0.0.1:$fake->{port} resolve",
+    redis => 'sentinel main;',
+    http => "resolver 127.0.0.1:$dns->{port} ipv6=off;");
+answers($nginx, 'a master by its name');
+soon { $fake->tell('seen', 'SENTINEL') >= 4 } 'the Sentinel is asked again';
+is($nginx->count_log(qr/no more/), 0, 'and names no other master');
+$nginx->stop();
 
 done_testing();

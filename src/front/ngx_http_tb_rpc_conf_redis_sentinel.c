@@ -98,6 +98,16 @@ ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
 
     for (i = 0; i < redis->servers->nelts; i++) {
 
+        /* the way to the master is as that to the Sentinel that names it */
+
+        if (server[i].ssl != server[0].ssl) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" has TLS or not, unlike the server "
+                               "before it in \"tb_rpc_redis\"",
+                               &server[i].url);
+            return NGX_CONF_ERROR;
+        }
+
         if (!server[i].no_port) {
             continue;
         }

@@ -80,6 +80,9 @@ typedef struct {
     /* it was closed: what was on its way */
     void                       (*down)(ngx_tb_redis_conn_t *conn);
     void                       (*watch)(ngx_tb_redis_conn_t *conn);
+
+    /* 1: TLS sessions are those of the node's master */
+    ngx_uint_t                   sessions;
 } ngx_tb_redis_role_t;
 
 

@@ -335,6 +335,12 @@ ngx_tb_redis_conn_write(ngx_tb_redis_conn_t *conn)
             ngx_tb_redis_conn_send_fail(conn, err);
             return;
         }
+
+        /* TLS waits for the socket, maybe to read from it */
+
+        if (c->buffered) {
+            break;
+        }
     }
 
     if (ngx_handle_write_event(c->write, 0) != NGX_OK) {

@@ -38,7 +38,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     ngx_tb_redis_command_reply,
     ngx_tb_redis_command_backoff,
     ngx_tb_redis_command_down,
-    ngx_tb_redis_command_watch
+    ngx_tb_redis_command_watch,
+    1
 };
 
 

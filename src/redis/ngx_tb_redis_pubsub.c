@@ -47,7 +47,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role = {
     ngx_tb_redis_pubsub_reply,
     ngx_tb_redis_pubsub_backoff,
     ngx_tb_redis_pubsub_down,
-    ngx_tb_redis_pubsub_watch
+    ngx_tb_redis_pubsub_watch,
+    1
 };
 
 

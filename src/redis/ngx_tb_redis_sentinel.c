@@ -11,6 +11,7 @@
 #include <ngx_event.h>
 
 #include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_ssl.h"
 
 
 #define NGX_TB_REDIS_SENTINEL_ASK  500          /* ms */
@@ -26,9 +27,11 @@ static void ngx_tb_redis_sentinel_reply(ngx_tb_redis_conn_t *conn,
 static ngx_uint_t ngx_tb_redis_sentinel_backoff(ngx_tb_redis_conn_t *conn,
     ngx_uint_t shift);
 static void ngx_tb_redis_sentinel_watch(ngx_tb_redis_conn_t *conn);
+static ngx_uint_t ngx_tb_redis_sentinel_count(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status,
     redisReply *reply);
+static ngx_int_t ngx_tb_redis_sentinel_name(ngx_str_t *host);
 static ngx_int_t ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port);
 static void ngx_tb_redis_sentinel_moved(ngx_tb_redis_node_t *node);
@@ -43,7 +46,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_sentinel_role = {
     ngx_tb_redis_sentinel_reply,
     ngx_tb_redis_sentinel_backoff,
     ngx_tb_redis_conn_drop,
-    ngx_tb_redis_sentinel_watch
+    ngx_tb_redis_sentinel_watch,
+    0
 };
 
 
@@ -88,17 +92,23 @@ ngx_tb_redis_sentinel_greet(ngx_tb_redis_conn_t *conn)
 static void
 ngx_tb_redis_sentinel_start(ngx_tb_redis_conn_t *conn)
 {
+    ngx_uint_t              n;
     ngx_addr_t             *addr;
-    ngx_array_t            *servers;
     ngx_tb_redis_node_t    *node;
     ngx_tb_redis_server_t  *server;
 
     node = conn->node;
-    servers = node->conf->servers;
-    server = servers->elts;
 
-    conn->server = &server[node->asked % servers->nelts];
-    addr = &conn->server->addrs[0];
+    /* the addresses of all of them in a row */
+
+    n = node->asked % ngx_tb_redis_sentinel_count(node);
+
+    for (server = node->conf->servers->elts; n >= server->naddrs; server++) {
+        n -= server->naddrs;
+    }
+
+    conn->server = server;
+    addr = &server->addrs[n];
 
     ngx_memcpy(&conn->sockaddr, addr->sockaddr, addr->socklen);
     conn->socklen = addr->socklen;
@@ -140,11 +150,30 @@ ngx_tb_redis_sentinel_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
-    n = node->conf->servers->nelts;
+    n = ngx_tb_redis_sentinel_count(node);
 
     node->asked = (node->asked + 1) % n;
 
     return ngx_min(conn->tries / n, NGX_TB_REDIS_SENTINEL_SHIFT);
+}
+
+
+/* at least one: a server without an address is refused at configuration */
+
+static ngx_uint_t
+ngx_tb_redis_sentinel_count(ngx_tb_redis_node_t *node)
+{
+    ngx_uint_t              i, n;
+    ngx_tb_redis_server_t  *server;
+
+    n = 0;
+    server = node->conf->servers->elts;
+
+    for (i = 0; i < node->conf->servers->nelts; i++) {
+        n += server[i].naddrs;
+    }
+
+    return n;
 }
 
 
@@ -223,14 +252,16 @@ ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status, redisReply *reply)
         != NGX_OK
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &port)
            != NGX_OK
-        || host.len == 0 || host.len > NGX_TB_REDIS_MASTER
+        || ngx_tb_redis_sentinel_name(&host) != NGX_OK
         || port < 1 || port > 65535)
     {
         ngx_tb_redis_conn_fail(conn, 0, "its answer is no address");
         return;
     }
 
-    if (ngx_tb_redis_sentinel_host(conn, &host, (in_port_t) port) != NGX_OK) {
+    if (ngx_tb_redis_sentinel_host(conn, &host, (in_port_t) port) != NGX_OK
+        || conn->connection == NULL)
+    {
         return;
     }
 
@@ -243,6 +274,24 @@ ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status, redisReply *reply)
     {
         ngx_tb_redis_command_resolve(node);
     }
+}
+
+
+/* it goes to the resolver and into the log */
+
+static ngx_int_t
+ngx_tb_redis_sentinel_name(ngx_str_t *host)
+{
+    size_t  i;
+
+    for (i = 0; i < host->len; i++) {
+        if (host->data[i] <= ' ' || host->data[i] >= 0x7f) {
+            return NGX_ERROR;
+        }
+    }
+
+    return (host->len && host->len <= NGX_TB_REDIS_MASTER) ? NGX_OK
+                                                           : NGX_ERROR;
 }
 
 
@@ -260,9 +309,11 @@ ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
     node = conn->node;
     master = &node->master;
 
+    /* the resolver makes the letters of a name small */
+
     if (master->port == port
         && master->host.len == host->len
-        && ngx_memcmp(master->host.data, host->data, host->len) == 0)
+        && ngx_strncasecmp(master->host.data, host->data, host->len) == 0)
     {
         return NGX_OK;
     }
@@ -310,9 +361,10 @@ ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
 static void
 ngx_tb_redis_sentinel_moved(ngx_tb_redis_node_t *node)
 {
-    ngx_tb_redis_conn_t  *command;
+    ngx_tb_redis_conn_t  *command, *pubsub;
 
     command = &node->command;
+    pubsub = &node->pubsub;
 
     ngx_log_error(NGX_LOG_NOTICE, node->log, 0,
                   "tb_rpc_redis: sentinel %V says that the master \"%V\" is "
@@ -320,6 +372,18 @@ ngx_tb_redis_sentinel_moved(ngx_tb_redis_node_t *node)
                   &node->master.host, (ngx_uint_t) node->master.port);
 
     ngx_tb_redis_resolve_cancel(node);
+
+#if (NGX_SSL)
+    ngx_tb_redis_ssl_forget(node);
+#endif
+
+    /* it would look for the new name in the old one's certificate */
+
+    if (pubsub->status == NGX_TB_REDIS_ST_CONNECTING
+        || pubsub->status == NGX_TB_REDIS_ST_TLS)
+    {
+        ngx_tb_redis_conn_fail(pubsub, 0, "it is the master no more");
+    }
 
     if (command->connection) {
         ngx_tb_redis_conn_fail(command, 0, "it is the master no more");

@@ -58,6 +58,14 @@ ngx_tb_redis_ssl_init(ngx_conf_t *cf, ngx_tb_redis_conf_t *conf)
     cln->handler = ngx_ssl_cleanup_ctx;
     cln->data = conf->ssl;
 
+#ifdef SSL_OP_NO_RENEGOTIATION
+
+    /* the certificate is looked at once */
+
+    SSL_CTX_set_options(conf->ssl->ctx, SSL_OP_NO_RENEGOTIATION);
+
+#endif
+
     if (conf->ssl_certificate.len
         && ngx_ssl_certificate(cf, conf->ssl, &conf->ssl_certificate,
                                &conf->ssl_certificate_key, NULL)
@@ -143,12 +151,14 @@ ngx_tb_redis_ssl_start(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    c->ssl->save_session = ngx_tb_redis_ssl_save_session;
+    if (conn->role->sessions) {
+        c->ssl->save_session = ngx_tb_redis_ssl_save_session;
 
-    if (node->ssl_session
-        && ngx_ssl_set_session(c, node->ssl_session) != NGX_OK)
-    {
-        ngx_tb_redis_ssl_forget(node);
+        if (node->ssl_session
+            && ngx_ssl_set_session(c, node->ssl_session) != NGX_OK)
+        {
+            ngx_tb_redis_ssl_forget(node);
+        }
     }
 
     rc = ngx_ssl_handshake(c);
@@ -232,7 +242,13 @@ ngx_tb_redis_ssl_handler(ngx_connection_t *c)
 
     ngx_tb_redis_enter(state);
 
-    if (!c->ssl->handshaked) {
+    if (c->close) {
+
+        /* worker_shutdown_timeout is over */
+
+        ngx_tb_redis_stop(state);
+
+    } else if (!c->ssl->handshaked) {
         ngx_tb_redis_ssl_forget(conn->node);
         ngx_tb_redis_conn_fail(conn, 0, "TLS handshake failed%V",
                                ngx_tb_redis_ssl_reason(conn));
@@ -370,7 +386,13 @@ ngx_tb_redis_ssl_close(ngx_tb_redis_conn_t *conn)
 
     c->ssl->no_wait_shutdown = 1;
 
-    (void) ngx_ssl_shutdown(c);
+    if (ngx_ssl_shutdown(c) == NGX_AGAIN) {
+
+        /* the goodbye does not fit into the socket */
+
+        SSL_free(c->ssl->connection);
+        c->ssl = NULL;
+    }
 }
 
 
@@ -388,6 +410,10 @@ ngx_tb_redis_ssl_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf,
     reason = &conn->ssl_reason;
 
     p = ngx_strnstr(buf, "SSL_", len);
+
+    if (p == NULL) {
+        p = ngx_strnstr(buf, "peer closed", len);
+    }
 
     if (p == NULL) {
         return;

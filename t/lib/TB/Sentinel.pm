@@ -9,6 +9,7 @@ package TB::Sentinel;
 #     $sentinel->stop(); $sentinel->go();
 #
 # after: ms of silence until the master counts as down; its quorum is 1.
+# more: further lines of its configuration.
 
 use strict;
 use warnings;
@@ -25,7 +26,8 @@ my $started = 0;
 sub start {
     my ($class, %opt) = @_;
 
-    my $self = bless { name => 'main', after => 1000, port => free_port(),
+    my $self = bless { name => 'main', after => 1000, more => '',
+                       port => free_port(),
                        owner => $$, dir => 'sentinel' . $started++, %opt },
                      $class;
 
@@ -37,6 +39,7 @@ sentinel monitor $self->{name} 127.0.0.1 $self->{master}{port} 1
 sentinel auth-pass $self->{name} $TB::RedisServer::PASSWORD{admin}
 sentinel down-after-milliseconds $self->{name} $self->{after}
 sentinel failover-timeout $self->{name} 5000
+$self->{more}
 _EOC_
 
     if (defined $self->{password}) {
