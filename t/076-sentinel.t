@@ -150,12 +150,17 @@ ok(settled(1), 'the first one is the replica now');
 $sentinel[0]->stop();
 answers($nginx, 'without the first Sentinel');
 
+my $new = nginx();
+
+answers($new, 'without the first Sentinel: one that starts');
+$new->stop();
+
 # alone it is no majority of two
 
 $sentinel[0]->go();
 ok(settled(1), 'it is back');
 kill 'KILL', $redis[1]{pid};
-waitpid delete $redis[1]{pid}, 0;
+$redis[1]->stop();
 
 my $killed = time();
 
@@ -169,6 +174,21 @@ diag(sprintf 'killed: another master after %.1f s, an answer %.1f s later',
      $moved - $killed, time() - $moved);
 cmp_ok(time() - $moved, '<', scaled(3), 'soon afterwards');
 master_is(0, 'killed');
+
+# one that is stopped closes nothing: nginx leaves it all the same
+
+$redis[1]{library} = 0;
+$redis[1]->go();
+ok(settled(0), 'the one that was killed is a replica now');
+$redis[0]->pause();
+soon { $sentinel[1]->call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')->[1]
+       == $redis[1]{port} } 'stopped: the Sentinels have made another', 60;
+$moved = time();
+answers($nginx, 'stopped: nginx is at the new one');
+cmp_ok(time() - $moved, '<', scaled(3), 'stopped: before its time is over');
+$redis[0]->resume();
+ok(settled(1), 'the one that was stopped is a replica now');
+master_is(1, 'stopped');
 
 # a worker that starts
 
@@ -215,7 +235,7 @@ my @fake = (redis_server => "redis://127.0.0.1:$fake->{port}",
             redis => 'sentinel main;');
 my $replica = TB::RedisServer->start(args => ['--masterauth', $admin]);
 
-$replica->call('REPLICAOF', '127.0.0.1', $redis[0]{port});
+$replica->call('REPLICAOF', '127.0.0.1', $redis[1]{port});
 $fake->tell('mode', $replica->{port});
 says('a Sentinel that names a replica', qr/it is a replica, and not the master/,
      @fake);
@@ -231,7 +251,7 @@ for my $answer (['a port that is none', "*2\r\n\$1\r\nx\r\n\$5\r\n70000\r\n"],
          @fake);
 }
 
-my $master = $redis[0]{port};
+my $master = $redis[1]{port};
 my $name = "*2\r\n\$16\r\nRedis-A.internal\r\n\$" . length($master)
            . "\r\n$master\r\n";
 
