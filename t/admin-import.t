@@ -432,7 +432,7 @@ my $fake = TB::FakeRedis->start(on => sub {
 
 for (['MOVED 7 127.0.0.1:7001', qr/MOVED 7.*a node of a cluster/],
      ['CLUSTERDOWN Hash slot not served', qr/a node of a cluster/],
-     ['LOADING Redis is loading', qr/Redis: LOADING/],
+     ['LOADING Redis is loading', qr/: LOADING/],
      ['OOM command not allowed', qr/Redis: OOM/],
      ['ERR Function not found', qr/tb-rpc-admin functions load/],
      ['ERR unknown command `FCALL`, with args beginning with: `tb_rpc_x`',

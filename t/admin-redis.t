@@ -45,17 +45,21 @@ sub certificate {
 
     openssl("req -newkey rsa:2048 -nodes -keyout $dir/$name.key -out"
             . " $dir/$name.csr -subj /CN=$name");
-    file_in("$name.ext", "$extension\n");
+    file_in("$name.ext", "$extension\nauthorityKeyIdentifier=keyid\n");
     openssl("x509 -req -days 2 -CA $dir/ca.crt -CAkey $dir/ca.key"
             . " -CAcreateserial -in $dir/$name.csr -out $dir/$name.crt"
             . " -extfile $dir/$name.ext");
     chmod 0644, "$dir/$name.key";
 }
 
-openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout"
-        . " $dir/ca.key -out $dir/ca.crt");
-openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=other -keyout"
-        . " $dir/other.key -out $dir/other.crt");
+# newer Pythons want to be told what a key is for, and who has signed
+
+for my $name (qw(ca other)) {
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$name -addext"
+            . " keyUsage=critical,keyCertSign,cRLSign -keyout $dir/$name.key"
+            . " -out $dir/$name.crt");
+}
+
 certificate('server', 'subjectAltName=IP:127.0.0.1');
 certificate('client', 'extendedKeyUsage=clientAuth');
 

@@ -149,11 +149,18 @@ tb_mqtt_why(tb_mqtt_t *m, int rc)
         return strerror(errno);
     }
 
-    if (rc == MOSQ_ERR_CONN_LOST && !m->up
-        && m->conf->version == MQTT_PROTOCOL_V5)
-    {
-        return "closed by the broker; if it does not speak MQTT 5, see"
-               " --mqtt-version";
+    if (!m->up && m->conf->version == MQTT_PROTOCOL_V5) {
+
+        if (rc == MOSQ_ERR_CONN_LOST) {
+            return "closed by the broker; if it does not speak MQTT 5, see"
+                   " --mqtt-version";
+        }
+
+        /* a CONNACK of 3.1.1, as some libmosquitto see it */
+
+        if (rc == MOSQ_ERR_PROTOCOL || rc == MOSQ_ERR_MALFORMED_PACKET) {
+            return "it does not speak MQTT 5, see --mqtt-version";
+        }
     }
 
     return rc ? mosquitto_strerror(rc) : "lost";

@@ -65,7 +65,14 @@ sub certificate {
                       -nodes -subj), "/CN=$subject",
                    '-keyout', $self->path("$name.key"),
                    '-out', $self->path("$name.csr"));
-    $self->openssl(qw(x509 -req -days), $days // 2, '-CAcreateserial',
+    # where a negative number of days is refused, dates are known
+
+    my @life = ('-days', $days // 2);
+
+    @life = qw(-not_before 20200101000000Z -not_after 20200102000000Z)
+        if ($days // 2) < 0 && `openssl x509 -help 2>&1` =~ /-not_after/;
+
+    $self->openssl(qw(x509 -req), @life, '-CAcreateserial',
                    '-in', $self->path("$name.csr"),
                    '-CA', $self->path("$ca.pem"),
                    '-CAkey', $self->path("$ca.key"),
