@@ -249,6 +249,24 @@ $mqtt->publish(uc($TB::Mqtt::TENANT) . "/$d10/status", 'offline:real');
 ok($mqtt->attached($d10, ''), 'capitals are the same tenant');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
+# nor does a file of names say whose the devices are
+
+$pid = $mqtt->bridge('own', '--devices', file_in('own.csv', "lamp,$d10\n"),
+                     '--presence-topic', '{tenantId}/{name}/status',
+                     '--response-topic', '{tenantId}/{name}/r/{requestId}');
+foreign('presence by name', 'lamp/status', 'online:forged');
+$mqtt->publish("$TB::Mqtt::TENANT/lamp/status", 'online:real');
+ok($mqtt->attached($d10, 'own'), 'a name of the file, by its own tenant');
+is($redis->call('HGET', $redis->device_key($d10), 'session'), 'real',
+   'its session is its own');
+foreign('the end by name', 'lamp/status', 'offline:real');
+($rpc, $id) = $mqtt->call($d10, '"m"', '2');
+$seen = wait_for { text_of('own.sub') =~ m{/request/$id } };
+foreign('an answer by name', "lamp/r/$id", '"forged"');
+$mqtt->publish("$TB::Mqtt::TENANT/lamp/r/$id", '"true"');
+is($mqtt->answer($d10, $rpc), 'A"true"', 'its own answer is taken');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
 
 # --- MQTT 5 -----------------------------------------------------------------
 

@@ -455,17 +455,30 @@ tb_name_tell(tb_bridge_t *b, tb_name_t *n, tb_name_handler_pt handler,
 }
 
 
+const char *
+tb_name_listed(tb_bridge_t *b, const tb_str_t *name)
+{
+    tb_named_t  *named;
+
+    named = tb_named_find(b, name->data, name->len);
+
+    return named ? named->id : NULL;
+}
+
+
 void
 tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
     tb_name_handler_pt handler, void *data)
 {
     tb_name_t   *n;
-    tb_named_t  *named;
+    const char  *id;
 
-    named = tb_named_find(b, name->data, name->len);
+    /* the file does not say whose its devices are */
 
-    if (named != NULL) {
-        handler(b, data, named->id);
+    id = tenant ? NULL : tb_name_listed(b, name);
+
+    if (id != NULL) {
+        handler(b, data, id);
         return;
     }
 

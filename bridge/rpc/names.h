@@ -26,9 +26,12 @@ void tb_names_free(tb_bridge_t *b);
 /* reads --devices; on errors what was read before stays */
 int tb_names_load(tb_bridge_t *b);
 
+/* the device that the file calls so, whoever it is of, or NULL */
+const char *tb_name_listed(tb_bridge_t *b, const tb_str_t *name);
+
 /*
- * The device of that name, in the file or among the names of the tenant
- * (NULL: of --tenant).  The handler is called once, now or later; id is
+ * The device of that name among those of the tenant; without a tenant (NULL)
+ * in the file, or among those of --tenant.  The handler is called once, now or later; id is
  * NULL when there is no such device.  Of one name they are called in order.
  */
 void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,

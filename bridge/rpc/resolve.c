@@ -139,13 +139,26 @@ tb_message_owned(tb_bridge_t *b, void *data, const char *tenant)
 
 /* a tenant that may use topics below its own id speaks for its own devices */
 
+static void
+tb_message_of_tenant(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
+    const char *id, tb_message_pt handler)
+{
+    tb_deferred_t  *d;
+
+    d = tb_message_defer(b, msg, handler);
+    strcpy(d->id, id);
+    strcpy(d->tenant, tenant);
+
+    tb_name_owner(b, d->id, tb_message_owned, d);
+}
+
+
 static int
 tb_message_id(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
     tb_message_pt handler)
 {
-    char            id[TB_UUID_LEN + 1], tenant[TB_UUID_LEN + 1];
-    tb_str_t       *v;
-    tb_deferred_t  *d;
+    char       id[TB_UUID_LEN + 1], tenant[TB_UUID_LEN + 1];
+    tb_str_t  *v;
 
     v = &values[TB_VAR_DEVICE_ID];
 
@@ -164,11 +177,7 @@ tb_message_id(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
         return TB_ERROR;
     }
 
-    d = tb_message_defer(b, msg, handler);
-    strcpy(d->id, id);
-    strcpy(d->tenant, tenant);
-
-    tb_name_owner(b, id, tb_message_owned, d);
+    tb_message_of_tenant(b, msg, tenant, id, handler);
 
     return TB_OK;
 }
@@ -178,9 +187,10 @@ int
 tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
     tb_message_pt handler)
 {
-    char       tenant[TB_UUID_LEN + 1];
-    int        has;
-    tb_str_t  *v;
+    int          has;
+    char         tenant[TB_UUID_LEN + 1];
+    tb_str_t    *v;
+    const char  *id;
 
     if (values[TB_VAR_DEVICE_ID].data != NULL) {
         return tb_message_id(b, msg, values, handler);
@@ -193,8 +203,15 @@ tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
         return TB_ERROR;
     }
 
-    tb_message_named(b, msg, has ? tenant : NULL, &values[TB_VAR_NAME],
-                     handler);
+    v = &values[TB_VAR_NAME];
+    id = has ? tb_name_listed(b, v) : NULL;
+
+    if (id != NULL) {
+        tb_message_of_tenant(b, msg, tenant, id, handler);
+
+    } else {
+        tb_message_named(b, msg, has ? tenant : NULL, v, handler);
+    }
 
     return TB_OK;
 }
