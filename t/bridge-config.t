@@ -317,6 +317,27 @@ is(scalar errors('c6.log'), 0, 'and waited for');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 $slow->stop();
 
+# one that does not know AUTH quotes it, as Redis does
+
+my $strange = TB::FakeRedis->start(on => sub {
+    my ($mode, $conn, $command, @argv) = @_;
+
+    return undef if ($command // '') ne 'AUTH';
+    return "-ERR unknown command 'AUTH', with args beginning with: "
+           . join('', map { "'$_' " } @argv) . "\r\n";
+});
+
+$pid = spawn('c7.log', $bin, '--name', 'c7', '--redis',
+             "redis://127.0.0.1:$strange->{port}", '--broker',
+             "mqtt://127.0.0.1:$mute_port", '--redis-password-file',
+             file_in('quoted.password', "quoted-secret\n"));
+$seen = wait_for { text_of('c7.log') =~ /(AUTH refused: .*)/ ? $1 : undef };
+is($seen, "AUTH refused: ERR unknown command 'AUTH'; trying again",
+   'a Redis that does not know AUTH');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+unlike(text_of('c7.log'), qr/quoted-secret/, 'no secret in the log');
+$strange->stop();
+
 my @real = ('--name', 'c5', '--redis', "redis://127.0.0.1:$redis->{port}",
             '--broker', "mqtt://127.0.0.1:$mute_port", '--drain', 0);
 my $wrong = file_in('wrong.password', "wrong\n");

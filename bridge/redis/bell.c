@@ -10,7 +10,6 @@
 
 
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "../base/str.h"
 #include "bell.h"
 #include "conn.h"
@@ -122,7 +121,7 @@ tb_bell_reply(tb_bell_t *bell, redisReply *reply)
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_redis_fail(&bell->redis, "%sSSUBSCRIBE: %s", tb_redis_hint(reply),
-                      tb_safe(reply->str, reply->len));
+                      tb_redis_error(reply));
         return;
     }
 

@@ -326,7 +326,7 @@ tb_command_replies(tb_commands_t *c)
 
             if (tb_command_transient(error, cmd->patient)) {
                 tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(reply),
-                              tb_safe(reply->str, reply->len));
+                              tb_redis_error(reply));
                 freeReplyObject(reply);
                 return;
             }

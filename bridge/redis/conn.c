@@ -61,6 +61,21 @@ tb_redis_hint(const redisReply *reply)
 }
 
 
+const char *
+tb_redis_error(const redisReply *reply)
+{
+    size_t       len;
+    const char  *p;
+
+    /* a command that is not known is quoted: AUTH with its password */
+
+    p = strstr(reply->str, ", with args");
+    len = p ? (size_t) (p - reply->str) : reply->len;
+
+    return tb_safe(reply->str, len);
+}
+
+
 void
 tb_redis_close(tb_redis_t *r)
 {
@@ -275,7 +290,7 @@ tb_redis_refused(tb_redis_t *r, int step, redisReply *reply)
     }
 
     tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(reply), names[step],
-                  tb_safe(reply->str, reply->len));
+                  tb_redis_error(reply));
 
     return TB_ERROR;
 }

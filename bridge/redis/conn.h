@@ -58,6 +58,8 @@ void tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* what is to be done about an error, to be put before it; "" if unknown */
 const char *tb_redis_hint(const redisReply *reply);
+/* the text of an error for the log: no secret is in it; see tb_safe() */
+const char *tb_redis_error(const redisReply *reply);
 void tb_redis_close(tb_redis_t *r);
 int64_t tb_redis_timer(tb_redis_t *r);
 
