@@ -15,7 +15,8 @@ use Time::HiRes qw(sleep time);
 
 use TB::Certs;
 use TB::Env qw(scratch file_in free_port wait_for);
-use TB::Mqtt qw(spawn reap output text_of counter);
+use TB::Mqtt qw(spawn reap child output text_of counter);
+use TB::MqttDevices;
 
 plan skip_all => 'no openssl' if !TB::Certs::available();
 
@@ -129,6 +130,79 @@ for ([$tls, 'the system does not know the authority'],
 }
 
 
+# --- two packets in one record ----------------------------------------------
+
+# A broker of few words: openssl makes a record of what it is given at once.
+# After a few hundred packets the library's pipe to itself is full, and it
+# mistakes that for the end of what there is to read.
+
+my $port = free_port();
+
+pipe my $stdin, my $out or die "pipe: $!";
+pipe my $in, my $stdout or die "pipe: $!";
+
+my $server = child(sub {
+    open STDIN, '<&', $stdin;
+    open STDOUT, '>&', $stdout;
+    exec 'openssl', 's_server', '-quiet', '-accept', "127.0.0.1:$port",
+         '-cert', "$dir/server.pem", '-key', "$dir/server.key";
+});
+my ($bytes, %acked) = ('');
+my %reply = (1 => sub { TB::MqttDevices::packet(0x20, "\0\0") },
+             8 => sub { TB::MqttDevices::packet(0x90, substr($_[0], 0, 2)
+                                                      . "\x01") },
+             12 => sub { TB::MqttDevices::packet(0xd0, '') });
+
+sub answer {
+    my ($id) = @_;
+
+    return TB::MqttDevices::packet(0x32, pack 'n/a* n a*',
+               "v1/devices/de000000-0000-11ee-8000-00000000000e/rpc/response/$id",
+               $id, '"nobody asked"');
+}
+
+
+# whether the bridge acknowledges that one, within a few seconds
+
+sub acked {
+    my ($id) = @_;
+
+    my $end = time() + 10;
+
+    while (!$acked{$id}) {
+        vec(my $ready = '', fileno $in, 1) = 1;
+        return 0 if !select $ready, undef, undef, $end - time();
+        return 0 if !sysread $in, $bytes, 65536, length $bytes;
+
+        while (my ($head, $body) = TB::MqttDevices::take(\$bytes)) {
+            my $type = $head >> 4;
+
+            $acked{unpack 'n', $body} = 1 if $type == 4;
+            $acked{connect} = 1 if $type == 8;
+            syswrite $out, $reply{$type}->($body) if $reply{$type};
+        }
+    }
+
+    return 1;
+}
+
+my $pid = spawn('record.log', TB::Mqtt::program(), $mqtt->options('record'),
+                '--broker', "mqtts://127.0.0.1:$port", '--cafile',
+                "$dir/ca.pem", '--mqtt-version', '3.1.1', '--static');
+ok(acked('connect'), 'a broker that is openssl');
+
+for my $id (1 .. 300) {
+    syswrite $out, answer($id);
+    last if !acked($id);
+}
+
+ok(acked(300), '300 messages');
+syswrite $out, answer(301) . answer(302);
+ok(acked(302), 'two packets in one record: both are read at once');
+reap($server, 'TERM');
+reap($pid, 'TERM');
+
+
 # --- user and password ------------------------------------------------------
 
 reap($mqtt->{broker}, 'TERM');
@@ -136,7 +210,7 @@ $mqtt->broker("allow_anonymous false\npassword_file $users\n");
 
 my $right = file_in('right', "mqtt-secret\n");
 my $wrong = file_in('wrong', "mqtt-wrong\n");
-my $pid = $mqtt->bridge('pw', '--static', '--mqtt-user', 'bridge',
+$pid = $mqtt->bridge('pw', '--static', '--mqtt-user', 'bridge',
                         '--mqtt-password-file', $right);
 like(text_of('pw.log'), qr/mqtt: connected/, 'user and password');
 reap($pid, 'TERM');

@@ -18,6 +18,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -67,11 +68,35 @@ tb_mqtt_held(tb_mqtt_t *m)
 }
 
 
+/* what was read must be in Redis first */
+
+static int
+tb_mqtt_wanted(tb_mqtt_t *m)
+{
+    return tb_mqtt_held(m) < TB_MQTT_GATHER && !m->events->full(m->bridge);
+}
+
+
+/*
+ * With TLS, what was decrypted and is not read: poll() knows nothing of it,
+ * and the library leaves it when it takes the EAGAIN of a write for the read's.
+ */
+
+static int
+tb_mqtt_decrypted(tb_mqtt_t *m)
+{
+    SSL  *ssl;
+
+    ssl = mosquitto_ssl_get(m->mosq);
+
+    return ssl != NULL && SSL_pending(ssl) > 0;
+}
+
+
 int
 tb_mqtt_poll(tb_mqtt_t *m, short *events)
 {
-    int      fd;
-    int64_t  held;
+    int  fd;
 
     if (m->mosq == NULL) {
         return -1;
@@ -84,15 +109,9 @@ tb_mqtt_poll(tb_mqtt_t *m, short *events)
 
     fd = mosquitto_socket(m->mosq);
 
-    held = tb_mqtt_held(m);
+    *events = tb_mqtt_wanted(m) ? POLLIN : 0;
 
-    *events = 0;
-
-    if (held < TB_MQTT_GATHER && !m->events->full(m->bridge)) {
-        *events = POLLIN;
-    }
-
-    if (held < 0 && mosquitto_want_write(m->mosq)) {
+    if (tb_mqtt_held(m) < 0 && mosquitto_want_write(m->mosq)) {
         *events |= POLLOUT;
     }
 
@@ -197,6 +216,10 @@ tb_mqtt_run(tb_mqtt_t *m, short revents)
         revents = POLLIN;
     }
 
+    if (!m->lost && tb_mqtt_decrypted(m) && tb_mqtt_wanted(m)) {
+        revents |= POLLIN;
+    }
+
     if (!m->lost && (revents & POLLIN)) {
         rc = mosquitto_loop_read(m->mosq, 1);
 
@@ -246,7 +269,7 @@ tb_mqtt_timer(tb_mqtt_t *m)
         return INT64_MAX;
     }
 
-    if (m->lost) {
+    if (m->lost || (tb_mqtt_decrypted(m) && tb_mqtt_wanted(m))) {
         return 0;
     }
 
