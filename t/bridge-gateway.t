@@ -323,7 +323,18 @@ $mqtt->publish('gateways/g2/v1/connect', '{"device":"Device E"}');
 $mqtt->call($d5, '"moved"', '1');
 $seen = wait_for { text_of('own.sub') =~ m{^gateways/g2/v1/rpc .*"moved"}m };
 ok($seen, 'a device that moves to another gateway');
-$mqtt->publish('gateways/g2/v1/status', 'offline');
+
+# a last will that the broker remembers is of another time
+
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$mqtt->publish('gateways/g2/v1/status', 'offline', '-r');
+$pid = $mqtt->bridge('own', @gateway, '--gateway-topic',
+                     'gateways/{gateway}/v1');
+$seen = wait_for { counter('own', $pid, 'gateway_bad') == 1 };
+ok($seen, 'a retained last will is refused');
+is($redis->call('HEXISTS', 'tb:{s000}:gateway:own', $d5), 1,
+   'and disconnects nothing');
+$mqtt->publish('gateways/g2/v1/status', 'offline', '-r');
 ok($mqtt->attached($d5, ''), 'the last will of the gateway');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 

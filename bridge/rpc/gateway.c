@@ -381,26 +381,22 @@ tb_gateway_status(tb_bridge_t *b, tb_message_t *msg, tb_str_t *gateway)
 int
 tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
 {
-    int                   has, rpc, connect;
-    tb_str_t              values[TB_VAR_MAX], name;
+    int                   has, rpc, connect, status;
+    tb_str_t              values[TB_VAR_MAX], gateway[TB_VAR_MAX], name;
     tb_gateway_t          g;
     const tb_rpc_conf_t  *conf;
 
     conf = b->conf;
 
-    if ((conf->gateway_status.vars & TB_VAR(GATEWAY))
-        && tb_template_match(&conf->gateway_status, msg->topic, values)
-           == TB_OK)
-    {
-        tb_gateway_status(b, msg, &values[TB_VAR_GATEWAY]);
-        return 1;
-    }
+    status = (conf->gateway_status.vars & TB_VAR(GATEWAY))
+             && tb_template_match(&conf->gateway_status, msg->topic, gateway)
+                == TB_OK;
 
     rpc = tb_template_match(&conf->gateway_rpc, msg->topic, values) == TB_OK;
     connect = tb_template_match(&conf->gateway_connect, msg->topic, values)
               == TB_OK;
 
-    if (!rpc && !connect
+    if (!status && !rpc && !connect
         && tb_template_match(&conf->gateway_disconnect, msg->topic, values)
            != TB_OK)
     {
@@ -409,6 +405,11 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
 
     if (msg->retain) {
         tb_gateway_bad(b, msg, "it is retained, and may be old");
+        return 1;
+    }
+
+    if (status) {
+        tb_gateway_status(b, msg, &gateway[TB_VAR_GATEWAY]);
         return 1;
     }
 
