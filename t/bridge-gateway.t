@@ -270,7 +270,8 @@ is(reap($pid, 'TERM'), 0, 'exit 0');
 
 # --- Redis is away -----------------------------------------------------------
 
-$pid = $mqtt->bridge('away', @gateway, '--max-answers', 20);
+$pid = $mqtt->bridge('away', @gateway, '--max-answers', 20,
+                     '--keepalive', 5);
 $mqtt->publish('v1/gateway/connect', '{"device":"Device A"}');
 ok($mqtt->attached($d1, 'away'), 'a name that is known');
 $redis->pause();
@@ -290,6 +291,23 @@ ok($mqtt->attached($d2, 'away'), 'which comes then');
 ok($mqtt->attached($d1, 'away'), 'in its order');
 $seen = wait_for { counter('away', $pid, 'waiting') == 0 };
 ok($seen, 'and nothing waits any more');
+
+# another connection to the broker, while nothing more is read of it
+
+$redis->pause();
+TB::MqttDevices::publish($mqtt->{port}, map {
+    ['v1/gateway/disconnect', '{"device":"Device A"}']
+} 1 .. 300);
+wait_for { counter('away', $pid, 'waiting') >= 20 };
+reap($mqtt->{broker}, 'TERM');
+$mqtt->broker();
+$seen = wait_for {
+    2 <= (() = text_of('away.log') =~ /mqtt: connected/g)
+} 30;
+ok($seen, 'a broker that comes back is connected to without Redis');
+$redis->resume();
+$seen = wait_for { counter('away', $pid, 'waiting') == 0 };
+ok($seen, 'which takes what waited');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 

@@ -68,12 +68,13 @@ tb_mqtt_held(tb_mqtt_t *m)
 }
 
 
-/* what was read must be in Redis first */
+/* what was read must be in Redis first; a CONNACK needs no Redis */
 
 static int
 tb_mqtt_wanted(tb_mqtt_t *m)
 {
-    return tb_mqtt_held(m) < TB_MQTT_GATHER && !m->events->full(m->bridge);
+    return tb_mqtt_held(m) < TB_MQTT_GATHER
+           && (!m->up || !m->events->full(m->bridge));
 }
 
 
