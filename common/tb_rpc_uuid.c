@@ -8,12 +8,14 @@
 
 #include "tb_rpc_uuid.h"
 
+#include <string.h>
+
 
 int
 tb_rpc_uuid(void *dst, const void *text, size_t len)
 {
     size_t                i;
-    unsigned char         c, *out;
+    unsigned char         c, out[TB_RPC_UUID_LEN];
     const unsigned char  *in;
 
     if (len != TB_RPC_UUID_LEN) {
@@ -21,7 +23,6 @@ tb_rpc_uuid(void *dst, const void *text, size_t len)
     }
 
     in = text;
-    out = dst;
 
     for (i = 0; i < TB_RPC_UUID_LEN; i++) {
 
@@ -42,6 +43,8 @@ tb_rpc_uuid(void *dst, const void *text, size_t len)
 
         out[i] = c;
     }
+
+    memcpy(dst, out, TB_RPC_UUID_LEN);
 
     return 0;
 }

@@ -16,7 +16,10 @@
 #define TB_RPC_UUID_LEN      36
 
 
-/* 0, and dst gets 36 bytes in lower case; -1: not 8-4-4-4-12 hex */
+/*
+ * 0, and dst gets 36 bytes in lower case; -1: not 8-4-4-4-12 hex, and dst is
+ * as it was
+ */
 int tb_rpc_uuid(void *dst, const void *text, size_t len);
 
 

@@ -114,6 +114,14 @@ is($mqtt->answer($d1, $rpc), 'A"to it"', 'the answer is not for that one');
 is($redis->counter('ignored_respond'), 2,
    'Redis is asked in vain only of calls that were withdrawn');
 
+# an entry of a name that is as long as a UUID, and none
+
+$mqtt->name('broken', substr($d1, 0, 35) . 'x');
+my $broken = counter('tas', $pid, 'names_unknown');
+$mqtt->publish('tele/broken/LWT', 'Online');
+$seen = wait_for { counter('tas', $pid, 'names_unknown') == $broken + 1 };
+ok($seen, 'a device id that is none is no device');
+
 # names that are none
 
 my $unknown = counter('tas', $pid, 'names_unknown');
