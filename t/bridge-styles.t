@@ -141,6 +141,17 @@ $redis->go();
 is($mqtt->answer($d1, $rpc), 'A"kept"', 'an answer over a restart of Redis');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
+# what waits for its name when the bridge ends: nobody has said it is unknown
+
+$pid = $mqtt->bridge('end', @tasmota, '--drain', 0);
+$redis->pause();
+$mqtt->publish('stat/not yet/RESULT', '1');
+$seen = wait_for { counter('end', $pid, 'waiting') == 1 };
+ok($seen, 'a message waits for its name');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+$redis->resume();
+unlike(text_of('end.log'), qr/not yet/, 'and is not judged at the end');
+
 
 # --- zigbee2mqtt ------------------------------------------------------------
 

@@ -25,6 +25,7 @@
 #include "names.h"
 #include "presence.h"
 #include "probe.h"
+#include "resolve.h"
 #include "unsaved.h"
 #include "waiting.h"
 
@@ -99,7 +100,7 @@ tb_bridge_free(tb_bridge_t *b)
     tb_take_free(b->takes);
     tb_command_free(b->redis);
 
-    tb_names_free(b);
+    tb_names_free(b, tb_message_release);
     tb_calls_free(b->calls);
     tb_ask_free(b->ask);
     tb_delivery_free(b->delivery);

@@ -513,7 +513,7 @@ tb_name_owner(tb_bridge_t *b, const char *id, tb_name_handler_pt handler,
 
 
 void
-tb_names_free(tb_bridge_t *b)
+tb_names_free(tb_bridge_t *b, void (*release)(void *data))
 {
     tb_name_t   *n;
     tb_names_t  *names;
@@ -527,7 +527,7 @@ tb_names_free(tb_bridge_t *b)
         while (n->head != NULL) {
             asker = n->head;
             n->head = asker->next;
-            asker->handler(b, asker->data, NULL);
+            release(asker->data);
             free(asker);
         }
 

@@ -21,8 +21,8 @@ typedef void (*tb_name_handler_pt)(tb_bridge_t *b, void *data,
 
 
 tb_names_t *tb_names_create(void);
-/* whoever waits for a name is told that there is none */
-void tb_names_free(tb_bridge_t *b);
+/* whoever waits for a name is told nothing: its data is given to release */
+void tb_names_free(tb_bridge_t *b, void (*release)(void *data));
 /* reads --devices; on errors what was read before stays */
 int tb_names_load(tb_bridge_t *b);
 
@@ -31,8 +31,9 @@ const char *tb_name_listed(tb_bridge_t *b, const tb_str_t *name);
 
 /*
  * The device of that name among those of the tenant; without a tenant (NULL)
- * in the file, or among those of --tenant.  The handler is called once, now or later; id is
- * NULL when there is no such device.  Of one name they are called in order.
+ * in the file, or among those of --tenant.  The handler is called once, now or
+ * later; id is NULL when there is no such device.  Of one name they are called
+ * in order.
  */
 void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
     tb_name_handler_pt handler, void *data);

@@ -68,6 +68,16 @@ tb_message_copy(tb_bridge_t *b, tb_message_t *msg)
 }
 
 
+void
+tb_message_release(void *data)
+{
+    tb_deferred_t  *d = data;
+
+    free(d->msg);
+    free(d);
+}
+
+
 static void
 tb_message_found(tb_bridge_t *b, void *data, const char *id)
 {
@@ -84,8 +94,7 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
         d->handler(b, d->msg, id);
     }
 
-    free(d->msg);
-    free(d);
+    tb_message_release(d);
 }
 
 
@@ -132,8 +141,7 @@ tb_message_owned(tb_bridge_t *b, void *data, const char *tenant)
         d->handler(b, d->msg, d->id);
     }
 
-    free(d->msg);
-    free(d);
+    tb_message_release(d);
 }
 
 

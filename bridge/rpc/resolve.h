@@ -23,6 +23,8 @@ void tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
 /* the device that the topic's variables name; TB_ERROR if they cannot */
 int tb_message_device(tb_bridge_t *b, tb_message_t *msg, tb_str_t *values,
     tb_message_pt handler);
+/* of a message that waits for its device: it is forgotten, see names.h */
+void tb_message_release(void *data);
 
 
 #endif /* _TB_RESOLVE_H_INCLUDED_ */
