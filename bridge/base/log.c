@@ -45,11 +45,11 @@ tb_log(int level, const char *fmt, ...)
 const char *
 tb_safe(const char *data, size_t len)
 {
-    char         *p;
-    size_t        i, n;
+    char             *p;
+    size_t            i, n;
 
-    static char   bufs[4][256];
-    static int    turn;
+    static char       bufs[4][256];
+    static unsigned   turn;
 
     p = bufs[turn++ % 4];
     n = 0;
