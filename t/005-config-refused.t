@@ -225,7 +225,7 @@ invalid value "soon" in "command_timeout", it must be a time above zero
     }
 --- must_die
 --- error_log
-SSL_CTX_load_verify_locations("/nowhere/ca.pem") failed
+"/nowhere/ca.pem"
 
 
 
