@@ -225,6 +225,36 @@ for my $strategy ('burst', 'sequential_on_ack', 'sequential_on_response') {
               'all three are there, in order');
 }
 
+# a session that had ended before another one came is superseded all the same
+
+for my $how ('lapsed', 'detached') {
+    my ($b1, $b2) = (bridge(), bridge());
+    my $d = $f->device;
+    my $end = sub {
+        my ($session) = @_;
+
+        return $f->report('detach', $d, $session) if $how eq 'detached';
+
+        $f->pass(70);
+        $f->ticks($d, 50);
+    };
+
+    $f->report('attach', $d, $b1, 's1', 60);
+    $end->('s1');
+    is($f->report('attach', $d, $b1, 's1', 60), 0, "$how: it may come back");
+    is(field($d, 'prev'), undef, 'which is no change');
+    is(field($d, 'ended'), undef, 'and it has not ended');
+    $end->('s1');
+    is($f->report('attach', $d, $b2, 's2', 60), 0, 'another one comes');
+    is($f->report('attach', $d, $b1, 's1', 60), -1, 'it is superseded');
+    is(field($d, 'bridge'), $b2, 'and nothing was changed');
+    is($f->report('attach', $d, $b2, 's2', 60), 0, 'the other one goes on');
+    $end->('s2');
+    is($f->report('attach', $d, $b1, 's1', 60), -1, 'also after its end');
+    is(field($d, 'session'), undef, 'nothing is attached');
+    is($f->report('attach', $d, $b2, 's2', 60), 0, 'the other one may be');
+}
+
 # tenants, deletion
 
 {

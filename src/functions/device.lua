@@ -44,9 +44,9 @@ local function session_device(x)
 
     if d and d.session == nil then
         local v = call('HMGET', x.key, 'session', 'route', 'prev', 'prev2',
-                       'prev3', 'prev4')
+                       'prev3', 'prev4', 'ended')
 
-        d.session, d.route = v[1], v[2]
+        d.session, d.route, d.ended = v[1], v[2], v[7]
         d.before = { v[3], v[4], v[5], v[6] }
     end
 

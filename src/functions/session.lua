@@ -45,7 +45,8 @@ local function move_out(x, state)
 end
 
 
--- the end of a session: a static route is back then
+-- The end of a session: a static route is back then.  It may come back, until
+-- another one is attached.
 
 local function leave(x)
     local d = session_device(x)
@@ -55,6 +56,11 @@ local function leave(x)
     -- a hold was about this session: its entry in due goes with it
 
     unhold(x)
+
+    if d.session then
+        call('HSET', x.key, 'ended', d.session)
+        d.ended = d.session
+    end
 
     call('HDEL', x.key, 'session', 'bridge', 'until')
     forget(x)
@@ -86,13 +92,19 @@ end
 
 local function change(x, bridge, session)
     local d = x.device
+    local last = d.session or d.ended
 
-    if d.session and d.session ~= session then
+    if last and last ~= session then
         local b = d.before
 
-        call('HSET', x.key, 'prev', d.session, 'prev2', b[1] or '', 'prev3',
+        call('HSET', x.key, 'prev', last, 'prev2', b[1] or '', 'prev3',
              b[2] or '', 'prev4', b[3] or '')
-        d.before = { d.session, b[1], b[2], b[3] }
+        d.before = { last, b[1], b[2], b[3] }
+    end
+
+    if d.ended then
+        call('HDEL', x.key, 'ended')
+        d.ended = false
     end
 
     move_out(x)

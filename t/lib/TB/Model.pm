@@ -403,6 +403,7 @@ sub leave {
     my ($m, $d) = @_;
 
     $m->move_out($d);
+    $d->{ended} = $d->{session} if defined $d->{session};
     delete @$d{qw(session bridge till held)};
     delete $m->{due}{"\@$d->{id}"};
 

@@ -22,7 +22,9 @@ sub attach {
     delete $d->{held};
 
     if ($session ne $now || $bridge ne $d->{bridge}) {
-        unshift @{ $d->{before} }, $now if $now ne '' && $session ne $now;
+        my $last = $d->{session} // delete $d->{ended} // $session;
+
+        unshift @{ $d->{before} }, $last if $session ne $last;
         splice @{ $d->{before} }, 4 if @{ $d->{before} } > 4;
         $m->move_out($d);
         @$d{qw(bridge session)} = ($bridge, $session);
@@ -358,6 +360,7 @@ sub text {
             @$d{qw(bridge till session)}, @before[0 .. 3],
             @$d{qw(route strategy)};
         push @lines, 'listed ' . ($d->{name} // '') . "/$id";
+        push @lines, "ended $id $d->{ended}" if defined $d->{ended};
         push @lines, "held $id $d->{held}{till} $d->{held}{step}"
             if $d->{held};
         push @lines, "poll $id " . join ' ', @{ $d->{poll} }{

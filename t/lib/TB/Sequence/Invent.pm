@@ -210,6 +210,7 @@ sub some_attach {
 
     if (!defined $session || often(0.3)) {
         $session = 's' . ++$self->{sessions};
+        $session = $d->{ended} if defined $d->{ended} && often(0.3);
         $bridge = undef if often(0.7);
 
     } elsif (often(0.15)) {

@@ -22,6 +22,8 @@ local see = {
                          'prev2', 'prev3', 'prev4', 'route', 'strategy')
     for i = 1, 9 do v[i] = v[i] and v[i] ~= '' and v[i] or '-' end
     say('device', id, unpack(v))
+    local ended = redis.call('HGET', key, 'ended')
+    if ended then say('ended', id, ended) end
     local held = redis.call('HGET', key, 'held')
     if held then say('held', id, held) end
     local out, n = redis.call('HGET', key, 'out'), 0
