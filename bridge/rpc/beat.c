@@ -26,6 +26,8 @@ struct tb_beats_s {
     int           n;                   /* batches on their way */
     int64_t       at;                  /* the next moment of a shard */
     int64_t       shard[TB_MAX_SHARDS];
+    int           more[TB_MAX_SHARDS]; /* still to come, at once */
+    int           next;                /* the first shard that may have some */
 };
 
 
@@ -190,6 +192,53 @@ tb_beat_shard(tb_bridge_t *b, int i, int n)
 
 
 void
+tb_beats_now(tb_bridge_t *b)
+{
+    int  i, n;
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        for (n = tb_list_beats(b, i); n; n--) {
+            /* there may be another number of shards */
+            tb_list(b, tb_list_first(b, TB_LIST_BEAT, i), TB_LIST_BEAT);
+        }
+    }
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        b->beats->more[i] = tb_list_beats(b, i);
+    }
+
+    b->beats->next = 0;
+}
+
+
+/* the moments of the shards stay as they are */
+
+static void
+tb_beats_again(tb_bridge_t *b)
+{
+    int          i, n;
+    tb_beats_t  *beats;
+
+    beats = b->beats;
+
+    while (beats->next < tb_shards(b->redis) && beats->n < TB_MAX_BEATS) {
+        i = beats->next;
+        n = tb_list_beats(b, i);
+        n = n < beats->more[i] ? n : beats->more[i];
+        n = n < TB_BEAT_DEVICES ? n : TB_BEAT_DEVICES;
+
+        if (n == 0) {
+            beats->next++;
+            continue;
+        }
+
+        beats->more[i] -= n;
+        tb_beat_shard(b, i, n);
+    }
+}
+
+
+void
 tb_beats_run(tb_bridge_t *b)
 {
     int          i, n, parts, period;
@@ -198,6 +247,8 @@ tb_beats_run(tb_bridge_t *b)
 
     now = tb_now();
     beats = b->beats;
+
+    tb_beats_again(b);
 
     if (now < beats->at || tb_shards(b->redis) == 0
         || beats->n == TB_MAX_BEATS)

@@ -47,6 +47,7 @@ struct tb_device_s {
     unsigned      again:1;             /* changed while busy */
     unsigned      stopped:1;           /* superseded */
     unsigned      moved:1;             /* its session here is not current */
+    unsigned      doubted:1;           /* another bridge may have it by now */
     unsigned      told:1;              /* a refusal was logged */
     unsigned      unknown:1;           /* to Redis */
     char          id[TB_UUID_LEN + 1];

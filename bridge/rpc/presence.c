@@ -59,7 +59,7 @@ tb_presence_free(tb_presence_t *p)
 static int
 tb_device_sure(tb_device_t *dev)
 {
-    return dev->session[0] != '\0' && !dev->moved;
+    return dev->session[0] != '\0' && !dev->moved && !dev->doubted;
 }
 
 
@@ -146,6 +146,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
         {
             strcpy(dev->session, session->str);
             dev->moved = 0;
+            dev->doubted = 0;
         }
     }
 
@@ -172,6 +173,12 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     }
 
     dev->live = 0;
+    dev->doubted = 0;
+
+    if (known && !ours) {
+        /* where nobody has it the one of before goes on */
+        dev->session[0] = '\0';
+    }
 
     if (!tb_device_sure(dev)) {
         if (tb_random(id, sizeof(id)) != TB_OK) {
@@ -217,6 +224,7 @@ tb_device_step(tb_bridge_t *b, tb_device_t *dev)
     if (dev->given[0]) {
         strcpy(dev->session, dev->given);
         dev->moved = 0;
+        dev->doubted = 0;
     }
 
     if (!tb_device_sure(dev)) {
@@ -276,6 +284,9 @@ tb_presence_update(tb_bridge_t *b, tb_device_t *dev, int online,
         return changed;
     }
 
+    /* what the broker remembers may be old: Redis is asked whose it is */
+
+    dev->doubted = dev->doubted || (changed && !live);
     changed = changed || !dev->online;
 
     if (strcmp(dev->given, session) != 0) {
@@ -500,9 +511,15 @@ tb_presence_run(tb_bridge_t *b)
         tb_probes_run(b);
     }
 
-    while (tb_shards(b->redis) && b->presence->busy < TB_MAX_PRESENCE
+    while (tb_mqtt_up(b->mqtt) && tb_shards(b->redis)
+           && b->presence->busy < TB_MAX_PRESENCE
            && (dev = tb_list_first(b, TB_LIST_DIRTY, 0)) != NULL)
     {
+        if (dev->online && !tb_device_fresh(b, dev)) {
+            tb_device_late(b, dev);
+            continue;
+        }
+
         tb_device_step(b, dev);
     }
 }
@@ -511,20 +528,18 @@ tb_presence_run(tb_bridge_t *b)
 void
 tb_presence_redis_up(tb_bridge_t *b)
 {
-    int           i;
     tb_device_t  *dev;
 
     while ((dev = tb_list_first(b, TB_LIST_LATE, 0)) != NULL
            || (dev = tb_list_first(b, TB_LIST_UNKNOWN, 0)) != NULL)
     {
+        dev->doubted = 1;
         tb_list(b, dev, TB_LIST_DIRTY);
     }
 
-    for (i = 0; i < TB_MAX_SHARDS; i++) {
-        while ((dev = tb_list_first(b, TB_LIST_BEAT, i)) != NULL) {
-            tb_list(b, dev, TB_LIST_DIRTY);
-        }
-    }
+    /* a heartbeat takes no device from another bridge, as attach does */
+
+    tb_beats_now(b);
 }
 
 

@@ -29,7 +29,7 @@ int tb_presence_here(tb_bridge_t *b, const char *id, const char **session);
 /* the broker has said who is there, as far as it does so at once */
 int tb_presence_ready(tb_bridge_t *b);
 void tb_presence_run(tb_bridge_t *b);
-/* Redis may have forgotten: say again who is here */
+/* Redis may have forgotten: says again who is here, takes nobody */
 void tb_presence_redis_up(tb_bridge_t *b);
 int64_t tb_presence_timer(tb_bridge_t *b);
 
