@@ -263,7 +263,7 @@ is(reap($pid, 'TERM'), 0, 'exit 0');
 
 my $device = $mqtt->device();
 
-$pid = $mqtt->bridge('empty');
+$pid = $mqtt->bridge('empty', '--session-ttl', 600_000);
 online('empty', $device);
 
 # a heartbeat is too far away to help, and the bridge does not look before all
