@@ -131,8 +131,8 @@ sub run {
         my $pattern = quotemeta $want;
 
         # mosquitto's own programs may have an opinion on who owns a file
-        $got =~ s/Warning:\ File\ \S+\ .*?
-                  To\ fix\ this,\ use\ `[^`]*`\.\s*//gsx;
+        $got =~ s/Warning:\ File\ \S+\ [^.]*\.\ Future\ versions\ [^.]*\.\s*
+                  (?:To\ fix\ this,\ use\ `[^`]*`\.\s*)?//gx;
 
         $got =~ s/\n+\z//;
 

@@ -140,6 +140,8 @@ def broken(e):
         return "the server's certificate: %s (--redis-ca)" % e.verify_message
     if isinstance(e, ssl.SSLError):
         return 'TLS: %s (is it a port with TLS?  --redis-cert?)' % text
+    if isinstance(e, ConnectionResetError):
+        return '%s (is it a port with TLS?  --redis-cert?)' % text
     if isinstance(e, redis.InvalidResponse) or isinstance(e, ValueError):
         return 'that is no reply of a Redis'
     if isinstance(e, (redis.TimeoutError, TimeoutError)):
