@@ -29,7 +29,7 @@ typedef struct {
     ngx_str_t                 username;
     ngx_str_t                 password;
     ngx_uint_t                database;
-    ngx_str_t                 sentinel;   /* the master's name there; "": none */
+    ngx_str_t                 sentinel;   /* the master there; "": none */
     ngx_str_t                 sentinel_username;
     ngx_str_t                 sentinel_password;
     ngx_msec_t                connect_timeout;
