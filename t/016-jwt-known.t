@@ -184,7 +184,12 @@ is(status($token), '404', 'the good one again');
     my $before = $nginx->rss();
 
     is($flood->(3000, 6000), 0, '6,000 more');
-    cmp_ok($nginx->rss() - $before, '<', 1024, 'take no more memory');
+
+    SKIP: {
+        skip "memory means nothing under $ENV{TB_MODE}", 1 if $ENV{TB_MODE};
+        cmp_ok($nginx->rss() - $before, '<', 1024, 'take no more memory');
+    }
+
     is(status($token), '404', 'the first one is still good');
 }
 
