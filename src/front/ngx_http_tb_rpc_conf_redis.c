@@ -359,17 +359,7 @@ static char *
 ngx_http_tb_rpc_redis_username(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->username.data) {
-        return "is duplicate";
-    }
-
-    if (value[1].len == 0) {
-        return "is empty";
-    }
-
-    mcf->redis->username = value[1];
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->username);
 }
 
 
@@ -377,17 +367,7 @@ static char *
 ngx_http_tb_rpc_redis_password(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->password.data) {
-        return "is duplicate";
-    }
-
-    if (value[1].len == 0) {
-        return "is empty";
-    }
-
-    mcf->redis->password = value[1];
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->password);
 }
 
 
@@ -396,6 +376,23 @@ ngx_http_tb_rpc_redis_password_file(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
     return ngx_http_tb_rpc_redis_secret(cf, value, &mcf->redis->password);
+}
+
+
+char *
+ngx_http_tb_rpc_redis_text(ngx_str_t *value, ngx_str_t *text)
+{
+    if (text->data) {
+        return "is duplicate";
+    }
+
+    if (value[1].len == 0) {
+        return "is empty";
+    }
+
+    *text = value[1];
+
+    return NGX_CONF_OK;
 }
 
 

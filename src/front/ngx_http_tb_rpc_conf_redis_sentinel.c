@@ -18,17 +18,7 @@ char *
 ngx_http_tb_rpc_redis_sentinel(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->sentinel.data) {
-        return "is duplicate";
-    }
-
-    if (value[1].len == 0) {
-        return "is empty";
-    }
-
-    mcf->redis->sentinel = value[1];
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->sentinel);
 }
 
 
@@ -36,17 +26,7 @@ char *
 ngx_http_tb_rpc_redis_sentinel_username(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->sentinel_username.data) {
-        return "is duplicate";
-    }
-
-    if (value[1].len == 0) {
-        return "is empty";
-    }
-
-    mcf->redis->sentinel_username = value[1];
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->sentinel_username);
 }
 
 

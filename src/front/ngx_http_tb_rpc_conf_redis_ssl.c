@@ -11,7 +11,6 @@
 #include "ngx_http_tb_rpc_front.h"
 
 
-static char *ngx_http_tb_rpc_redis_ssl_str(ngx_str_t *value, ngx_str_t *text);
 static ngx_uint_t ngx_http_tb_rpc_redis_ssl_any(ngx_tb_redis_conf_t *redis);
 
 
@@ -41,7 +40,7 @@ char *
 ngx_http_tb_rpc_redis_ssl_name(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_ssl_str(value, &mcf->redis->ssl_name);
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->ssl_name);
 }
 
 
@@ -49,8 +48,8 @@ char *
 ngx_http_tb_rpc_redis_ssl_trusted_certificate(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_ssl_str(value,
-                                     &mcf->redis->ssl_trusted_certificate);
+    return ngx_http_tb_rpc_redis_text(value,
+                                      &mcf->redis->ssl_trusted_certificate);
 }
 
 
@@ -58,7 +57,7 @@ char *
 ngx_http_tb_rpc_redis_ssl_certificate(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_ssl_str(value, &mcf->redis->ssl_certificate);
+    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->ssl_certificate);
 }
 
 
@@ -66,25 +65,8 @@ char *
 ngx_http_tb_rpc_redis_ssl_certificate_key(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_ssl_str(value,
-                                         &mcf->redis->ssl_certificate_key);
-}
-
-
-static char *
-ngx_http_tb_rpc_redis_ssl_str(ngx_str_t *value, ngx_str_t *text)
-{
-    if (text->data) {
-        return "is duplicate";
-    }
-
-    if (value[1].len == 0) {
-        return "is empty";
-    }
-
-    *text = value[1];
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_text(value,
+                                      &mcf->redis->ssl_certificate_key);
 }
 
 

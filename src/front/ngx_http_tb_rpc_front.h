@@ -59,7 +59,8 @@ char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
 
 /* ngx_http_tb_rpc_conf_redis.c */
 
-/* the content of a file, without the newline at its end */
+/* setters: a text as it is; what is in that file, without its last newline */
+char *ngx_http_tb_rpc_redis_text(ngx_str_t *value, ngx_str_t *text);
 char *ngx_http_tb_rpc_redis_secret(ngx_conf_t *cf, ngx_str_t *value,
     ngx_str_t *secret);
 

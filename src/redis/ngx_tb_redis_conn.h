@@ -126,7 +126,7 @@ struct ngx_tb_redis_conn_s {
 
 #if (NGX_SSL)
     ngx_log_t                    ssl_log;   /* writes into ssl_reason */
-    ngx_str_t                    ssl_reason;
+    ngx_str_t                    ssl_reason;    /* ": ...", or "" */
     u_char                       ssl_reason_buf[NGX_TB_REDIS_SSL_REASON];
 #endif
 

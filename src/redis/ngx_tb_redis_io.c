@@ -203,7 +203,7 @@ ngx_tb_redis_io_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
 
     if (conn->connection->ssl) {
         ngx_tb_redis_conn_fail(conn, 0, "TLS failed%V",
-                               ngx_tb_redis_ssl_reason(conn));
+                               &conn->ssl_reason);
         return;
     }
 

@@ -147,7 +147,7 @@ ngx_tb_redis_ssl_start(ngx_tb_redis_conn_t *conn)
         || ngx_tb_redis_ssl_name(conn) != NGX_OK)
     {
         ngx_tb_redis_conn_fail(conn, 0, "TLS failed%V",
-                               ngx_tb_redis_ssl_reason(conn));
+                               &conn->ssl_reason);
         return;
     }
 
@@ -251,7 +251,7 @@ ngx_tb_redis_ssl_handler(ngx_connection_t *c)
     } else if (!c->ssl->handshaked) {
         ngx_tb_redis_ssl_forget(conn->node);
         ngx_tb_redis_conn_fail(conn, 0, "TLS handshake failed%V",
-                               ngx_tb_redis_ssl_reason(conn));
+                               &conn->ssl_reason);
 
     } else if (!conn->node->conf->ssl_verify
                || ngx_tb_redis_ssl_verify(conn) == NGX_OK)
@@ -428,13 +428,6 @@ ngx_tb_redis_ssl_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf,
     reason->len = ngx_snprintf(reason->data, NGX_TB_REDIS_SSL_REASON,
                                ": %*s", len, p)
                   - reason->data;
-}
-
-
-ngx_str_t *
-ngx_tb_redis_ssl_reason(ngx_tb_redis_conn_t *conn)
-{
-    return &conn->ssl_reason;
 }
 
 #endif

@@ -24,9 +24,6 @@ void ngx_tb_redis_ssl_close(ngx_tb_redis_conn_t *conn);
 /* what can be resumed is forgotten */
 void ngx_tb_redis_ssl_forget(ngx_tb_redis_node_t *node);
 
-/* what OpenSSL said last, with ": " before it; "" if it said nothing */
-ngx_str_t *ngx_tb_redis_ssl_reason(ngx_tb_redis_conn_t *conn);
-
 #endif
 
 
