@@ -10,6 +10,8 @@ use TB 'no_plan';
 
 use IO::Socket::INET;
 
+use TB::Http2 qw(frame hpack);
+
 Test::More::plan(skip_all => 'curl has no HTTP/2')
     if `curl --version 2>&1` !~ /\bHTTP2\b/;
 
@@ -35,37 +37,11 @@ run_tests();
 # Several streams of one connection, with the last block's nginx.  The client
 # is a few lines, as curl 7.88 does not do that reliably.
 
-sub frame {
-    my ($type, $flags, $stream, $payload) = @_;
-
-    return substr(pack('N', length $payload), 1)
-           . pack('CCN', $type, $flags, $stream) . $payload;
-}
-
-
-# a string of HPACK, not compressed
-
-sub text {
-    my ($text) = @_;
-
-    my $length = length $text;
-
-    return chr($length) . $text if $length < 127;
-
-    my $out = chr 127;
-
-    for ($length -= 127; $length > 127; $length >>= 7) {
-        $out .= chr($length & 127 | 128);
-    }
-
-    return $out . chr($length) . $text;
-}
-
-
 sub call {
     my ($stream, $body) = @_;
 
-    my $headers = join '', map { "\0" . text($_->[0]) . text(expand($_->[1])) }
+    my $headers = join '',
+        map { "\0" . hpack($_->[0]) . hpack(expand($_->[1])) }
         [':method', 'POST'], [':scheme', 'http'], [':authority', 'localhost'],
         [':path', '/api/rpc/twoway/%{d1}'],
         ['x-authorization', 'Bearer %{token:tenant}'];

@@ -19,36 +19,11 @@ use IO::Handle;
 use IO::Select;
 use IO::Socket::INET;
 
+use TB::Http2 qw(frame hpack);
+
 # frames
 
 my ($DATA, $HEADERS, $RESET, $SETTINGS, $GOAWAY) = (0, 1, 3, 4, 7);
-
-
-sub frame {
-    my ($type, $flags, $stream, $payload) = @_;
-
-    return substr(pack('N', length $payload), 1)
-           . pack('CCN', $type, $flags, $stream) . $payload;
-}
-
-
-# a string of HPACK, not compressed
-
-sub text {
-    my ($text) = @_;
-
-    my $length = length $text;
-
-    return chr($length) . $text if $length < 127;
-
-    my $out = chr 127;
-
-    for ($length -= 127; $length > 127; $length >>= 7) {
-        $out .= chr($length & 127 | 128);
-    }
-
-    return $out . chr($length) . $text;
-}
 
 
 sub new {
@@ -57,7 +32,7 @@ sub new {
     my $self = bless { expected => $expected, next => 0, open => 0,
                        readers => IO::Select->new() }, $class;
 
-    $self->{headers} = join '', map { "\0" . text($_->[0]) . text($_->[1]) }
+    $self->{headers} = join '', map { "\0" . hpack($_->[0]) . hpack($_->[1]) }
         [':method', 'POST'], [':scheme', 'http'], [':authority', 'localhost'],
         ['x-authorization', $authorization];
 
@@ -91,8 +66,8 @@ sub post {
 
     $c->{stream} += 2;
     $c->{out} .= frame($HEADERS, 4, $c->{stream}, $self->{headers} . "\0"
-                                                  . text(':path')
-                                                  . text($path))
+                                                  . hpack(':path')
+                                                  . hpack($path))
                  . frame($DATA, 1, $c->{stream}, $body);
     $self->{open}++;
 }
