@@ -136,7 +136,71 @@ unknown setting "colour"
     }
 --- must_die
 --- error_log
-several servers need "sentinel" in "tb_rpc_redis"
+several servers need "sentinel" or "cluster on" in "tb_rpc_redis"
+
+
+
+=== TEST 9b: a cluster with Sentinels
+--- http_config
+    tb_rpc_redis {
+        server    redis://127.0.0.1:1;
+        server    redis://127.0.0.1:2;
+        cluster   on;
+        sentinel  main;
+    }
+--- must_die
+--- error_log
+both "cluster" and "sentinel" in "tb_rpc_redis"
+
+
+
+=== TEST 9c: a cluster with a database
+--- http_config
+    tb_rpc_redis {
+        server    redis://127.0.0.1:1/3;
+        prefix    x:;
+        cluster   on;
+    }
+--- must_die
+--- error_log
+a cluster has no database but 0, not 3
+
+
+
+=== TEST 9d: a cluster of a socket
+--- http_config
+    tb_rpc_redis {
+        server    unix:/tmp/redis.sock;
+        cluster   on;
+    }
+--- must_die
+--- error_log
+"unix:/tmp/redis.sock" can't be a node of a cluster
+
+
+
+=== TEST 9e: a cluster with TLS here and not there
+--- http_config
+    tb_rpc_redis {
+        server    rediss://127.0.0.1:1;
+        server    redis://127.0.0.1:2;
+        cluster   on;
+    }
+--- must_die
+--- error_log
+"redis://127.0.0.1:2" has TLS or not, unlike the server before it
+
+
+
+=== TEST 9f: neither on nor off
+--- http_config
+    tb_rpc_redis {
+        server    redis://127.0.0.1:1;
+        cluster   maybe;
+    }
+--- must_die
+--- error_log
+"cluster" must be "on" or "off"
 
 
 

@@ -123,7 +123,10 @@ ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll)
 }
 
 
-/* a hundred thousand polls are not told of in one turn, nor their ends */
+/*
+ * A hundred thousand polls are not told of in one turn, nor their ends.  Those
+ * whose node is away don't stand in the way of others.
+ */
 
 void
 ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
@@ -133,12 +136,18 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
     ngx_http_tb_rpc_poll_t  *poll;
 
     while (!ngx_queue_empty(&polls->queue)
-           && polls->asked < NGX_HTTP_TB_RPC_POLL_BATCH
-           && ngx_tb_redis_client_is_ready(&polls->worker->redis,
-                                           NGX_TB_REDIS_SUBSCRIBED))
+           && polls->asked < NGX_HTTP_TB_RPC_POLL_BATCH)
     {
         q = ngx_queue_head(&polls->queue);
         poll = ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue);
+
+        if (!ngx_http_tb_rpc_device_is_ready(polls->worker, poll->device_id,
+                                             NGX_TB_REDIS_SUBSCRIBED))
+        {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&polls->parked, q);
+            continue;
+        }
 
         rc = poll->request ? ngx_http_tb_rpc_poll_ask(poll)
                            : ngx_http_tb_rpc_poll_unpoll(poll);
@@ -160,6 +169,20 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
         poll->known = 1;
 
         polls->asked++;
+    }
+}
+
+
+void
+ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(parked)) {
+        q = ngx_queue_last(parked);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_head(queue, q);
     }
 }
 
@@ -399,7 +422,8 @@ ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status,
         ngx_http_tb_rpc_give_back_late(poll->polls->worker, &handed);
 
     } else if (!poll->served
-               && ngx_tb_redis_client_is_ready(&poll->polls->worker->redis, 0))
+               && ngx_http_tb_rpc_device_is_ready(poll->polls->worker,
+                                                  poll->device_id, 0))
     {
         ngx_http_tb_rpc_poll_enqueue(poll);
         return;

@@ -26,7 +26,8 @@ static ngx_http_tb_rpc_poll_t *ngx_http_tb_rpc_poll_find(
 static ngx_int_t ngx_http_tb_rpc_poll_number(u_char **p, u_char *last,
     int64_t *value);
 static void ngx_http_tb_rpc_polls_watch(ngx_event_t *ev);
-static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w,
+    ngx_tb_redis_node_t *rnode);
 static void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w);
 
 
@@ -58,7 +59,9 @@ ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
 
     ngx_rbtree_init(&polls->tree, &polls->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&polls->queue);
+    ngx_queue_init(&polls->parked);
     ngx_queue_init(&polls->lookups);
+    ngx_queue_init(&polls->lookups_parked);
     ngx_queue_init(&polls->deliveries);
 
     /* not cancelable: an exiting worker has to answer its polls */
@@ -214,12 +217,14 @@ ngx_http_tb_rpc_poll_number(u_char **p, u_char *last, int64_t *value)
 }
 
 
-/* messages may have been lost: tells Redis of all of them again */
+/* messages may have been lost: tells that Redis of all of them again */
 
 static void
-ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w,
+    ngx_tb_redis_node_t *rnode)
 {
     ngx_rbtree_node_t        *node;
+    ngx_http_tb_rpc_poll_t   *poll;
     ngx_http_tb_rpc_polls_t  *polls;
 
     polls = w->polls;
@@ -230,14 +235,19 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
     }
 
     while (node) {
-        ngx_http_tb_rpc_poll_enqueue((ngx_http_tb_rpc_poll_t *)
-                (void *) ((u_char *) node
-                          - offsetof(ngx_http_tb_rpc_poll_t, node)));
+        poll = (ngx_http_tb_rpc_poll_t *)
+                   ((u_char *) node - offsetof(ngx_http_tb_rpc_poll_t, node));
+
+        if (ngx_http_tb_rpc_device_node(w, poll->device_id) == rnode) {
+            ngx_http_tb_rpc_poll_enqueue(poll);
+        }
 
         node = ngx_rbtree_next(&polls->tree, node);
     }
 
     ngx_http_tb_rpc_lookups_watch(polls);
+
+    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
     ngx_http_tb_rpc_polls_pump(polls);
 }
 
@@ -245,7 +255,7 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
 static void
 ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
 {
-    ngx_uint_t                n, told;
+    ngx_uint_t                n;
     ngx_msec_t                next;
     ngx_rbtree_node_t        *node;
     ngx_http_tb_rpc_poll_t   *poll;
@@ -255,7 +265,6 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
                 ((u_char *) ev - offsetof(ngx_http_tb_rpc_polls_t, watch));
 
     next = NGX_HTTP_TB_RPC_POLL_WATCH;
-    told = 1;
 
     if (ngx_exiting || ngx_quit) {
 
@@ -278,19 +287,19 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
             ngx_http_tb_rpc_poll_forget(poll);
             ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
         }
-
-        /* without Redis nobody can be told */
-
-        told = ngx_tb_redis_client_is_ready(&polls->worker->redis,
-                                            NGX_TB_REDIS_SUBSCRIBED);
     }
 
     ngx_http_tb_rpc_lookups_watch(polls);
+
+    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
     ngx_http_tb_rpc_polls_pump(polls);
+
+    /* without its Redis nobody can be told: what is parked is not waited for */
 
     if (polls->tree.root != polls->tree.sentinel
         || !ngx_queue_empty(&polls->lookups)
-        || (told && !ngx_queue_empty(&polls->queue)))
+        || !ngx_queue_empty(&polls->lookups_parked)
+        || !ngx_queue_empty(&polls->queue))
     {
         ngx_add_timer(&polls->watch, next);
     }
@@ -322,6 +331,8 @@ ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w)
     }
 
     ngx_http_tb_rpc_lookups_close(polls);
+
+    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
 
     while (!ngx_queue_empty(&polls->queue)) {
 

@@ -26,8 +26,10 @@ struct ngx_http_tb_rpc_polls_s {
     ngx_rbtree_t                  tree;         /* by session */
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   queue;        /* Redis is to be told */
+    ngx_queue_t                   parked;       /* its node is away */
     ngx_uint_t                    asked;        /* Redis is being told */
     ngx_queue_t                   lookups;      /* whose token is it */
+    ngx_queue_t                   lookups_parked;
     ngx_uint_t                    looking;      /* Redis is being asked */
     ngx_uint_t                    session;      /* of the latest poll */
     ngx_queue_t                   deliveries;   /* responses being sent */
@@ -79,6 +81,9 @@ void ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
     ngx_http_tb_rpc_handed_t *handed, ngx_str_t *envelope);
 void ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll,
     ngx_uint_t status);
+
+/* back to the head of its queue with all that is parked, in their order */
+void ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked);
 
 /* when it ends Redis is to be told; what this misses lapses there */
 void ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll);

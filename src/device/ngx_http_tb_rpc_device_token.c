@@ -36,6 +36,8 @@ typedef struct {
 
 static void ngx_http_tb_rpc_tokens_cleanup(void *data);
 static void ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r);
+static void ngx_http_tb_rpc_device_token_key(ngx_http_tb_rpc_device_req_t *dr,
+    ngx_str_t *key, u_char *buf);
 static void ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls);
 static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_req_t *dr);
 static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_req_t *dr,
@@ -186,15 +188,24 @@ ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
 static void
 ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
 {
+    u_char                         buf[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t                      key;
     ngx_queue_t                   *q;
     ngx_http_tb_rpc_device_req_t  *dr;
 
     while (!ngx_queue_empty(&polls->lookups)
-           && polls->looking < NGX_HTTP_TB_RPC_POLL_BATCH
-           && ngx_tb_redis_client_is_ready(&polls->worker->redis, 0))
+           && polls->looking < NGX_HTTP_TB_RPC_POLL_BATCH)
     {
         q = ngx_queue_head(&polls->lookups);
         dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
+
+        ngx_http_tb_rpc_device_token_key(dr, &key, buf);
+
+        if (!ngx_tb_redis_is_ready(&polls->worker->redis, &key, 0)) {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&polls->lookups_parked, q);
+            continue;
+        }
 
         if (ngx_http_tb_rpc_device_get(dr, NGX_TB_REDIS_REPEAT
                                            |NGX_TB_REDIS_UNBOUNDED)
@@ -223,21 +234,18 @@ ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls)
     ngx_queue_t                   *q;
     ngx_http_tb_rpc_device_req_t  *dr;
 
+    ngx_http_tb_rpc_polls_unpark(&polls->lookups, &polls->lookups_parked);
     ngx_http_tb_rpc_lookups_pump(polls);
-
-    if (ngx_tb_redis_client_is_ready(&polls->worker->redis, 0)) {
-        return;
-    }
 
     timeout = polls->worker->conf->redis->command_timeout;
 
     for (n = 0; n < NGX_HTTP_TB_RPC_POLL_BATCH; n++) {
 
-        if (ngx_queue_empty(&polls->lookups)) {
+        if (ngx_queue_empty(&polls->lookups_parked)) {
             return;
         }
 
-        q = ngx_queue_head(&polls->lookups);
+        q = ngx_queue_head(&polls->lookups_parked);
         dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
 
         if (ngx_current_msec - dr->start < timeout) {
@@ -253,6 +261,8 @@ void
 ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls)
 {
     ngx_queue_t  *q;
+
+    ngx_http_tb_rpc_polls_unpark(&polls->lookups, &polls->lookups_parked);
 
     while (!ngx_queue_empty(&polls->lookups)) {
 
@@ -278,25 +288,35 @@ static ngx_int_t
 ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_req_t *dr, ngx_uint_t flags)
 {
     u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
-    u_char                     hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
-    ngx_str_t                  argv[2], id;
+    ngx_str_t                  argv[2];
     ngx_http_tb_rpc_worker_t  *w;
 
     w = dr->worker;
 
-    id.data = hex;
-    id.len = ngx_hex_dump(hex, dr->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
-             - hex;
-
     ngx_str_set(&argv[0], "GET");
-    ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
-                        "token:", &id);
+    ngx_http_tb_rpc_device_token_key(dr, &argv[1], key);
 
     dr->command = ngx_tb_redis_command(&w->redis, argv, 2,
                                        w->conf->redis->command_timeout, flags,
                                        ngx_http_tb_rpc_device_reply, dr);
 
     return dr->command ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_http_tb_rpc_device_token_key(ngx_http_tb_rpc_device_req_t *dr,
+    ngx_str_t *key, u_char *buf)
+{
+    u_char     hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
+    ngx_str_t  id;
+
+    id.data = hex;
+    id.len = ngx_hex_dump(hex, dr->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+             - hex;
+
+    ngx_http_tb_rpc_key(key, buf, dr->worker->conf, NGX_HTTP_TB_RPC_NO_SHARD,
+                        "token:", &id);
 }
 
 

@@ -73,6 +73,7 @@ static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
     { ngx_string("command_timeout"), 1,
       ngx_http_tb_rpc_redis_command_timeout },
     { ngx_string("queue"), 1, ngx_http_tb_rpc_redis_queue },
+    { ngx_string("cluster"), 1, ngx_http_tb_rpc_redis_cluster },
     { ngx_string("sentinel"), 1, ngx_http_tb_rpc_redis_sentinel },
     { ngx_string("sentinel_username"), 1,
       ngx_http_tb_rpc_redis_sentinel_username },
@@ -131,6 +132,7 @@ ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    redis->cluster = NGX_CONF_UNSET;
     redis->database = NGX_CONF_UNSET_UINT;
     redis->connect_timeout = NGX_CONF_UNSET_MSEC;
     redis->command_timeout = NGX_CONF_UNSET_MSEC;
@@ -259,7 +261,9 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
     ngx_conf_init_msec_value(redis->command_timeout, 2000);
     ngx_conf_init_uint_value(redis->queue, 1024);
 
-    if (ngx_http_tb_rpc_redis_sentinel_init(cf, mcf) != NGX_CONF_OK) {
+    if (ngx_http_tb_rpc_redis_cluster_init(cf, mcf) != NGX_CONF_OK
+        || ngx_http_tb_rpc_redis_sentinel_init(cf, mcf) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -391,6 +395,27 @@ ngx_http_tb_rpc_redis_text(ngx_str_t *value, ngx_str_t *text)
     }
 
     *text = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_tb_rpc_redis_flag(ngx_str_t *value, ngx_flag_t *flag)
+{
+    if (*flag != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    if (ngx_strcasecmp(value[1].data, (u_char *) "on") == 0) {
+        *flag = 1;
+
+    } else if (ngx_strcasecmp(value[1].data, (u_char *) "off") == 0) {
+        *flag = 0;
+
+    } else {
+        return "must be \"on\" or \"off\"";
+    }
 
     return NGX_CONF_OK;
 }

@@ -59,10 +59,10 @@ ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
             return NGX_CONF_ERROR;
         }
 
-        if (redis->servers->nelts > 1) {
+        if (redis->servers->nelts > 1 && !redis->cluster) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "several servers need \"sentinel\" in "
-                               "\"tb_rpc_redis\"");
+                               "several servers need \"sentinel\" or "
+                               "\"cluster on\" in \"tb_rpc_redis\"");
             return NGX_CONF_ERROR;
         }
 
@@ -76,17 +76,13 @@ ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
+    /* the way to the master is as that to the Sentinel that names it */
+
+    if (ngx_http_tb_rpc_redis_ssl_alike(cf, mcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     for (i = 0; i < redis->servers->nelts; i++) {
-
-        /* the way to the master is as that to the Sentinel that names it */
-
-        if (server[i].ssl != server[0].ssl) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"%V\" has TLS or not, unlike the server "
-                               "before it in \"tb_rpc_redis\"",
-                               &server[i].url);
-            return NGX_CONF_ERROR;
-        }
 
         if (!server[i].no_port) {
             continue;

@@ -18,21 +18,7 @@ char *
 ngx_http_tb_rpc_redis_ssl_verify(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
 {
-    if (mcf->redis->ssl_verify != NGX_CONF_UNSET) {
-        return "is duplicate";
-    }
-
-    if (ngx_strcasecmp(value[1].data, (u_char *) "on") == 0) {
-        mcf->redis->ssl_verify = 1;
-
-    } else if (ngx_strcasecmp(value[1].data, (u_char *) "off") == 0) {
-        mcf->redis->ssl_verify = 0;
-
-    } else {
-        return "must be \"on\" or \"off\"";
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_tb_rpc_redis_flag(value, &mcf->redis->ssl_verify);
 }
 
 
@@ -117,6 +103,30 @@ ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
 #else
     return NGX_CONF_OK;
 #endif
+}
+
+
+char *
+ngx_http_tb_rpc_redis_ssl_alike(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf)
+{
+    ngx_uint_t              i;
+    ngx_tb_redis_server_t  *server;
+
+    server = mcf->redis->servers->elts;
+
+    for (i = 1; i < mcf->redis->servers->nelts; i++) {
+
+        if (server[i].ssl != server[0].ssl) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" has TLS or not, unlike the server "
+                               "before it in \"tb_rpc_redis\"",
+                               &server[i].url);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -59,15 +59,29 @@ char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
 
 /* ngx_http_tb_rpc_conf_redis.c */
 
-/* setters: a text as it is; what is in that file, without its last newline */
+/*
+ * setters: a text as it is; "on" or "off"; what is in that file, without its
+ * last newline
+ */
 char *ngx_http_tb_rpc_redis_text(ngx_str_t *value, ngx_str_t *text);
+char *ngx_http_tb_rpc_redis_flag(ngx_str_t *value, ngx_flag_t *flag);
 char *ngx_http_tb_rpc_redis_secret(ngx_conf_t *cf, ngx_str_t *value,
     ngx_str_t *secret);
 
 
-/* ngx_http_tb_rpc_conf_redis_sentinel.c */
+/* ngx_http_tb_rpc_conf_redis_cluster.c */
 
 /* setters of the block; the last one is for its end */
+
+char *ngx_http_tb_rpc_redis_cluster(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_cluster_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
+
+
+/* ngx_http_tb_rpc_conf_redis_sentinel.c */
+
+/* the same */
 
 char *ngx_http_tb_rpc_redis_sentinel(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
@@ -94,6 +108,10 @@ char *ngx_http_tb_rpc_redis_ssl_certificate(ngx_conf_t *cf,
 char *ngx_http_tb_rpc_redis_ssl_certificate_key(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
 char *ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
+
+/* all servers have TLS, or none; logs and returns NGX_CONF_ERROR */
+char *ngx_http_tb_rpc_redis_ssl_alike(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf);
 
 

@@ -19,8 +19,8 @@
 
 #include <hiredis/hiredis.h>
 
-#include "../../common/tb_rpc_redis_error.h"
 #include "ngx_tb_redis_conf.h"
+#include "ngx_tb_redis_reply.h"
 
 
 /* how a command ended, as told to its handler */
@@ -42,9 +42,6 @@
                                           within client->setup and replies
                                           to it, by _node_command() */
 #define NGX_TB_REDIS_UNBOUNDED   0x10  /* not refused by a full queue */
-
-
-#define NGX_TB_REDIS_TEXT        200   /* of an error reply, for logs */
 
 
 typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
@@ -86,7 +83,11 @@ struct ngx_tb_redis_client_s {
                                 u_char *p, size_t len);
 
     /* all channels of a node are confirmed, for the first time or again */
-    void                    (*subscribed)(void *data);
+    void                    (*subscribed)(void *data,
+                                ngx_tb_redis_node_t *node);
+
+    /* the node is about to be freed, it was one of a cluster */
+    void                    (*gone)(void *data, ngx_tb_redis_node_t *node);
 
     /* set by ngx_tb_redis_client_init() */
 
@@ -112,13 +113,28 @@ void ngx_tb_redis_node_ready(ngx_tb_redis_node_t *node);
 /* closes the connection and tries again after a backoff */
 void ngx_tb_redis_node_refuse(ngx_tb_redis_node_t *node);
 
+/* the address, as far as it is known, for messages */
+ngx_str_t *ngx_tb_redis_node_addr(ngx_tb_redis_node_t *node);
+
 /* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
-ngx_uint_t ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client,
+ngx_uint_t ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node,
+    ngx_uint_t flags);
+
+/* 1 if a command with that key is for that node */
+ngx_uint_t ngx_tb_redis_node_has(ngx_tb_redis_node_t *node, ngx_str_t *key);
+
+/* the node of client->channels[n]; NULL: nobody's */
+ngx_tb_redis_node_t *ngx_tb_redis_channel_node(ngx_tb_redis_client_t *client,
+    ngx_uint_t n);
+
+/* 1 if a command with that key would be written now (flags: the same) */
+ngx_uint_t ngx_tb_redis_is_ready(ngx_tb_redis_client_t *client, ngx_str_t *key,
     ngx_uint_t flags);
 
 /*
- * Encodes and queues a command; all commands of one event-loop turn leave
- * in one write.  argv is copied.  timeout, in ms, counts from now and
+ * Encodes and queues a command for the node of its key, argv[3] of FCALL and
+ * argv[1] of all others; all commands of one event-loop turn leave in one
+ * write.  argv is copied.  timeout, in ms, counts from now and
  * covers waiting for a connection, writing and the reply.  The handler is
  * called exactly once and never from within this call, unless the command
  * was detached; handler may be NULL.
@@ -130,7 +146,7 @@ ngx_tb_redis_command_t *ngx_tb_redis_command(ngx_tb_redis_client_t *client,
     ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data);
 
-/* the same, to this very node */
+/* the same, to this very node, with NGX_TB_REDIS_SETUP */
 ngx_tb_redis_command_t *ngx_tb_redis_node_command(ngx_tb_redis_node_t *node,
     ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data);
@@ -155,30 +171,6 @@ ngx_int_t ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
  */
 void ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client);
 
-
-/* reply helpers: lengths before pointers, types before both */
-
-/* NGX_OK and *value for a string or status reply, else NGX_ERROR */
-ngx_int_t ngx_tb_redis_reply_str(redisReply *reply, ngx_str_t *value);
-
-/* NGX_OK and *value for an integer or a string of digits, else NGX_ERROR */
-ngx_int_t ngx_tb_redis_reply_int(redisReply *reply, int64_t *value);
-
-/* element n of an array reply or NULL */
-redisReply *ngx_tb_redis_reply_element(redisReply *reply, ngx_uint_t n);
-
-/* what has become of the command; TB_RPC_REDIS_OTHER if it is no error */
-tb_rpc_redis_error_e ngx_tb_redis_reply_error(redisReply *reply);
-
-/* 1 if the reply is an error that starts with prefix */
-ngx_uint_t ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix);
-
-/*
- * For logs: printable bytes only, bounded, without arguments of commands;
- * text has NGX_TB_REDIS_TEXT bytes.
- */
-void ngx_tb_redis_reply_text(redisReply *reply, u_char *text,
-    ngx_str_t *value);
 
 /*
  * NGX_OK if the hiredis that is linked decodes as its header says; checked

@@ -223,7 +223,7 @@ ngx_tb_redis_server(ngx_tb_redis_node_t *node)
     ngx_array_t            *servers;
     ngx_tb_redis_server_t  *server;
 
-    if (node->conf->sentinel.len) {
+    if (node->named || node->conf->sentinel.len) {
         return &node->master;
     }
 
@@ -236,6 +236,95 @@ ngx_tb_redis_server(ngx_tb_redis_node_t *node)
     server = servers->elts;
 
     return &server[node->server % servers->nelts];
+}
+
+
+void
+ngx_tb_redis_node_name(ngx_tb_redis_node_t *node, ngx_str_t *host,
+    in_port_t port, ngx_uint_t ssl, ngx_sockaddr_t *sockaddr,
+    socklen_t socklen)
+{
+    ngx_tb_redis_server_t  *master;
+
+    master = &node->master;
+
+    ngx_tb_redis_resolve_cancel(node);
+
+    master->host.data = node->master_host;
+    master->host.len = ngx_min(host->len, NGX_TB_REDIS_MASTER);
+    ngx_memmove(node->master_host, host->data, master->host.len);
+
+    master->port = port;
+    master->ssl = ssl;
+    master->naddrs = 0;
+    master->resolve = 1;
+
+    if (socklen) {
+        ngx_memcpy(&node->master_sockaddr, sockaddr, sizeof(ngx_sockaddr_t));
+
+        node->master_addr.sockaddr = &node->master_sockaddr.sockaddr;
+        node->master_addr.socklen = socklen;
+
+        master->addrs = &node->master_addr;
+        master->naddrs = 1;
+        master->resolve = 0;
+    }
+
+    node->named = 1;
+}
+
+
+ngx_int_t
+ngx_tb_redis_parse_ip(ngx_str_t *host, in_port_t port,
+    ngx_sockaddr_t *sockaddr, socklen_t *socklen)
+{
+    in_addr_t  inaddr;
+
+    ngx_memzero(sockaddr, sizeof(ngx_sockaddr_t));
+
+    inaddr = ngx_inet_addr(host->data, host->len);
+
+    if (inaddr != INADDR_NONE) {
+        sockaddr->sockaddr_in.sin_family = AF_INET;
+        sockaddr->sockaddr_in.sin_addr.s_addr = inaddr;
+        *socklen = sizeof(struct sockaddr_in);
+
+#if (NGX_HAVE_INET6)
+
+    } else if (ngx_inet6_addr(host->data, host->len,
+                              sockaddr->sockaddr_in6.sin6_addr.s6_addr)
+               == NGX_OK)
+    {
+        sockaddr->sockaddr_in6.sin6_family = AF_INET6;
+        *socklen = sizeof(struct sockaddr_in6);
+
+#endif
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    ngx_inet_set_port(&sockaddr->sockaddr, port);
+
+    return NGX_OK;
+}
+
+
+/* it goes to the resolver and into the log */
+
+ngx_int_t
+ngx_tb_redis_check_host(ngx_str_t *host)
+{
+    size_t  i;
+
+    for (i = 0; i < host->len; i++) {
+        if (host->data[i] <= ' ' || host->data[i] >= 0x7f) {
+            return NGX_ERROR;
+        }
+    }
+
+    return (host->len && host->len <= NGX_TB_REDIS_MASTER) ? NGX_OK
+                                                           : NGX_ERROR;
 }
 
 
@@ -314,7 +403,7 @@ ngx_tb_redis_addr_next(ngx_tb_redis_node_t *node)
 
     node->addr = 0;
 
-    nservers = node->conf->servers->nelts;
+    nservers = node->conf->cluster ? 1 : node->conf->servers->nelts;
 
     if (nservers == 1) {
         return (naddrs > 1) ? NGX_OK : NGX_DECLINED;

@@ -8,18 +8,21 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 
 
 static ngx_tb_redis_state_t *ngx_tb_redis_state_create(
     ngx_tb_redis_client_t *client);
+static ngx_int_t ngx_tb_redis_nodes(ngx_tb_redis_state_t *state);
 static void ngx_tb_redis_channels(ngx_tb_redis_state_t *state);
+static void ngx_tb_redis_state_free(ngx_tb_redis_state_t *state);
+static void ngx_tb_redis_free_gone(ngx_tb_redis_state_t *state);
+static void ngx_tb_redis_stop_nodes(ngx_queue_t *nodes);
 
 
 ngx_int_t
 ngx_tb_redis_client_init(ngx_tb_redis_client_t *client)
 {
-    ngx_tb_redis_node_t   *node;
     ngx_tb_redis_state_t  *state;
 
     state = ngx_tb_redis_state_create(client);
@@ -27,15 +30,34 @@ ngx_tb_redis_client_init(ngx_tb_redis_client_t *client)
         return NGX_ERROR;
     }
 
+    client->state = state;
+
+    if (ngx_tb_redis_nodes(state) != NGX_OK) {
+        ngx_tb_redis_client_close(client);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_tb_redis_nodes(ngx_tb_redis_state_t *state)
+{
+    ngx_tb_redis_node_t  *node;
+
+    if (state->client->conf->cluster) {
+        ngx_tb_redis_channels(state);
+
+        return ngx_tb_redis_cluster_init(state);
+    }
+
     node = ngx_tb_redis_node_create(state);
     if (node == NULL) {
-        ngx_free(state);
         return NGX_ERROR;
     }
 
     ngx_tb_redis_channels(state);
-
-    client->state = state;
 
     ngx_tb_redis_conn_start(&node->command);
 
@@ -70,6 +92,7 @@ ngx_tb_redis_state_create(ngx_tb_redis_client_t *client)
     }
 
     ngx_queue_init(&state->nodes);
+    ngx_queue_init(&state->gone);
     ngx_queue_init(&state->ended);
 
     ngx_rbtree_init(&state->tree, &state->sentinel,
@@ -79,14 +102,13 @@ ngx_tb_redis_state_create(ngx_tb_redis_client_t *client)
 }
 
 
-/* each one becomes a channel of its node */
+/* each one becomes a channel of its node, as soon as that is known */
 
 static void
 ngx_tb_redis_channels(ngx_tb_redis_state_t *state)
 {
     ngx_str_t               *names;
     ngx_uint_t               i, n;
-    ngx_tb_redis_node_t     *node;
     ngx_tb_redis_channel_t  *channel;
 
     names = state->client->channels.elts;
@@ -101,18 +123,33 @@ ngx_tb_redis_channels(ngx_tb_redis_state_t *state)
 
         ngx_rbtree_insert(&state->tree, &channel->sn.node);
 
-        node = ngx_tb_redis_route(state);
+        if (state->client->conf->cluster) {
+            channel->slot = (ngx_int_t) tb_rpc_slot(names[i].data,
+                                                    names[i].len);
+            continue;
+        }
 
-        channel->node = node;
-        ngx_queue_insert_tail(&node->channels, &channel->queue);
-        node->nchannels++;
+        channel->slot = -1;
+
+        ngx_tb_redis_channel_move(channel, ngx_tb_redis_route(state, -1));
     }
 }
 
 
-ngx_tb_redis_node_t *
-ngx_tb_redis_route(ngx_tb_redis_state_t *state)
+ngx_int_t
+ngx_tb_redis_slot(ngx_tb_redis_state_t *state, ngx_str_t *key)
 {
+    return state->cluster ? (ngx_int_t) tb_rpc_slot(key->data, key->len) : -1;
+}
+
+
+ngx_tb_redis_node_t *
+ngx_tb_redis_route(ngx_tb_redis_state_t *state, ngx_int_t slot)
+{
+    if (slot >= 0) {
+        return state->cluster->slots[slot];
+    }
+
     return ngx_queue_data(ngx_queue_head(&state->nodes), ngx_tb_redis_node_t,
                           queue);
 }
@@ -175,33 +212,61 @@ ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client)
 void
 ngx_tb_redis_stop(ngx_tb_redis_state_t *state)
 {
+    state->stopped = 1;
+
+    if (state->cluster) {
+        ngx_tb_redis_cluster_stop(state->cluster);
+    }
+
+    ngx_tb_redis_stop_nodes(&state->nodes);
+    ngx_tb_redis_stop_nodes(&state->gone);
+
+    ngx_tb_redis_notify(state);
+}
+
+
+static void
+ngx_tb_redis_stop_nodes(ngx_queue_t *nodes)
+{
     ngx_queue_t          *q;
     ngx_tb_redis_node_t  *node;
 
-    state->stopped = 1;
-
-    for (q = ngx_queue_head(&state->nodes);
-         q != ngx_queue_sentinel(&state->nodes);
+    for (q = ngx_queue_head(nodes);
+         q != ngx_queue_sentinel(nodes);
          q = ngx_queue_next(q))
     {
         node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
 
         ngx_tb_redis_node_stop(node);
     }
-
-    ngx_tb_redis_notify(state);
 }
 
 
 void
 ngx_tb_redis_leave(ngx_tb_redis_state_t *state)
 {
+    if (--state->busy) {
+        return;
+    }
+
+    if (state->closed) {
+        ngx_tb_redis_state_free(state);
+        return;
+    }
+
+    if (!ngx_queue_empty(&state->gone)) {
+        ngx_tb_redis_free_gone(state);
+    }
+}
+
+
+static void
+ngx_tb_redis_state_free(ngx_tb_redis_state_t *state)
+{
     ngx_queue_t          *q;
     ngx_tb_redis_node_t  *node;
 
-    if (--state->busy || !state->closed) {
-        return;
-    }
+    ngx_queue_add(&state->nodes, &state->gone);
 
     while (!ngx_queue_empty(&state->nodes)) {
         q = ngx_queue_head(&state->nodes);
@@ -211,14 +276,51 @@ ngx_tb_redis_leave(ngx_tb_redis_state_t *state)
         ngx_free(node);
     }
 
+    if (state->cluster) {
+        ngx_free(state->cluster);
+    }
+
     ngx_free(state);
 }
 
 
-ngx_uint_t
-ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client, ngx_uint_t flags)
+/* those that have their last reply */
+
+static void
+ngx_tb_redis_free_gone(ngx_tb_redis_state_t *state)
 {
-    ngx_queue_t           *q;
+    ngx_queue_t            *q, *next;
+    ngx_tb_redis_node_t    *node;
+    ngx_tb_redis_client_t  *client;
+
+    client = state->client;
+
+    for (q = ngx_queue_head(&state->gone);
+         q != ngx_queue_sentinel(&state->gone);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (node->command.connection) {
+            continue;
+        }
+
+        if (client->gone) {
+            client->gone(client->data, node);
+        }
+
+        ngx_queue_remove(q);
+        ngx_free(node);
+    }
+}
+
+
+ngx_uint_t
+ngx_tb_redis_is_ready(ngx_tb_redis_client_t *client, ngx_str_t *key,
+    ngx_uint_t flags)
+{
     ngx_tb_redis_node_t   *node;
     ngx_tb_redis_state_t  *state;
 
@@ -228,16 +330,25 @@ ngx_tb_redis_client_is_ready(ngx_tb_redis_client_t *client, ngx_uint_t flags)
         return 0;
     }
 
-    for (q = ngx_queue_head(&state->nodes);
-         q != ngx_queue_sentinel(&state->nodes);
-         q = ngx_queue_next(q))
-    {
-        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+    node = ngx_tb_redis_route(state, ngx_tb_redis_slot(state, key));
 
-        if (!ngx_tb_redis_node_is_ready(node, flags)) {
-            return 0;
-        }
-    }
+    return node && ngx_tb_redis_node_is_ready(node, flags);
+}
 
-    return 1;
+
+ngx_tb_redis_node_t *
+ngx_tb_redis_channel_node(ngx_tb_redis_client_t *client, ngx_uint_t n)
+{
+    return client->state ? client->state->channels[n].node : NULL;
+}
+
+
+ngx_uint_t
+ngx_tb_redis_node_has(ngx_tb_redis_node_t *node, ngx_str_t *key)
+{
+    ngx_tb_redis_state_t  *state;
+
+    state = node->state;
+
+    return ngx_tb_redis_route(state, ngx_tb_redis_slot(state, key)) == node;
 }

@@ -8,9 +8,14 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 
 
+static ngx_str_t *ngx_tb_redis_command_key(ngx_str_t *argv);
+static ngx_tb_redis_command_t *ngx_tb_redis_command_create(
+    ngx_tb_redis_state_t *state, ngx_str_t *argv, ngx_uint_t argc,
+    ngx_msec_t timeout, ngx_uint_t flags, ngx_tb_redis_reply_pt handler,
+    void *data);
 static ngx_uint_t ngx_tb_redis_under_way(ngx_tb_redis_command_t *cmd);
 static void ngx_tb_redis_deadline_handler(ngx_event_t *ev);
 static void ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd);
@@ -21,12 +26,46 @@ ngx_tb_redis_command(ngx_tb_redis_client_t *client, ngx_str_t *argv,
     ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data)
 {
-    if (client->state == NULL) {
+    ngx_int_t                slot;
+    ngx_tb_redis_node_t     *node;
+    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_command_t  *cmd;
+
+    state = client->state;
+
+    if (state == NULL || state->stopped) {
         return NULL;
     }
 
-    return ngx_tb_redis_node_command(ngx_tb_redis_route(client->state), argv,
-                                     argc, timeout, flags, handler, data);
+    slot = ngx_tb_redis_slot(state, ngx_tb_redis_command_key(argv));
+    node = ngx_tb_redis_route(state, slot);
+
+    if (!(flags & NGX_TB_REDIS_UNBOUNDED)
+        && (node ? ngx_tb_redis_node_is_full(node, flags)
+                 : state->cluster->nlater >= client->conf->queue))
+    {
+        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, state->log, 0,
+                       "tb_rpc_redis: command queue is full");
+        return NULL;
+    }
+
+    cmd = ngx_tb_redis_command_create(state, argv, argc, timeout, flags,
+                                      handler, data);
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    cmd->node = node;
+    cmd->slot = slot;
+
+    if (node) {
+        ngx_tb_redis_node_send(node, cmd);
+
+    } else {
+        ngx_tb_redis_cluster_send(state->cluster, cmd);
+    }
+
+    return cmd;
 }
 
 
@@ -37,25 +76,48 @@ ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    if (node->state->stopped) {
-        return NULL;
-    }
-
-    if (flags & NGX_TB_REDIS_SETUP) {
-
-        if (node->command.status != NGX_TB_REDIS_ST_SETTING_UP) {
-            return NULL;
-        }
-
-    } else if (!(flags & NGX_TB_REDIS_UNBOUNDED)
-               && ngx_tb_redis_node_is_full(node, flags))
+    if (node->state->stopped
+        || node->command.status != NGX_TB_REDIS_ST_SETTING_UP)
     {
-        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, node->log, 0,
-                       "tb_rpc_redis: command queue is full");
         return NULL;
     }
 
-    cmd = ngx_tb_redis_encode(node, argv, argc);
+    cmd = ngx_tb_redis_command_create(node->state, argv, argc, timeout, flags,
+                                      handler, data);
+
+    if (cmd) {
+        cmd->node = node;
+
+        ngx_tb_redis_node_send(node, cmd);
+    }
+
+    return cmd;
+}
+
+
+/* FCALL <function> <number of keys> <key> ..., <command> <key> ... */
+
+static ngx_str_t *
+ngx_tb_redis_command_key(ngx_str_t *argv)
+{
+    if (argv[0].len == sizeof("FCALL") - 1
+        && ngx_strncmp(argv[0].data, "FCALL", sizeof("FCALL") - 1) == 0)
+    {
+        return &argv[3];
+    }
+
+    return &argv[1];
+}
+
+
+static ngx_tb_redis_command_t *
+ngx_tb_redis_command_create(ngx_tb_redis_state_t *state, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
+    ngx_tb_redis_reply_pt handler, void *data)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ngx_tb_redis_encode(state, argv, argc);
     if (cmd == NULL) {
         return NULL;
     }
@@ -67,7 +129,7 @@ ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
 
     cmd->timer.handler = ngx_tb_redis_deadline_handler;
     cmd->timer.data = cmd;
-    cmd->timer.log = node->log;
+    cmd->timer.log = state->log;
 
     /* an exiting worker stays for the others only */
 
@@ -76,8 +138,6 @@ ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
 
     ngx_add_timer(&cmd->timer, timeout);
 
-    ngx_tb_redis_node_send(node, cmd);
-
     return cmd;
 }
 
@@ -85,7 +145,7 @@ ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
 /* one allocation, the encoded bytes included; they are kept until the end */
 
 ngx_tb_redis_command_t *
-ngx_tb_redis_encode(ngx_tb_redis_node_t *node, ngx_str_t *argv,
+ngx_tb_redis_encode(ngx_tb_redis_state_t *state, ngx_str_t *argv,
     ngx_uint_t argc)
 {
     u_char                  *p;
@@ -100,14 +160,15 @@ ngx_tb_redis_encode(ngx_tb_redis_node_t *node, ngx_str_t *argv,
     }
 
     cmd = ngx_alloc(offsetof(ngx_tb_redis_command_t, bytes) + size,
-                    node->log);
+                    state->log);
     if (cmd == NULL) {
         return NULL;
     }
 
     ngx_memzero(cmd, offsetof(ngx_tb_redis_command_t, bytes));
 
-    cmd->node = node;
+    cmd->state = state;
+    cmd->slot = -1;
     cmd->ident = -1;
 
     p = ngx_sprintf(cmd->bytes, "*%ui\r\n", argc);
@@ -206,6 +267,9 @@ ngx_tb_redis_unlink(ngx_tb_redis_command_t *cmd)
 
     } else if (cmd->list == NGX_TB_REDIS_IN_SENDING) {
         cmd->node->command.nsending--;
+
+    } else if (cmd->list == NGX_TB_REDIS_IN_LATER) {
+        cmd->state->cluster->nlater--;
     }
 
     ngx_queue_remove(&cmd->queue);
@@ -221,7 +285,7 @@ ngx_tb_redis_end(ngx_tb_redis_command_t *cmd, ngx_uint_t result)
 
     cmd->result = result;
     cmd->list = NGX_TB_REDIS_IN_ENDED;
-    ngx_queue_insert_tail(&cmd->node->state->ended, &cmd->queue);
+    ngx_queue_insert_tail(&cmd->state->ended, &cmd->queue);
 }
 
 
@@ -268,7 +332,7 @@ ngx_tb_redis_deadline_handler(ngx_event_t *ev)
     ngx_tb_redis_command_t  *cmd;
 
     cmd = ev->data;
-    state = cmd->node->state;
+    state = cmd->state;
 
     ngx_log_debug3(NGX_LOG_DEBUG_EVENT, state->log, 0,
                    "tb_rpc_redis: deadline of command %p, list %ui, "

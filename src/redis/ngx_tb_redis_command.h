@@ -20,18 +20,22 @@ typedef enum {
     NGX_TB_REDIS_IN_WAITING = 0,        /* node->waiting or node->again */
     NGX_TB_REDIS_IN_SENDING,            /* conn->sending, maybe half written */
     NGX_TB_REDIS_IN_SENT,               /* conn->sent, a reply is due */
+    NGX_TB_REDIS_IN_LATER,              /* cluster->later, no node's */
     NGX_TB_REDIS_IN_ENDED,              /* state->ended, to be notified */
     NGX_TB_REDIS_IN_NONE                /* its handler is running */
 } ngx_tb_redis_list_e;
 
 
 struct ngx_tb_redis_command_s {
-    ngx_tb_redis_node_t         *node;
+    ngx_tb_redis_node_t         *node;      /* not of those IN_LATER */
     ngx_tb_redis_reply_pt        handler;
     void                        *data;
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
     ngx_int_t                    ident;
+
+    ngx_tb_redis_state_t        *state;
+    ngx_int_t                    slot;      /* -1: of no slot */
 
     ngx_queue_t                  queue;
     ngx_event_t                  timer;     /* only of callers' commands */
@@ -43,6 +47,7 @@ struct ngx_tb_redis_command_s {
     unsigned                     written:1;     /* may have been executed */
     unsigned                     repeated:1;
     unsigned                     reloaded:1;
+    unsigned                     moved:1;       /* to where MOVED said */
     unsigned                     overdue:1;     /* a tombstone */
     unsigned                     detached:1;
     unsigned                     internal:1;    /* part of the handshake,
@@ -56,7 +61,7 @@ struct ngx_tb_redis_command_s {
 };
 
 
-ngx_tb_redis_command_t *ngx_tb_redis_encode(ngx_tb_redis_node_t *node,
+ngx_tb_redis_command_t *ngx_tb_redis_encode(ngx_tb_redis_state_t *state,
     ngx_str_t *argv, ngx_uint_t argc);
 void ngx_tb_redis_free(ngx_tb_redis_command_t *cmd);
 

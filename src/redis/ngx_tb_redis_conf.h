@@ -29,6 +29,7 @@ typedef struct {
     ngx_str_t                 username;
     ngx_str_t                 password;
     ngx_uint_t                database;
+    ngx_flag_t                cluster;    /* of servers, these are seeds */
     ngx_str_t                 sentinel;   /* the master there; "": none */
     ngx_str_t                 sentinel_username;
     ngx_str_t                 sentinel_password;

@@ -10,7 +10,7 @@
 #include <ngx_event.h>
 #include <ngx_event_connect.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 #include "ngx_tb_redis_ssl.h"
 
 
@@ -228,7 +228,7 @@ ngx_tb_redis_timer_handler(ngx_event_t *ev)
         ngx_tb_redis_conn_start(conn);
 
     } else if (conn->status == NGX_TB_REDIS_ST_DRAINING) {
-        ngx_tb_redis_conn_fail(conn, 0, "it is a read-only replica");
+        ngx_tb_redis_node_drained(conn->node);
 
     } else if (conn->status == NGX_TB_REDIS_ST_TLS) {
         ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no TLS handshake in time, "
@@ -374,6 +374,11 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
     ngx_str_t              reason;
     ngx_msec_t             delay;
     ngx_uint_t             shift;
+
+    if (conn->node->gone) {
+        ngx_tb_redis_cluster_left(conn->node);
+        return;
+    }
 
     va_start(args, fmt);
     reason.data = text;

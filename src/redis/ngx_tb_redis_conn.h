@@ -111,6 +111,7 @@ struct ngx_tb_redis_conn_s {
     ngx_event_t                  flush;     /* posted */
 
     ngx_msec_t                   received;
+    ngx_msec_t                   silent;    /* since then, a reply is due */
     ngx_uint_t                   tries;     /* since it was ready */
     uint32_t                     reasons[NGX_TB_REDIS_REASONS];
     ngx_uint_t                   nreasons;

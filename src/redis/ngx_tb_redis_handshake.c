@@ -13,6 +13,7 @@
 
 #define NGX_TB_REDIS_VERSION_MIN  7
 #define NGX_TB_REDIS_VERSION_LEN  32
+#define NGX_TB_REDIS_MODE         16
 
 
 static ngx_int_t ngx_tb_redis_handshake_auth(ngx_tb_redis_conn_t *conn);
@@ -26,6 +27,8 @@ static void ngx_tb_redis_handshake_role(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_tb_redis_handshake_info(void *data, ngx_uint_t status,
     redisReply *reply);
+static ngx_int_t ngx_tb_redis_handshake_mode(ngx_tb_redis_conn_t *conn,
+    ngx_str_t *info);
 static ngx_int_t ngx_tb_redis_info_value(ngx_str_t *info, const char *name,
     size_t max, ngx_str_t *value);
 static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
@@ -161,7 +164,7 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->node, argv, argc);
+    cmd = ngx_tb_redis_encode(conn->node->state, argv, argc);
 
     if (cmd == NULL) {
         /* without AUTH or SELECT the rest would go elsewhere */
@@ -254,6 +257,10 @@ ngx_tb_redis_handshake_info(void *data, ngx_uint_t status, redisReply *reply)
         conn->run_id.len = value.len;
     }
 
+    if (ngx_tb_redis_handshake_mode(conn, &info) != NGX_OK) {
+        return;
+    }
+
     if (ngx_tb_redis_info_value(&info, "redis_version:",
                                 NGX_TB_REDIS_VERSION_LEN, &value)
         != NGX_OK)
@@ -270,6 +277,40 @@ ngx_tb_redis_handshake_info(void *data, ngx_uint_t status, redisReply *reply)
                                "this is %V", NGX_TB_REDIS_VERSION_MIN,
                                &value);
     }
+}
+
+
+/* a node of a cluster would take but some of the keys */
+
+static ngx_int_t
+ngx_tb_redis_handshake_mode(ngx_tb_redis_conn_t *conn, ngx_str_t *info)
+{
+    ngx_str_t   value;
+    ngx_uint_t  cluster;
+
+    if (ngx_tb_redis_info_value(info, "redis_mode:", NGX_TB_REDIS_MODE, &value)
+        != NGX_OK
+        && ngx_tb_redis_info_value(info, "server_mode:", NGX_TB_REDIS_MODE,
+                                   &value)
+           != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    cluster = (value.len == sizeof("cluster") - 1
+               && ngx_strncmp(value.data, "cluster", value.len) == 0);
+
+    if (cluster == (ngx_uint_t) conn->node->conf->cluster) {
+        return NGX_OK;
+    }
+
+    ngx_tb_redis_conn_fail(conn, 0, cluster
+                           ? "it is a node of a cluster, which needs "
+                             "\"cluster on\""
+                           : "it is no node of a cluster, but \"cluster\" is "
+                             "\"on\"");
+
+    return NGX_DECLINED;
 }
 
 

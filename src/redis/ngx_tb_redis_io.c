@@ -175,6 +175,7 @@ ngx_tb_redis_conn_recv(ngx_tb_redis_conn_t *conn)
     }
 
     conn->received = ngx_current_msec;
+    conn->silent = ngx_current_msec;
     conn->pinged = 0;
 
     if (ngx_tb_redis_scan(&conn->scan, conn->buffer, conn->buffer + n)
@@ -285,6 +286,7 @@ ngx_tb_redis_write_handler(ngx_event_t *wev)
 void
 ngx_tb_redis_conn_send(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd)
 {
+    cmd->node = conn->node;
     cmd->list = NGX_TB_REDIS_IN_SENDING;
     ngx_queue_insert_tail(&conn->sending, &cmd->queue);
     conn->nsending++;
@@ -441,6 +443,10 @@ ngx_tb_redis_conn_written(ngx_tb_redis_conn_t *conn, ngx_buf_t *bufs,
         if (cmd->silent) {
             ngx_tb_redis_free(cmd);
             continue;
+        }
+
+        if (ngx_queue_empty(&conn->sent)) {
+            conn->silent = ngx_current_msec;
         }
 
         cmd->list = NGX_TB_REDIS_IN_SENT;

@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 #include "ngx_tb_redis_ssl.h"
 
 
@@ -91,6 +91,33 @@ ngx_tb_redis_node_ready(ngx_tb_redis_node_t *node)
 }
 
 
+void
+ngx_tb_redis_node_drained(ngx_tb_redis_node_t *node)
+{
+    if (node->gone) {
+        ngx_tb_redis_cluster_left(node);
+        return;
+    }
+
+    ngx_tb_redis_conn_fail(&node->command, 0, "it is a read-only replica");
+}
+
+
+ngx_str_t *
+ngx_tb_redis_node_addr(ngx_tb_redis_node_t *node)
+{
+    ngx_tb_redis_server_t  *server;
+
+    if (node->named) {
+        return &node->command.name;
+    }
+
+    server = ngx_tb_redis_server(node);
+
+    return server ? &server->url : &node->command.name;
+}
+
+
 /* not at once: the caller is in a handler of the very connection */
 
 void
@@ -133,6 +160,10 @@ ngx_tb_redis_node_is_full(ngx_tb_redis_node_t *node, ngx_uint_t flags)
     ngx_uint_t  n;
 
     n = node->nwaiting;
+
+    if (node->state->cluster) {
+        n += node->state->cluster->nlater;
+    }
 
     if (ngx_tb_redis_node_is_ready(node, flags)) {
 

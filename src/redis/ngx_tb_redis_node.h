@@ -13,6 +13,9 @@
 #include "ngx_tb_redis_conn.h"
 
 
+typedef struct ngx_tb_redis_channel_s  ngx_tb_redis_channel_t;
+
+
 struct ngx_tb_redis_node_s {
     ngx_queue_t                  queue;     /* in state->nodes */
     ngx_tb_redis_state_t        *state;
@@ -34,7 +37,7 @@ struct ngx_tb_redis_node_s {
     ngx_addr_t                  *addrs;     /* resolved in the worker */
     ngx_uint_t                   naddrs;
 
-    /* the server in use as a sentinel names it, and whom to ask next */
+    /* the server in use as others name it, and what sentinel to ask next */
     ngx_tb_redis_server_t        master;
     ngx_addr_t                   master_addr;
     ngx_sockaddr_t               master_sockaddr;
@@ -52,7 +55,12 @@ struct ngx_tb_redis_node_s {
     /* the command connection that the subscription has followed */
     ngx_atomic_uint_t            followed;
 
+    uint64_t                     epoch;     /* of its CLUSTER INFO */
+    ngx_uint_t                   nslots;
+
     unsigned                     rotate:1;  /* not this address again */
+    unsigned                     named:1;   /* by others: it is master */
+    unsigned                     gone:1;    /* from the cluster */
 };
 
 
@@ -63,10 +71,6 @@ ngx_tb_redis_node_t *ngx_tb_redis_node_create(ngx_tb_redis_state_t *state);
 
 /* closes both connections and moves all commands to state->ended */
 void ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node);
-
-/* 1 if a command would be written now (flags: NGX_TB_REDIS_SUBSCRIBED) */
-ngx_uint_t ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node,
-    ngx_uint_t flags);
 
 /* 1 if a command would wait for a connection, and too many do */
 ngx_uint_t ngx_tb_redis_node_is_full(ngx_tb_redis_node_t *node,
@@ -82,6 +86,9 @@ void ngx_tb_redis_node_requeue(ngx_tb_redis_node_t *node, ngx_queue_t *front);
 /* whatever can be sent now is */
 void ngx_tb_redis_node_pump(ngx_tb_redis_node_t *node);
 
+/* a command connection that was drained has its last reply, or never will */
+void ngx_tb_redis_node_drained(ngx_tb_redis_node_t *node);
+
 
 /* pipeline.c */
 
@@ -91,6 +98,9 @@ extern ngx_tb_redis_role_t  ngx_tb_redis_command_role;
 ngx_tb_redis_command_t *ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 
+
+/* takes back what was not written yet */
+void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
 
 /* where the master is is known: goes there */
 void ngx_tb_redis_command_resolve(ngx_tb_redis_node_t *node);
@@ -110,11 +120,50 @@ extern ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role;
 
 void ngx_tb_redis_pubsub_init(ngx_tb_redis_node_t *node);
 
+
 /* the command connection is ready: subscribe on the same server */
 void ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node);
 
 
+/* asks for all channels of the node that are not asked for yet */
+void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
+
+
+/* channels.c */
+
+/* the channel comes to that node from the one it is of, or nobody's (NULL) */
+void ngx_tb_redis_channel_move(ngx_tb_redis_channel_t *channel,
+    ngx_tb_redis_node_t *node);
+
+/* what the server says of a channel; NULL: there is none of that name */
+ngx_tb_redis_channel_t *ngx_tb_redis_channel_find(ngx_tb_redis_node_t *node,
+    redisReply *name);
+void ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_channel_t *channel);
+void ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_channel_t *channel);
+
+/* whatever is not confirmed is asked for once more, soon */
+void ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn);
+void ngx_tb_redis_resubscribe_handler(ngx_event_t *ev);
+
+
 /* addr.c */
+
+/*
+ * Its server is that one, as others name it; without an address (socklen 0)
+ * it is to be looked up.
+ */
+void ngx_tb_redis_node_name(ngx_tb_redis_node_t *node, ngx_str_t *host,
+    in_port_t port, ngx_uint_t ssl, ngx_sockaddr_t *sockaddr,
+    socklen_t socklen);
+
+/* NGX_DECLINED: it is no address but a name */
+ngx_int_t ngx_tb_redis_parse_ip(ngx_str_t *host, in_port_t port,
+    ngx_sockaddr_t *sockaddr, socklen_t *socklen);
+
+/* NGX_OK if it may be looked up and logged */
+ngx_int_t ngx_tb_redis_check_host(ngx_str_t *host);
 
 /* the one in use; NULL if none is configured */
 ngx_tb_redis_server_t *ngx_tb_redis_server(ngx_tb_redis_node_t *node);

@@ -9,9 +9,10 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 
 
+static ngx_int_t ngx_tb_redis_command_greet(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_start(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_established(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn,
@@ -25,14 +26,13 @@ static ngx_uint_t ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn,
     ngx_uint_t shift);
 static void ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep);
-static void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn);
 
 
 ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     "command",
     ngx_tb_redis_login,
-    ngx_tb_redis_greet,
+    ngx_tb_redis_command_greet,
     ngx_tb_redis_command_start,
     ngx_tb_redis_command_established,
     ngx_tb_redis_command_reply,
@@ -41,6 +41,18 @@ ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     ngx_tb_redis_command_watch,
     1
 };
+
+
+static ngx_int_t
+ngx_tb_redis_command_greet(ngx_tb_redis_conn_t *conn)
+{
+    if (ngx_tb_redis_greet(conn) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return conn->node->conf->cluster ? ngx_tb_redis_cluster_greet(conn)
+                                     : NGX_OK;
+}
 
 
 static void
@@ -120,8 +132,9 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
         conn->noverdue--;
     }
 
-    if (!ngx_tb_redis_missing(conn, cmd, reply)) {
-
+    if (!ngx_tb_redis_missing(conn, cmd, reply)
+        && !ngx_tb_redis_cluster_refused(conn, cmd, reply))
+    {
         if (ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_READONLY) {
             ngx_tb_redis_drain(conn);
         }
@@ -130,9 +143,10 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
     }
 
     if (conn->status == NGX_TB_REDIS_ST_DRAINING
-        && ngx_queue_empty(&conn->sent))
+        && ngx_queue_empty(&conn->sent)
+        && ngx_queue_empty(&conn->sending))
     {
-        ngx_tb_redis_conn_fail(conn, 0, "it is a read-only replica");
+        ngx_tb_redis_node_drained(conn->node);
     }
 }
 
@@ -253,6 +267,13 @@ ngx_tb_redis_command_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
         return ngx_min(shift, NGX_TB_REDIS_SENTINEL_SHIFT);
     }
 
+    /* somebody else may be the master by now */
+
+    if (node->state->cluster) {
+        ngx_tb_redis_cluster_refresh(node->state->cluster);
+        shift = ngx_min(shift, NGX_TB_REDIS_SENTINEL_SHIFT);
+    }
+
     if ((!conn->up || node->rotate)
         && ngx_tb_redis_addr_next(node) != NGX_OK
         && node->rotate)
@@ -331,9 +352,7 @@ ngx_tb_redis_sort_out(ngx_queue_t *from, ngx_queue_t *keep)
 }
 
 
-/* takes back what was not written yet */
-
-static void
+void
 ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
 {
     ngx_queue_t              keep, *q;

@@ -15,16 +15,20 @@
 #include "ngx_tb_redis_node.h"
 
 
-typedef struct {
+typedef struct ngx_tb_redis_cluster_s  ngx_tb_redis_cluster_t;
+
+
+struct ngx_tb_redis_channel_s {
     ngx_str_node_t               sn;        /* in state->tree */
     ngx_str_t                   *name;
 
-    ngx_tb_redis_node_t         *node;      /* where it is published */
+    ngx_int_t                    slot;      /* -1: there is no cluster */
+    ngx_tb_redis_node_t         *node;      /* where it is published, or NULL */
     ngx_queue_t                  queue;     /* in node->channels */
 
     unsigned                     asked:1;
     unsigned                     confirmed:1;
-} ngx_tb_redis_channel_t;
+};
 
 
 struct ngx_tb_redis_state_s {
@@ -37,7 +41,10 @@ struct ngx_tb_redis_state_s {
     unsigned                     stopped:1; /* no new command or connection */
 
     ngx_queue_t                  nodes;     /* ngx_tb_redis_node_t */
+    ngx_queue_t                  gone;      /* those that left the cluster */
     ngx_queue_t                  ended;     /* commands to be notified */
+
+    ngx_tb_redis_cluster_t      *cluster;   /* NULL: one node has it all */
 
     ngx_rbtree_t                 tree;      /* ngx_tb_redis_channel_t */
     ngx_rbtree_node_t            sentinel;
@@ -52,8 +59,12 @@ void ngx_tb_redis_leave(ngx_tb_redis_state_t *state);
 /* ends everything, as ngx_tb_redis_client_close(), but keeps the memory */
 void ngx_tb_redis_stop(ngx_tb_redis_state_t *state);
 
-/* the node of a command or a channel: a standalone Redis has but one */
-ngx_tb_redis_node_t *ngx_tb_redis_route(ngx_tb_redis_state_t *state);
+/* the slot of a key; -1: there is no cluster */
+ngx_int_t ngx_tb_redis_slot(ngx_tb_redis_state_t *state, ngx_str_t *key);
+
+/* the node of a slot, NULL: it has none; a standalone Redis has but one */
+ngx_tb_redis_node_t *ngx_tb_redis_route(ngx_tb_redis_state_t *state,
+    ngx_int_t slot);
 
 
 #endif /* _NGX_TB_REDIS_PRIVATE_H_INCLUDED_ */

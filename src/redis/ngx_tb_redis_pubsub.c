@@ -9,14 +9,13 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 
 
 static ngx_uint_t ngx_tb_redis_pubsub_moved(ngx_tb_redis_node_t *node);
 static ngx_uint_t ngx_tb_redis_pubsub_elsewhere(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_pubsub_start(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn);
-static void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
 static ngx_int_t ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn,
     ngx_str_t *argv, ngx_uint_t argc);
 static void ngx_tb_redis_pubsub_reply(ngx_tb_redis_conn_t *conn,
@@ -25,13 +24,6 @@ static void ngx_tb_redis_pubsub_error(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 static ngx_int_t ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
-static ngx_tb_redis_channel_t *ngx_tb_redis_pubsub_channel(
-    ngx_tb_redis_node_t *node, redisReply *name);
-static void ngx_tb_redis_pubsub_confirmed(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel);
-static void ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel);
-static void ngx_tb_redis_resubscribe_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_tb_redis_pubsub_backoff(ngx_tb_redis_conn_t *conn,
     ngx_uint_t shift);
 static void ngx_tb_redis_pubsub_down(ngx_tb_redis_conn_t *conn);
@@ -77,6 +69,10 @@ ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node)
 
     conn = &node->pubsub;
     command = &node->command;
+
+    if (command->status != NGX_TB_REDIS_ST_READY) {
+        return;
+    }
 
     /* a message is only heard on the server that it is published on */
 
@@ -188,7 +184,7 @@ ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn)
 }
 
 
-static void
+void
 ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn)
 {
     ngx_str_t                argv[2];
@@ -230,7 +226,7 @@ ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->node, argv, argc);
+    cmd = ngx_tb_redis_encode(conn->node->state, argv, argc);
     if (cmd == NULL) {
         return NGX_ERROR;
     }
@@ -290,6 +286,23 @@ ngx_tb_redis_pubsub_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
 static void
 ngx_tb_redis_pubsub_error(ngx_tb_redis_conn_t *conn, redisReply *reply)
 {
+    tb_rpc_redis_error_e     error;
+    ngx_tb_redis_cluster_t  *cluster;
+
+    cluster = conn->node->state->cluster;
+    error = ngx_tb_redis_reply_error(reply);
+
+    if (cluster
+        && (error == TB_RPC_REDIS_ELSEWHERE || error == TB_RPC_REDIS_AWAY))
+    {
+        /* of one channel, which is not named: those of this slot move */
+
+        ngx_tb_redis_cluster_refresh(cluster);
+        (void) ngx_tb_redis_slots_moved(conn, reply);
+        ngx_tb_redis_channels_again(conn);
+        return;
+    }
+
     /* an ACL without PING: the refusal shows as well that it lives */
 
     if (conn->status == NGX_TB_REDIS_ST_READY
@@ -324,7 +337,7 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
         return NGX_ERROR;
     }
 
-    channel = ngx_tb_redis_pubsub_channel(conn->node, reply->element[1]);
+    channel = ngx_tb_redis_channel_find(conn->node, reply->element[1]);
     if (channel == NULL) {
         return NGX_ERROR;
     }
@@ -346,112 +359,16 @@ ngx_tb_redis_pubsub_push(ngx_tb_redis_conn_t *conn, redisReply *reply)
     }
 
     if (kind.len == 10 && ngx_strncmp(kind.data, "ssubscribe", 10) == 0) {
-        ngx_tb_redis_pubsub_confirmed(conn, channel);
+        ngx_tb_redis_channel_confirmed(conn, channel);
         return NGX_OK;
     }
 
     if (kind.len == 12 && ngx_strncmp(kind.data, "sunsubscribe", 12) == 0) {
-        ngx_tb_redis_pubsub_dropped(conn, channel);
+        ngx_tb_redis_channel_dropped(conn, channel);
         return NGX_OK;
     }
 
     return NGX_ERROR;
-}
-
-
-/* NULL also if it is not this node's */
-
-static ngx_tb_redis_channel_t *
-ngx_tb_redis_pubsub_channel(ngx_tb_redis_node_t *node, redisReply *name)
-{
-    ngx_str_t                value;
-    ngx_tb_redis_channel_t  *channel;
-
-    if (ngx_tb_redis_reply_str(name, &value) != NGX_OK) {
-        return NULL;
-    }
-
-    /* sn is the first member of a channel */
-
-    channel = (ngx_tb_redis_channel_t *)
-                  ngx_str_rbtree_lookup(&node->state->tree, &value,
-                                        ngx_crc32_short(value.data,
-                                                        value.len));
-
-    return (channel && channel->node == node) ? channel : NULL;
-}
-
-
-static void
-ngx_tb_redis_pubsub_confirmed(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel)
-{
-    ngx_tb_redis_node_t    *node;
-    ngx_tb_redis_client_t  *client;
-
-    node = conn->node;
-
-    if (channel->confirmed || !channel->asked) {
-        return;
-    }
-
-    channel->confirmed = 1;
-    node->nconfirmed++;
-
-    if (node->nconfirmed < node->nchannels) {
-        return;
-    }
-
-    ngx_tb_redis_conn_ready(conn);
-
-    ngx_tb_redis_node_pump(node);
-
-    client = node->state->client;
-
-    if (client->subscribed) {
-        client->subscribed(client->data);
-    }
-}
-
-
-/* a slot went elsewhere, or an administrator did it */
-
-static void
-ngx_tb_redis_pubsub_dropped(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel)
-{
-    ngx_tb_redis_node_t  *node;
-
-    node = conn->node;
-
-    if (!channel->confirmed) {
-        return;
-    }
-
-    channel->confirmed = 0;
-    channel->asked = 0;
-    node->nconfirmed--;
-
-    if (conn->status == NGX_TB_REDIS_ST_READY) {
-
-        ngx_log_error(NGX_LOG_WARN, node->log, 0,
-                      "tb_rpc_redis: unsubscribed by %V, "
-                      "subscribing again", &conn->name);
-
-        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                                 2 * node->conf->command_timeout);
-    }
-
-    if (!node->resubscribe.timer_set) {
-        ngx_add_timer(&node->resubscribe, NGX_TB_REDIS_RESUBSCRIBE);
-    }
-}
-
-
-static void
-ngx_tb_redis_resubscribe_handler(ngx_event_t *ev)
-{
-    ngx_tb_redis_pubsub_ask(ev->data);
 }
 
 

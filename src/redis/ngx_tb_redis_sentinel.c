@@ -31,7 +31,6 @@ static ngx_uint_t ngx_tb_redis_sentinel_count(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status,
     redisReply *reply);
-static ngx_int_t ngx_tb_redis_sentinel_name(ngx_str_t *host);
 static ngx_int_t ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port);
 static void ngx_tb_redis_sentinel_moved(ngx_tb_redis_node_t *node);
@@ -212,7 +211,7 @@ ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn)
     ngx_str_set(&argv[1], "GET-MASTER-ADDR-BY-NAME");
     argv[2] = conn->node->conf->sentinel;
 
-    cmd = ngx_tb_redis_encode(conn->node, argv, 3);
+    cmd = ngx_tb_redis_encode(conn->node->state, argv, 3);
     if (cmd == NULL) {
         /* the watch asks again */
         return;
@@ -252,7 +251,7 @@ ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status, redisReply *reply)
         != NGX_OK
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &port)
            != NGX_OK
-        || ngx_tb_redis_sentinel_name(&host) != NGX_OK
+        || ngx_tb_redis_check_host(&host) != NGX_OK
         || port < 1 || port > 65535)
     {
         ngx_tb_redis_conn_fail(conn, 0, "its answer is no address");
@@ -277,32 +276,14 @@ ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status, redisReply *reply)
 }
 
 
-/* it goes to the resolver and into the log */
-
-static ngx_int_t
-ngx_tb_redis_sentinel_name(ngx_str_t *host)
-{
-    size_t  i;
-
-    for (i = 0; i < host->len; i++) {
-        if (host->data[i] <= ' ' || host->data[i] >= 0x7f) {
-            return NGX_ERROR;
-        }
-    }
-
-    return (host->len && host->len <= NGX_TB_REDIS_MASTER) ? NGX_OK
-                                                           : NGX_ERROR;
-}
-
-
 /* NGX_DECLINED: the connection is gone, and that was logged */
 
 static ngx_int_t
 ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
     in_port_t port)
 {
-    ngx_int_t               rc;
-    ngx_addr_t              addr;
+    socklen_t               socklen;
+    ngx_sockaddr_t          sockaddr;
     ngx_tb_redis_node_t    *node;
     ngx_tb_redis_server_t  *master;
 
@@ -318,37 +299,19 @@ ngx_tb_redis_sentinel_host(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
         return NGX_OK;
     }
 
-    rc = ngx_parse_addr(conn->connection->pool, &addr, host->data, host->len);
+    if (ngx_tb_redis_parse_ip(host, port, &sockaddr, &socklen) != NGX_OK) {
 
-    if (rc == NGX_ERROR) {
-        ngx_tb_redis_conn_fail(conn, 0, "no memory");
-        return NGX_DECLINED;
+        if (node->conf->resolver == NULL) {
+            ngx_tb_redis_conn_fail(conn, 0, "it names a host, which needs "
+                                   "\"resolve\" at its \"server\"");
+            return NGX_DECLINED;
+        }
+
+        socklen = 0;
     }
 
-    if (rc == NGX_DECLINED && node->conf->resolver == NULL) {
-        ngx_tb_redis_conn_fail(conn, 0, "it names a host, which needs "
-                               "\"resolve\" at its \"server\"");
-        return NGX_DECLINED;
-    }
-
-    if (rc == NGX_OK) {
-        ngx_inet_set_port(addr.sockaddr, port);
-
-        ngx_memcpy(&node->master_sockaddr, addr.sockaddr, addr.socklen);
-        node->master_addr.sockaddr = &node->master_sockaddr.sockaddr;
-        node->master_addr.socklen = addr.socklen;
-
-        master->addrs = &node->master_addr;
-    }
-
-    ngx_memcpy(node->master_host, host->data, host->len);
-
-    master->host.data = node->master_host;
-    master->host.len = host->len;
-    master->port = port;
-    master->naddrs = (rc == NGX_OK);
-    master->resolve = (rc == NGX_DECLINED);
-    master->ssl = conn->server->ssl;
+    ngx_tb_redis_node_name(node, host, port, conn->server->ssl, &sockaddr,
+                           socklen);
 
     ngx_tb_redis_sentinel_moved(node);
 
@@ -370,8 +333,6 @@ ngx_tb_redis_sentinel_moved(ngx_tb_redis_node_t *node)
                   "tb_rpc_redis: sentinel %V says that the master \"%V\" is "
                   "%V port %ui", &node->sentinel.name, &node->conf->sentinel,
                   &node->master.host, (ngx_uint_t) node->master.port);
-
-    ngx_tb_redis_resolve_cancel(node);
 
 #if (NGX_SSL)
     ngx_tb_redis_ssl_forget(node);

@@ -52,6 +52,33 @@ ngx_http_tb_rpc_fcall(ngx_str_t *argv, const char *function)
 }
 
 
+/* each shard has a channel, in their order */
+
+ngx_tb_redis_node_t *
+ngx_http_tb_rpc_device_node(ngx_http_tb_rpc_worker_t *w, u_char *device_id)
+{
+    ngx_str_t  id;
+
+    id.data = device_id;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    return ngx_tb_redis_channel_node(&w->redis,
+                                     ngx_http_tb_rpc_shard(w->conf, &id));
+}
+
+
+ngx_uint_t
+ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
+    u_char *device_id, ngx_uint_t flags)
+{
+    ngx_tb_redis_node_t  *node;
+
+    node = ngx_http_tb_rpc_device_node(w, device_id);
+
+    return node && ngx_tb_redis_node_is_ready(node, flags);
+}
+
+
 ngx_tb_redis_command_t *
 ngx_http_tb_rpc_fcall_device(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
     const char *function, ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout,

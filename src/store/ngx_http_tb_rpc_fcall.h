@@ -43,6 +43,14 @@ void ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
 /* argv[0] to argv[2]; the key and the arguments are the caller's */
 void ngx_http_tb_rpc_fcall(ngx_str_t *argv, const char *function);
 
+/* the device's node, NULL: its shard has none just now */
+ngx_tb_redis_node_t *ngx_http_tb_rpc_device_node(ngx_http_tb_rpc_worker_t *w,
+    u_char *device_id);
+
+/* 1 if a command on the device would be written now (flags of commands) */
+ngx_uint_t ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
+    u_char *device_id, ngx_uint_t flags);
+
 /*
  * FCALL of a function on a device, with n arguments from
  * argv[NGX_HTTP_TB_RPC_ARGS] on; what is before them is filled in.  As

@@ -11,7 +11,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_tb_rpc_fcall.h"
-#include "ngx_http_tb_rpc_library.h"
+#include "ngx_http_tb_rpc_node.h"
 
 #include "ngx_http_tb_rpc_lua.h"
 
@@ -22,8 +22,6 @@
 #define NGX_HTTP_TB_RPC_VERSION_MARK  "local VERSION = "
 
 
-static ngx_http_tb_rpc_library_t *ngx_http_tb_rpc_library(
-    ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_library_t *lib,
     ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
 static void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib);
@@ -31,6 +29,7 @@ static void ngx_http_tb_rpc_setup_meta_written(void *data,
     ngx_uint_t status, redisReply *reply);
 static void ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_http_tb_rpc_setup_waiting(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_library_t *lib,
     int64_t shards, int64_t schema);
 static void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_library_t *lib);
@@ -45,38 +44,13 @@ static void ngx_http_tb_rpc_setup_info_done(void *data, ngx_uint_t status,
 static ngx_uint_t ngx_http_tb_rpc_info_is(ngx_str_t *info, const char *line);
 
 
-void
-ngx_http_tb_rpc_setup(void *data, ngx_tb_redis_node_t *node)
-{
-    ngx_http_tb_rpc_worker_t *w = data;
-
-    ngx_http_tb_rpc_library_t  *lib;
-
-    lib = ngx_http_tb_rpc_library(w);
-
-    if (lib == NULL) {
-        ngx_tb_redis_node_refuse(node);
-        return;
-    }
-
-    lib->node = node;
-    lib->loads = 0;
-
-    ngx_http_tb_rpc_setup_meta(lib);
-}
-
-
 /* the version is written in one place only, the library's source */
 
-static ngx_http_tb_rpc_library_t *
-ngx_http_tb_rpc_library(ngx_http_tb_rpc_worker_t *w)
+ngx_http_tb_rpc_library_t *
+ngx_http_tb_rpc_library_create(ngx_http_tb_rpc_worker_t *w)
 {
     u_char                     *p, *last;
     ngx_http_tb_rpc_library_t  *lib;
-
-    if (w->library) {
-        return w->library;
-    }
 
     lib = ngx_pcalloc(w->pool, sizeof(ngx_http_tb_rpc_library_t));
     if (lib == NULL) {
@@ -103,9 +77,37 @@ ngx_http_tb_rpc_library(ngx_http_tb_rpc_worker_t *w)
     }
 
     lib->worker = w;
-    w->library = lib;
 
     return lib;
+}
+
+
+void
+ngx_http_tb_rpc_library_reset(ngx_http_tb_rpc_library_t *lib)
+{
+    int64_t                    version;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = lib->worker;
+    version = lib->version;
+
+    ngx_memzero(lib, sizeof(ngx_http_tb_rpc_library_t));
+
+    lib->worker = w;
+    lib->version = version;
+}
+
+
+void
+ngx_http_tb_rpc_setup(ngx_http_tb_rpc_library_t *lib,
+    ngx_tb_redis_node_t *node)
+{
+    lib->node = node;
+    lib->loads = 0;
+    lib->waiting = 0;
+    lib->moved = 0;
+
+    ngx_http_tb_rpc_setup_meta(lib);
 }
 
 
@@ -163,9 +165,7 @@ ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib, ngx_uint_t status,
         ngx_log_error(NGX_LOG_ERR, w->log, 0,
                       "tb_rpc: %s failed in %V: \"%V\"%s; it is tried again "
                       "until it succeeds", what,
-                      &((ngx_tb_redis_server_t *)
-                            w->conf->redis->servers->elts)[0].url, &error,
-                      advice);
+                      ngx_tb_redis_node_addr(lib->node), &error, advice);
     }
 
     ngx_tb_redis_node_refuse(lib->node);
@@ -192,6 +192,21 @@ ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib)
 
     ngx_http_tb_rpc_key(&argv[1], key, w->conf, NGX_HTTP_TB_RPC_NO_SHARD,
                         "meta", NULL);
+
+    if (!ngx_tb_redis_node_has(lib->node, &argv[1])) {
+
+        if (w->meta) {
+            ngx_http_tb_rpc_setup_version(lib);
+            return;
+        }
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, w->log, 0,
+                       "tb_rpc: %V waits for the node that has \"meta\"",
+                       ngx_tb_redis_node_addr(lib->node));
+
+        lib->waiting = 1;
+        return;
+    }
 
     ngx_str_set(&argv[0], "HSETNX");
     ngx_str_set(&argv[2], "shards");
@@ -258,11 +273,49 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
     {
         lib->told_meta = 0;
         lib->told_write = 0;
+        lib->worker->meta = 1;
+
         ngx_http_tb_rpc_setup_version(lib);
-        return;
+
+    } else {
+        lib->worker->meta = 0;
+
+        ngx_http_tb_rpc_setup_meta_refused(lib, shards, schema);
     }
 
-    ngx_http_tb_rpc_setup_meta_refused(lib, shards, schema);
+    ngx_http_tb_rpc_setup_waiting(lib->worker);
+}
+
+
+/* those that could not know whether they may go on */
+
+static void
+ngx_http_tb_rpc_setup_waiting(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_queue_t                *q;
+    ngx_http_tb_rpc_node_t     *n;
+    ngx_http_tb_rpc_library_t  *lib;
+
+    for (q = ngx_queue_head(&w->nodes);
+         q != ngx_queue_sentinel(&w->nodes);
+         q = ngx_queue_next(q))
+    {
+        n = ngx_queue_data(q, ngx_http_tb_rpc_node_t, queue);
+        lib = n->library;
+
+        if (!lib->waiting) {
+            continue;
+        }
+
+        lib->waiting = 0;
+
+        if (w->meta) {
+            ngx_http_tb_rpc_setup_version(lib);
+
+        } else {
+            ngx_tb_redis_node_refuse(lib->node);
+        }
+    }
 }
 
 

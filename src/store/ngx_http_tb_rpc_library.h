@@ -12,6 +12,9 @@
 #include "ngx_http_tb_rpc_worker.h"
 
 
+typedef struct ngx_http_tb_rpc_library_s  ngx_http_tb_rpc_library_t;
+
+
 struct ngx_http_tb_rpc_library_s {
     ngx_http_tb_rpc_worker_t  *worker;
     ngx_tb_redis_node_t       *node;            /* the handshake is with it */
@@ -27,6 +30,10 @@ struct ngx_http_tb_rpc_library_s {
     uint32_t                   told_failed;     /* the hash of an error,
                                                    0: none */
 
+    unsigned                   waiting:1;       /* for another node, which
+                                                   has "tb:meta" */
+    unsigned                   moved:1;         /* a shard did, meanwhile */
+
     /* said once, until it changes */
     unsigned                   told_version:1;
     unsigned                   told_meta:1;
@@ -37,14 +44,22 @@ struct ngx_http_tb_rpc_library_s {
 };
 
 
-/* the client's setup; data is the worker */
-void ngx_http_tb_rpc_setup(void *data, ngx_tb_redis_node_t *node);
+/* NULL without memory */
+ngx_http_tb_rpc_library_t *ngx_http_tb_rpc_library_create(
+    ngx_http_tb_rpc_worker_t *w);
+
+/* its node has gone */
+void ngx_http_tb_rpc_library_reset(ngx_http_tb_rpc_library_t *lib);
+
+/* the handshake with that node; at its end that is ready, or refused */
+void ngx_http_tb_rpc_setup(ngx_http_tb_rpc_library_t *lib,
+    ngx_tb_redis_node_t *node);
 
 /* 1: the command called "what" has failed and the handshake ends here */
 ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib,
     ngx_uint_t status, redisReply *reply, const char *what);
 
-/* the settings for the functions of all shards; then the node is ready */
+/* the settings for the functions of its shards; then the node is ready */
 void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib);
 
 /* "not set", and what each is by default; zeroed before */

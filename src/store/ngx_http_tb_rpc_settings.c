@@ -20,6 +20,9 @@ typedef struct {
 } ngx_http_tb_rpc_setting_t;
 
 
+static void ngx_http_tb_rpc_settings_again(ngx_http_tb_rpc_library_t *lib);
+static void ngx_http_tb_rpc_settings_again_done(void *data, ngx_uint_t status,
+    redisReply *reply);
 static ngx_uint_t ngx_http_tb_rpc_settings_args(ngx_http_tb_rpc_worker_t *w,
     ngx_str_t *argv, u_char *buf, u_char *last);
 static void ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
@@ -115,6 +118,10 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib)
 
     for (i = 0; i < w->conf->shards; i++) {
 
+        if (ngx_tb_redis_channel_node(&w->redis, i) != lib->node) {
+            continue;
+        }
+
         ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, i,
                             "config", NULL);
 
@@ -130,6 +137,10 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib)
         }
 
         lib->configs++;
+    }
+
+    if (lib->configs == 0) {
+        ngx_tb_redis_node_ready(lib->node);
     }
 }
 
@@ -190,7 +201,19 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
 {
     ngx_http_tb_rpc_library_t *lib = data;
 
-    int64_t  written;
+    int64_t               written;
+    tb_rpc_redis_error_e  error;
+
+    if (status == NGX_TB_REDIS_REPLY) {
+
+        error = ngx_tb_redis_reply_error(reply);
+
+        if (error == TB_RPC_REDIS_ELSEWHERE || error == TB_RPC_REDIS_TRYAGAIN)
+        {
+            lib->moved = 1;
+            goto done;
+        }
+    }
 
     if (ngx_http_tb_rpc_setup_failed(lib, status, reply,
                                      "FCALL tb_rpc_config"))
@@ -213,10 +236,63 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
                       "tb_rpc_ack_timeout and so on");
     }
 
+done:
+
     if (--lib->configs == 0) {
         lib->told_failed = 0;
         ngx_tb_redis_node_ready(lib->node);
+
+        if (lib->moved) {
+            lib->moved = 0;
+            ngx_http_tb_rpc_settings_again(lib);
+        }
     }
+}
+
+
+/* a shard that is on its way is no reason to wait; it gets them where it is */
+
+static void
+ngx_http_tb_rpc_settings_again(ngx_http_tb_rpc_library_t *lib)
+{
+    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN], buf[256];
+    ngx_str_t                  argv[32];
+    ngx_uint_t                 i, n;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = lib->worker;
+
+    n = ngx_http_tb_rpc_settings_args(w, argv, buf, buf + sizeof(buf));
+
+    for (i = 0; i < w->conf->shards; i++) {
+
+        ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, i,
+                            "config", NULL);
+
+        (void) ngx_tb_redis_command(&w->redis, argv, n,
+                                    10 * w->conf->redis->command_timeout,
+                                    NGX_TB_REDIS_BACKGROUND
+                                    |NGX_TB_REDIS_UNBOUNDED
+                                    |NGX_TB_REDIS_REPEAT,
+                                    ngx_http_tb_rpc_settings_again_done, w);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_settings_again_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_worker_t *w = data;
+
+    if (status == NGX_TB_REDIS_REPLY && reply->type != REDIS_REPLY_ERROR) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, w->log, 0,
+                  "tb_rpc: a shard that moves did not get the settings of "
+                  "this configuration, it has those before until the next "
+                  "reload");
 }
 
 

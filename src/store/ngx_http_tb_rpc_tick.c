@@ -3,7 +3,8 @@
  * The ticker.  Of all workers that share a Redis one at a time calls
  * tb_rpc_tick, whose name is in "tb:{s000}:ticker" for as long as it renews
  * it: so what is late costs Redis the same with any number of workers.  Two of
- * them would be harmless.
+ * them would be harmless.  In a cluster each node has its own, in the first of
+ * its shards.
  *
  * The ticker walks the shards that have something due, one call at a time, and
  * looks at each at least once a second: others may have made an earlier time
@@ -32,9 +33,11 @@
 struct ngx_http_tb_rpc_tick_s {
     ngx_event_t                event;
     ngx_http_tb_rpc_worker_t  *worker;
+    ngx_tb_redis_node_t       *node;            /* NULL: it has gone */
 
     ngx_msec_t                 ask;             /* when, for the ticker */
     ngx_msec_t                *next;            /* when, for each shard */
+    ngx_uint_t                 first;           /* shard of the node */
     ngx_uint_t                 shard;           /* the last one */
 
     unsigned                   ticker:1;        /* it is this worker */
@@ -46,6 +49,7 @@ struct ngx_http_tb_rpc_tick_s {
 
 static void ngx_http_tb_rpc_tick_handler(ngx_event_t *ev);
 static void ngx_http_tb_rpc_tick_run(ngx_http_tb_rpc_tick_t *tick);
+static ngx_int_t ngx_http_tb_rpc_tick_first(ngx_http_tb_rpc_tick_t *tick);
 static void ngx_http_tb_rpc_ticker_ask(ngx_http_tb_rpc_tick_t *tick);
 static void ngx_http_tb_rpc_ticker_told(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -87,9 +91,16 @@ ngx_http_tb_rpc_tick_create(ngx_http_tb_rpc_worker_t *w)
 
 
 void
-ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick)
+ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick,
+    ngx_tb_redis_node_t *node)
 {
     ngx_uint_t  i;
+
+    tick->node = node;
+    tick->ticker = 0;
+    tick->asking = 0;
+    tick->ticking = 0;
+    tick->told = 0;
 
     tick->ask = ngx_current_msec;
 
@@ -106,16 +117,16 @@ ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick)
 void
 ngx_http_tb_rpc_tick_stop(ngx_http_tb_rpc_tick_t *tick)
 {
-    if (tick->ticker) {
-        ngx_http_tb_rpc_ticker_leave(tick);
-        ngx_tb_redis_client_flush(&tick->worker->redis);
-    }
+    ngx_http_tb_rpc_ticker_leave(tick);
 }
 
 
 void
 ngx_http_tb_rpc_tick_close(ngx_http_tb_rpc_tick_t *tick)
 {
+    tick->node = NULL;
+    tick->ticker = 0;
+
     if (tick->event.timer_set) {
         ngx_del_timer(&tick->event);
     }
@@ -135,7 +146,7 @@ ngx_http_tb_rpc_tick_handler(ngx_event_t *ev)
         return;
     }
 
-    if (!ngx_tb_redis_client_is_ready(&tick->worker->redis, 0)) {
+    if (!ngx_tb_redis_node_is_ready(tick->node, 0)) {
         tick->ticker = 0;
         tick->ask = ngx_current_msec;
         ngx_add_timer(&tick->event, NGX_HTTP_TB_RPC_TICK_LOOK);
@@ -153,6 +164,11 @@ ngx_http_tb_rpc_tick_run(ngx_http_tb_rpc_tick_t *tick)
 {
     ngx_uint_t      shard;
     ngx_msec_int_t  ms, next;
+
+    if (ngx_http_tb_rpc_tick_first(tick) != NGX_OK) {
+        ngx_add_timer(&tick->event, NGX_HTTP_TB_RPC_TICK_LOOK);
+        return;
+    }
 
     ms = (ngx_msec_int_t) (tick->ask - ngx_current_msec);
 
@@ -181,6 +197,40 @@ ngx_http_tb_rpc_tick_run(ngx_http_tb_rpc_tick_t *tick)
 }
 
 
+/* NGX_DECLINED: the node has no shard, maybe not any more */
+
+static ngx_int_t
+ngx_http_tb_rpc_tick_first(ngx_http_tb_rpc_tick_t *tick)
+{
+    ngx_uint_t                 i;
+    ngx_http_tb_rpc_worker_t  *w;
+
+    w = tick->worker;
+
+    for (i = 0; i < w->conf->shards; i++) {
+
+        if (ngx_tb_redis_channel_node(&w->redis, i) != tick->node) {
+            continue;
+        }
+
+        if (i != tick->first) {
+
+            /* the name is in another key from now on */
+
+            tick->first = i;
+            tick->ticker = 0;
+            tick->ask = ngx_current_msec;
+        }
+
+        return NGX_OK;
+    }
+
+    tick->ticker = 0;
+
+    return NGX_DECLINED;
+}
+
+
 /*
  * With NX and GET one command says who it is and makes it us where there is
  * none; renewing it with XX is what keeps it.
@@ -196,7 +246,7 @@ ngx_http_tb_rpc_ticker_ask(ngx_http_tb_rpc_tick_t *tick)
     w = tick->worker;
 
     ngx_str_set(&argv[0], "SET");
-    ngx_http_tb_rpc_key(&argv[1], key, w->conf, 0, "ticker", NULL);
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, tick->first, "ticker", NULL);
     argv[2].data = w->name;
     argv[2].len = sizeof(w->name);
     ngx_str_set(&argv[3], "PX");
@@ -239,7 +289,7 @@ ngx_http_tb_rpc_ticker_told(void *data, ngx_uint_t status, redisReply *reply)
 
     /* by then it may have taken its name away */
 
-    if (ngx_exiting) {
+    if (ngx_exiting || tick->node == NULL) {
         return;
     }
 
@@ -313,7 +363,7 @@ ngx_http_tb_rpc_ticker_leave(ngx_http_tb_rpc_tick_t *tick)
     w = tick->worker;
 
     ngx_str_set(&argv[0], "DEL");
-    ngx_http_tb_rpc_key(&argv[1], key, w->conf, 0, "ticker", NULL);
+    ngx_http_tb_rpc_key(&argv[1], key, w->conf, tick->first, "ticker", NULL);
 
     (void) ngx_tb_redis_command(&w->redis, argv, 2,
                                 w->conf->redis->command_timeout,
@@ -329,14 +379,21 @@ ngx_http_tb_rpc_ticker_leave(ngx_http_tb_rpc_tick_t *tick)
 static ngx_msec_int_t
 ngx_http_tb_rpc_tick_find(ngx_http_tb_rpc_tick_t *tick, ngx_uint_t *shard)
 {
-    ngx_uint_t      i, n;
-    ngx_msec_int_t  ms, min;
+    ngx_uint_t                 i, n;
+    ngx_msec_int_t             ms, min;
+    ngx_http_tb_rpc_worker_t  *w;
 
-    n = tick->worker->conf->shards;
+    w = tick->worker;
+    n = w->conf->shards;
     min = NGX_HTTP_TB_RPC_TICK_LOOK;
 
     for (i = 1; i <= n; i++) {
         *shard = (tick->shard + i) % n;
+
+        if (ngx_tb_redis_channel_node(&w->redis, *shard) != tick->node) {
+            continue;
+        }
+
         ms = (ngx_msec_int_t) (tick->next[*shard] - ngx_current_msec);
 
         if (ms <= 0) {
@@ -390,7 +447,7 @@ ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
 
     tick->ticking = 0;
 
-    if (status != NGX_TB_REDIS_REPLY) {
+    if (status != NGX_TB_REDIS_REPLY || tick->node == NULL) {
         return;
     }
 

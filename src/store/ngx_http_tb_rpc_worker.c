@@ -14,8 +14,7 @@
 
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_fcall.h"
-#include "ngx_http_tb_rpc_library.h"
-#include "ngx_http_tb_rpc_tick.h"
+#include "ngx_http_tb_rpc_node.h"
 #include "ngx_http_tb_rpc_worker.h"
 
 
@@ -25,7 +24,8 @@ static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel,
     u_char *p, size_t len);
-static void ngx_http_tb_rpc_worker_subscribed(void *data);
+static void ngx_http_tb_rpc_worker_subscribed(void *data,
+    ngx_tb_redis_node_t *node);
 static void ngx_http_tb_rpc_worker_cleanup(void *data);
 
 
@@ -72,6 +72,8 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
 
     w->dummy.fd = (ngx_socket_t) -1;
 
+    ngx_queue_init(&w->nodes);
+
     /* the seed of jansson's hash tables must not be guessable */
 
     json_object_seed(0);
@@ -86,11 +88,6 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
         if (part->create && part->create(w) != NGX_OK) {
             return NGX_ERROR;
         }
-    }
-
-    w->tick = ngx_http_tb_rpc_tick_create(w);
-    if (w->tick == NULL) {
-        return NGX_ERROR;
     }
 
     /*
@@ -108,8 +105,6 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, w->log, 0,
                    "tb_rpc: the worker is \"%*s\"", sizeof(w->name), w->name);
-
-    ngx_http_tb_rpc_tick_start(w->tick);
 
     return NGX_OK;
 }
@@ -133,13 +128,13 @@ ngx_http_tb_rpc_worker_close(ngx_http_tb_rpc_main_conf_t *mcf)
         }
     }
 
-    ngx_http_tb_rpc_tick_stop(w->tick);
+    ngx_http_tb_rpc_nodes_stop(w);
 
     ngx_tb_redis_client_close(&w->redis);
 
-    /* the replies that are lost by this may have set its timer */
+    /* the replies that are lost by this may have set their timers */
 
-    ngx_http_tb_rpc_tick_close(w->tick);
+    ngx_http_tb_rpc_nodes_close(w);
 
     mcf->worker = NULL;
 
@@ -195,9 +190,10 @@ ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
     client->pool = w->pool;
     client->log = w->log;
     client->data = w;
-    client->setup = ngx_http_tb_rpc_setup;
+    client->setup = ngx_http_tb_rpc_node_setup;
     client->message = ngx_http_tb_rpc_worker_message;
     client->subscribed = ngx_http_tb_rpc_worker_subscribed;
+    client->gone = ngx_http_tb_rpc_node_gone;
 
     client->name.data = ngx_pnalloc(w->pool, sizeof("tb-rpc-") - 1 + 8);
     if (client->name.data == NULL) {
@@ -289,7 +285,7 @@ ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel, u_char *p,
 
 
 static void
-ngx_http_tb_rpc_worker_subscribed(void *data)
+ngx_http_tb_rpc_worker_subscribed(void *data, ngx_tb_redis_node_t *node)
 {
     ngx_http_tb_rpc_worker_t *w = data;
 
@@ -297,7 +293,7 @@ ngx_http_tb_rpc_worker_subscribed(void *data)
 
     for (i = 0; w->conf->parts[i]; i++) {
         if (w->conf->parts[i]->subscribed) {
-            w->conf->parts[i]->subscribed(w);
+            w->conf->parts[i]->subscribed(w, node);
         }
     }
 }

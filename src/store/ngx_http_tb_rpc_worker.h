@@ -18,9 +18,8 @@
 
 typedef struct ngx_http_tb_rpc_main_conf_s  ngx_http_tb_rpc_main_conf_t;
 typedef struct ngx_http_tb_rpc_worker_s     ngx_http_tb_rpc_worker_t;
-typedef struct ngx_http_tb_rpc_library_s    ngx_http_tb_rpc_library_t;
 typedef struct ngx_http_tb_rpc_cache_s      ngx_http_tb_rpc_cache_t;
-typedef struct ngx_http_tb_rpc_tick_s       ngx_http_tb_rpc_tick_t;
+typedef struct ngx_http_tb_rpc_node_s       ngx_http_tb_rpc_node_t;
 
 /* of rooms that this one does not see */
 typedef struct ngx_http_tb_rpc_jwt_cache_s  ngx_http_tb_rpc_jwt_cache_t;
@@ -30,7 +29,8 @@ typedef struct ngx_http_tb_rpc_polls_s      ngx_http_tb_rpc_polls_t;
 /*
  * What a room has in each worker: the worker calls it, and knows no room.
  * A message on the worker's channels is "<uuid><kind>...", and is of the part
- * that has its kind; "subscribed" says that messages may have been lost.
+ * that has its kind; "subscribed" says that messages of shards of that node may have been
+ * lost.
  * Each may be NULL.
  */
 
@@ -39,7 +39,8 @@ typedef struct {
     ngx_int_t                   (*create)(ngx_http_tb_rpc_worker_t *w);
     void                        (*message)(ngx_http_tb_rpc_worker_t *w,
                                       u_char *p, size_t len);
-    void                        (*subscribed)(ngx_http_tb_rpc_worker_t *w);
+    void                        (*subscribed)(ngx_http_tb_rpc_worker_t *w,
+                                      ngx_tb_redis_node_t *node);
     void                        (*close)(ngx_http_tb_rpc_worker_t *w);
 } ngx_http_tb_rpc_part_t;
 
@@ -100,10 +101,10 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_http_tb_rpc_cache_t      *tokens;       /* of devices */
     ngx_http_tb_rpc_polls_t      *polls;
 
-    ngx_http_tb_rpc_tick_t       *tick;
+    ngx_queue_t                   nodes;        /* ngx_http_tb_rpc_node_t */
     ngx_connection_t              dummy;        /* data of our timers */
 
-    ngx_http_tb_rpc_library_t    *library;      /* of the handshake */
+    unsigned                      meta:1;       /* "tb:meta" is as it should */
 };
 
 

@@ -1,0 +1,444 @@
+
+/*
+ * Asking the nodes of a cluster who has which slot.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_tb_redis_cluster.h"
+
+
+#define NGX_TB_REDIS_CLUSTER_ASK    500         /* ms */
+#define NGX_TB_REDIS_CLUSTER_AWAY   100         /* while a node is away */
+#define NGX_TB_REDIS_CLUSTER_SOON   20
+#define NGX_TB_REDIS_CLUSTER_TRUST  10000
+
+#define NGX_TB_REDIS_CLUSTER_EPOCH  "cluster_current_epoch:"
+
+
+static void ngx_tb_redis_cluster_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster);
+static ngx_int_t ngx_tb_redis_cluster_seeds(ngx_tb_redis_cluster_t *cluster);
+static ngx_uint_t ngx_tb_redis_cluster_is_known(
+    ngx_tb_redis_cluster_t *cluster, ngx_uint_t n);
+static ngx_int_t ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn,
+    const char *what, ngx_tb_redis_reply_pt handler);
+static void ngx_tb_redis_cluster_info(void *data, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_uint_t ngx_tb_redis_cluster_is_stale(ngx_tb_redis_node_t *node);
+
+
+ngx_int_t
+ngx_tb_redis_cluster_init(ngx_tb_redis_state_t *state)
+{
+    ngx_tb_redis_cluster_t  *cluster;
+
+    cluster = ngx_calloc(sizeof(ngx_tb_redis_cluster_t), state->log);
+    if (cluster == NULL) {
+        return NGX_ERROR;
+    }
+
+    /*
+     * set by ngx_calloc():
+     *
+     *     cluster->slots[] = NULL;
+     *     cluster->epoch = 0;
+     */
+
+    cluster->state = state;
+
+    ngx_queue_init(&cluster->later);
+
+    cluster->ask.handler = ngx_tb_redis_cluster_handler;
+    cluster->ask.data = cluster;
+    cluster->ask.log = state->log;
+    cluster->ask.cancelable = 1;
+
+    cluster->again.handler = ngx_tb_redis_cluster_retry_handler;
+    cluster->again.data = cluster;
+    cluster->again.log = state->log;
+    cluster->again.cancelable = 1;
+
+    state->cluster = cluster;
+
+    if (ngx_tb_redis_cluster_seeds(cluster) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_add_timer(&cluster->ask, NGX_TB_REDIS_CLUSTER_ASK);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tb_redis_cluster_stop(ngx_tb_redis_cluster_t *cluster)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    if (cluster->ask.timer_set) {
+        ngx_del_timer(&cluster->ask);
+    }
+
+    if (cluster->again.timer_set) {
+        ngx_del_timer(&cluster->again);
+    }
+
+    while (!ngx_queue_empty(&cluster->later)) {
+        q = ngx_queue_head(&cluster->later);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        ngx_tb_redis_end(cmd, cmd->written ? NGX_TB_REDIS_LOST
+                                           : NGX_TB_REDIS_UNSENT);
+    }
+}
+
+
+ngx_int_t
+ngx_tb_redis_cluster_greet(ngx_tb_redis_conn_t *conn)
+{
+    if (ngx_tb_redis_cluster_send_ask(conn, "INFO", ngx_tb_redis_cluster_info)
+        != NGX_OK
+        || ngx_tb_redis_cluster_send_ask(conn, "SLOTS",
+                                         ngx_tb_redis_cluster_slots)
+           != NGX_OK)
+    {
+        ngx_tb_redis_conn_fail(conn, 0, "no memory");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tb_redis_cluster_refresh(ngx_tb_redis_cluster_t *cluster)
+{
+    ngx_msec_t  passed, delay;
+
+    if (cluster->state->stopped) {
+        return;
+    }
+
+    passed = ngx_current_msec - cluster->asked;
+
+    delay = (passed < NGX_TB_REDIS_CLUSTER_SOON)
+                ? NGX_TB_REDIS_CLUSTER_SOON - passed : 1;
+
+    /* the one that is set may be sooner: then this one is not late */
+
+    if (cluster->ask.timer_set
+        && (ngx_msec_int_t) (cluster->ask.timer.key - ngx_current_msec)
+           <= (ngx_msec_int_t) delay)
+    {
+        return;
+    }
+
+    ngx_add_timer(&cluster->ask, delay);
+}
+
+
+static void
+ngx_tb_redis_cluster_handler(ngx_event_t *ev)
+{
+    ngx_uint_t               away;
+    ngx_tb_redis_state_t    *state;
+    ngx_tb_redis_cluster_t  *cluster;
+
+    cluster = ev->data;
+    state = cluster->state;
+
+    ngx_tb_redis_enter(state);
+
+    cluster->asked = ngx_current_msec;
+
+    away = ngx_tb_redis_cluster_ask(cluster);
+
+    ngx_add_timer(&cluster->ask, away ? NGX_TB_REDIS_CLUSTER_AWAY
+                                      : NGX_TB_REDIS_CLUSTER_ASK);
+
+    ngx_tb_redis_leave(state);
+}
+
+
+/*
+ * Another one each time: who was cut off from the others does not know that,
+ * and who hangs does not answer.  Returns how many are away; without anybody
+ * to ask the seeds may know more.
+ */
+
+static ngx_uint_t
+ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
+{
+    ngx_uint_t             n, away, ready, turn;
+    ngx_queue_t           *q;
+    ngx_tb_redis_node_t   *node, *ask;
+    ngx_tb_redis_state_t  *state;
+
+    state = cluster->state;
+
+    away = 0;
+    ready = 0;
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (ngx_tb_redis_node_is_ready(node, 0)) {
+            ready++;
+
+        } else {
+            away++;
+        }
+    }
+
+    if (ready == 0) {
+        (void) ngx_tb_redis_cluster_seeds(cluster);
+        return away;
+    }
+
+    turn = cluster->turn++ % ready;
+    ask = NULL;
+    n = 0;
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (ngx_tb_redis_node_is_ready(node, 0) && n++ == turn) {
+            ask = node;
+            break;
+        }
+    }
+
+    if (ask) {
+        (void) ngx_tb_redis_cluster_send_ask(&ask->command, "INFO",
+                                             ngx_tb_redis_cluster_info);
+        (void) ngx_tb_redis_cluster_send_ask(&ask->command, "SLOTS",
+                                             ngx_tb_redis_cluster_slots);
+    }
+
+    return away;
+}
+
+
+static ngx_int_t
+ngx_tb_redis_cluster_seeds(ngx_tb_redis_cluster_t *cluster)
+{
+    ngx_uint_t            i;
+    ngx_tb_redis_node_t  *node;
+
+    for (i = 0; i < cluster->state->client->conf->servers->nelts; i++) {
+
+        if (ngx_tb_redis_cluster_is_known(cluster, i)) {
+            continue;
+        }
+
+        node = ngx_tb_redis_cluster_seed(cluster, i);
+        if (node == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_tb_redis_conn_start(&node->command);
+    }
+
+    return NGX_OK;
+}
+
+
+/* the server is tried already, by itself or as the master that it is */
+
+static ngx_uint_t
+ngx_tb_redis_cluster_is_known(ngx_tb_redis_cluster_t *cluster, ngx_uint_t n)
+{
+    ngx_queue_t            *q;
+    ngx_tb_redis_node_t    *node;
+    ngx_tb_redis_state_t   *state;
+    ngx_tb_redis_server_t  *server;
+
+    state = cluster->state;
+
+    server = state->client->conf->servers->elts;
+    server += n;
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (!node->named) {
+
+            if (node->server == n) {
+                return 1;
+            }
+
+            continue;
+        }
+
+        if (node->master.port == server->port
+            && node->master.host.len == server->host.len
+            && ngx_strncasecmp(node->master.host.data, server->host.data,
+                               server->host.len)
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn, const char *what,
+    ngx_tb_redis_reply_pt handler)
+{
+    ngx_str_t                argv[2];
+    ngx_tb_redis_command_t  *cmd;
+
+    ngx_str_set(&argv[0], "CLUSTER");
+    argv[1].data = (u_char *) what;
+    argv[1].len = ngx_strlen(what);
+
+    cmd = ngx_tb_redis_encode(conn->node->state, argv, 2);
+    if (cmd == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmd->internal = 1;
+    cmd->handler = handler;
+    cmd->data = conn;
+
+    ngx_tb_redis_conn_send(conn, cmd);
+
+    return NGX_OK;
+}
+
+
+/* it may be denied to us: then each node is believed */
+
+static void
+ngx_tb_redis_cluster_info(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t *conn = data;
+
+    u_char               *p, *last;
+    ngx_str_t             info;
+    ngx_tb_redis_node_t  *node;
+
+    node = conn->node;
+    node->epoch = 0;
+
+    if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK) {
+        return;
+    }
+
+    last = info.data + info.len;
+
+    p = ngx_strlcasestrn(info.data, last,
+                         (u_char *) NGX_TB_REDIS_CLUSTER_EPOCH,
+                         sizeof(NGX_TB_REDIS_CLUSTER_EPOCH) - 2);
+    if (p == NULL) {
+        return;
+    }
+
+    p += sizeof(NGX_TB_REDIS_CLUSTER_EPOCH) - 1;
+
+    while (p < last && *p >= '0' && *p <= '9') {
+        node->epoch = node->epoch * 10 + (*p++ - '0');
+    }
+}
+
+
+static void
+ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status, redisReply *reply)
+{
+    ngx_tb_redis_conn_t *conn = data;
+
+    ngx_tb_redis_node_t  *node;
+
+    node = conn->node;
+
+    if (node->gone) {
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+
+        /* one that is in use is asked again, others meanwhile */
+
+        if (conn->status == NGX_TB_REDIS_ST_READY) {
+            return;
+        }
+
+        if (ngx_tb_redis_reply_is_error(reply, "ERR This instance has cluster "
+                                        "support disabled"))
+        {
+            ngx_tb_redis_conn_fail(conn, 0, "it is no node of a cluster, but "
+                                   "\"cluster\" is \"on\"");
+            return;
+        }
+
+        ngx_tb_redis_conn_fail_reply(conn, "CLUSTER SLOTS refused", reply);
+        return;
+    }
+
+    if (ngx_tb_redis_cluster_is_stale(node)) {
+
+        if (!node->named) {
+            ngx_tb_redis_conn_fail(conn, 0, "it knows the cluster only as it "
+                                   "was before");
+        }
+
+        return;
+    }
+
+    if (ngx_tb_redis_slots_reply(conn, reply) != NGX_OK) {
+        ngx_tb_redis_conn_fail(conn, 0, "its CLUSTER SLOTS can't be used");
+        return;
+    }
+
+    if (!node->gone && !node->named) {
+        ngx_tb_redis_conn_fail(conn, 0, "its cluster has no slots yet");
+    }
+}
+
+
+/*
+ * Each failover and each slot that moves makes the epoch greater.  Who was
+ * cut off has an old one; after a while it may be a new cluster's.
+ */
+
+static ngx_uint_t
+ngx_tb_redis_cluster_is_stale(ngx_tb_redis_node_t *node)
+{
+    ngx_tb_redis_cluster_t  *cluster;
+
+    cluster = node->state->cluster;
+
+    if (node->epoch
+        && node->epoch < cluster->epoch
+        && ngx_current_msec - cluster->confirmed < NGX_TB_REDIS_CLUSTER_TRUST)
+    {
+        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, node->log, 0,
+                       "tb_rpc_redis: epoch %uL of %V is older than %uL",
+                       node->epoch, &node->command.name, cluster->epoch);
+        return 1;
+    }
+
+    cluster->epoch = node->epoch;
+    cluster->confirmed = ngx_current_msec;
+
+    return 0;
+}
