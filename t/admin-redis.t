@@ -164,6 +164,19 @@ like($text, qr/^ok +call /m, 'a call');
 like($text, qr/^ok +lists /m, 'the lists of all masters');
 is(admin(@cluster, 'watch', '--seconds', '1'), 0, 'watch') or diag($text);
 
+# each node has users of its own
+
+$nodes[2]->call('ACL', 'SETUSER', 'bridge', '-cluster|slots');
+admin(@cluster, 'check', '--nginx-user', 'nginx', '--bridge-user', 'bridge',
+      '--admin-user', 'operator');
+like($text, qr/^ok +rights +nginx has/m, 'rights at all masters');
+like($text, qr/^failed +rights +bridge may not: cluster slots /m,
+     'one that is missing at one of them');
+$nodes[2]->call('ACL', 'DELUSER', 'bridge');
+admin(@cluster, 'check', '--bridge-user', 'bridge');
+like($text, qr/^failed +rights +some masters have no user bridge/m,
+     'a user that is missing at one of them');
+
 # a slot that has moved, and a seed that is gone
 
 my $shard = TB::Bridge::prefix(TB::Bridge::shard(id(9)));

@@ -34,6 +34,8 @@ MAY = {
         ('zadd', 'APIKEYS', '0', 'a'), ('pubsub', 'shardnumsub', 'BELL')]
 }
 
+IN_CLUSTER = [('cluster', 'slots'), ('cluster', 'info'), ('wait', '0', '1')]
+
 # a bridge is trusted with calls, not with credentials
 MAY_NOT = {
     'nginx': [('hset', 'APIKEY', 'a', '1'), ('set', 'TOKEN', '1'),
@@ -54,15 +56,27 @@ def names(store):
 
 def check(store, role, user):
     """(state, text)"""
+    # each node has users of its own
+    found = [check_at(store, link, role, user)
+             for link in store.server.masters()]
+    unlike = [one for one in found if one[0] != found[0][0]]
+
+    if 'skipped' in [state for state, _ in found] and unlike:
+        return 'failed', 'some masters have no user %s, or do not tell' % user
+
+    return next((one for one in found if one[0] != 'ok'), found[0])
+
+
+def check_at(store, link, role, user):
     known = names(store)
-    link = store.server.masters()[0]
+    needed = MAY[role] + (IN_CLUSTER if store.server.is_cluster else [])
 
     def asked(commands):
         return link.many([('ACL', 'DRYRUN', user)
                           + tuple(known.get(word, word) for word in command)
                           for command in commands])
 
-    replies = asked(MAY[role])
+    replies = asked(needed)
 
     for reply in replies:
         if redis_error(reply):
@@ -73,7 +87,7 @@ def check(store, role, user):
                 return 'skipped', ('rights are seen only by a user that has'
                                    ' +acl|dryrun')
 
-    missing = [' '.join(command) for command, reply in zip(MAY[role], replies)
+    missing = [' '.join(command) for command, reply in zip(needed, replies)
                if reply != 'OK']
     # a name that stands for a key says more than the key
     too_many = [' '.join(command) for command, reply

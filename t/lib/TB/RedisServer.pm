@@ -41,7 +41,8 @@ my $inner = '+time +type +exists +del +unlink +expire +pexpire +pexpireat +pttl'
             . ' +zrangebyscore +zpopmin +rpush +lpop +lrem +ltrim +lindex +llen'
             . ' +lrange'
             . ' +spublish +xadd +fcall +fcall_ro +ping +auth +hello'
-            . ' +select +client|setname';
+            . ' +select +client|setname +role +wait'
+            . ' +cluster|slots +cluster|info';
 
 my %default = (
     nginx => "~tb:* &tb:* -\@all $inner +info +function|load"
