@@ -41,7 +41,7 @@ sub documented_acl {
 
     $text =~ s/\\\n\s*/ /g;
 
-    while ($text =~ /^\s*ACL SETUSER (\S+) (.*)$/mg) {
+    while ($text =~ /^\s*ACL SETUSER (tb-(?:nginx|bridge|admin)) (.*)$/mg) {
         my ($user, $rules) = ($1, $2);
 
         $rules =~ s/>\S+/>test/;
