@@ -505,8 +505,15 @@ sub move_slot {
     for my $i ($to, $from, grep { $_ != $to && $_ != $from }
                            $self->running())
     {
-        $self->call($i, 'CLUSTER', 'SETSLOT', $slot, 'NODE', $target->{id})
-            if $i == $to || $i == $from || $self->is_master($i);
+        next if $i != $to && !$self->is_master($i);
+
+        # with its last slot it becomes a replica, maybe by itself
+
+        my $reply = $self->node($i)->command('CLUSTER', 'SETSLOT', $slot,
+                                             'NODE', $target->{id});
+
+        die "CLUSTER SETSLOT: $reply\n"
+            if TB::Resp::is_error($reply) && $reply !~ /only with masters/;
     }
 
     $hook->('assigned', $slot);
@@ -531,7 +538,7 @@ sub cleanup {
 
     return if $self->{owner} != $$;
 
-    $_->stop() for @{ $self->{nodes} };
+    $_->stop() for grep { defined } @{ $self->{nodes} };
 }
 
 
