@@ -422,6 +422,19 @@ for my $command (@commands) {
          'has an example');
 }
 
+# only what is asked for is loaded, and that is all of it
+
+for my $word (qw(device calls token)) {
+    bare($word, '--help');
+    is(join(', ', $text =~ /^  (\w+ \w+)  +\S/mg),
+       join(', ', grep { /^$word / } @commands), "$word --help");
+}
+
+($status, $text) = output('/usr/bin/python3', '-X', 'importtime',
+                          TB::Mqtt::admin(), qw(token --help));
+is(join(' ', sort $text =~ /tb_rpc_admin\.(devices|jwt|status|tokens)$/mg),
+   'tokens', 'a command loads no other');
+
 # what a shell can give as well
 
 for (['--name', "e\xff", qr/--name is not UTF-8/],

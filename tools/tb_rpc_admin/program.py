@@ -14,10 +14,14 @@ from .terminal import NAME, Gone, Terminal, say
 WRONG = 2
 INTERRUPTED = 130
 
-# the order of --help
-SUBJECTS = ['keys', 'jwt', 'devices', 'importing', 'tokens', 'api_keys',
-            'functions', 'calling', 'calls', 'records', 'bridges', 'status',
-            'watch', 'check']
+# where commands are, and what they begin with: only those are loaded; the order
+# of --help
+SUBJECTS = [('keys', 'keygen'), ('jwt', 'jwt'), ('devices', 'device shard'),
+            ('importing', 'device'), ('tokens', 'token'),
+            ('api_keys', 'api-key'), ('functions', 'functions'),
+            ('calling', 'call'), ('calls', 'calls'), ('records', 'record'),
+            ('bridges', 'bridge'), ('status', 'status'), ('watch', 'watch'),
+            ('check', 'check')]
 
 # commands that were there before they had a second word: what is typed now
 # may be what it was then
@@ -147,11 +151,13 @@ class Program:
         return self.opened
 
 
-def commands():
-    """All of them, registered."""
+def commands(first=None):
+    """Those that begin with this word, registered; where there are none, or
+    without a word, all."""
     found = Commands()
+    names = [name for name, words in SUBJECTS if first in words.split()]
 
-    for name in SUBJECTS:
+    for name in names or [name for name, _ in SUBJECTS]:
         module = __import__('%s.%s' % (__package__, name), fromlist=[name])
         module.register(found)
 
@@ -171,8 +177,19 @@ def behind(argv, i):
     return i
 
 
+def first_word(argv):
+    return (argv[behind(argv, 0):] or [None])[0]
+
+
+def renewed(argv):
+    """The old words as the new ones."""
+    i = behind(argv, 0)
+
+    return argv[:i] + OLD.get(first_word(argv), argv[i:i + 1]) + argv[i + 1:]
+
+
 def modern(argv, groups):
-    """The old words as the new ones; "calls DEVICE" as "calls list"."""
+    """"calls DEVICE" as "calls list"."""
     i = behind(argv, 0)
 
     if i >= len(argv):
@@ -181,8 +198,6 @@ def modern(argv, groups):
     word = argv[i]
     second = argv[behind(argv, i + 1):][:1]
 
-    if word in OLD:
-        return argv[:i] + OLD[word] + argv[i + 1:]
     if word in FIRST and second and second[0] not in ('-h', '--help') \
             and second[0] not in groups[word].choices:
         return argv[:i + 1] + [FIRST[word]] + argv[i + 1:]
@@ -194,7 +209,8 @@ def modern(argv, groups):
 
 def run(argv):
     """The exit code."""
-    known = commands()
+    argv = renewed(argv)
+    known = commands(first_word(argv))
     options = known.parser.parse_args(modern(argv, known.groups))
 
     if getattr(options, 'command', None) is None:
