@@ -151,6 +151,10 @@ $nginx = TB::Nginx->start();
 @clients = hold(50);
 @calls = $bridge->take(50);
 is(scalar @calls, 50, 'TERM: 50 calls are held');
+
+# a call that nginx has no reply about yet would be answered: UNKNOWN; replies
+# come in turn
+$nginx->get('/api/rpc/persistent/%{uuid:none}');
 ok($nginx->stop('TERM', 10), 'TERM: nginx goes at once');
 is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)),
           { '0 closed after 0 bytes' => 50 },
