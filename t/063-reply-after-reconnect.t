@@ -99,6 +99,9 @@ is($proxy->tell('count', 'tb_rpc_create'), $creates + 1,
 $proxy->tell('refuse', 'none');
 is($client->answer()->{body}, '["new"]', 'no subscription: it is made then');
 
+# its removal is lost where the connection is cut before
+no_answer_keys('no subscription, a new call');
+
 # not even when the other connection comes back first
 
 $proxy->tell('refuse', 'sub');
