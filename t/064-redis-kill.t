@@ -43,8 +43,11 @@ my $nginx = TB::Nginx->start(
             . 'tb_rpc_ack_timeout 10m;');
 my @workers = $nginx->workers();
 
-is($nginx->call('on1', 'x', '"first"', persistent => 1,
-                timeout => 3_600_000)->{status}, 200, 'the first call');
+# as often as it takes: command_timeout is short for a beginning
+my $uuid = uuid_of('first');
+
+soon { $nginx->call('on1', 'x', '"first"', persistent => 1, uuid => $uuid,
+                    timeout => 3_600_000)->{status} == 200 } 'the first call';
 
 
 # the stream ------------------------------------------------------------------
