@@ -22,8 +22,6 @@ check_tools() {
     done
 
     "$admin" keygen > /dev/null || die "tb-rpc-admin does not run"
-    /usr/bin/python3 -c 'import redis' \
-        || die "there is no python3-redis (script/bootstrap)"
 }
 
 

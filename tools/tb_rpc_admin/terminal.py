@@ -3,7 +3,6 @@
 """What is printed: results on the standard output, all else on the standard
 error."""
 
-import datetime
 import json
 import os
 import sys
@@ -60,6 +59,8 @@ def moment(ms):
     """Epoch ms as people read it, UTC."""
     if not ms:
         return ''
+
+    import datetime
 
     try:
         at = datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc)
