@@ -361,6 +361,17 @@ is($f->{nginx}->cmd('FCALL', 'tb_rpc_version', 1, 'tb:{s001}:x'), $version,
     is($f->create($d, uuid => uc $u, hash => 'abc1')->[1], $r->[1],
        'the same call');
     is(scalar($f->take_all($d, 'once')), 1, 'is delivered once');
+
+    # for a WAIT behind it, whatever connection has made the call
+
+    my $changes = sub {
+        $f->root->cmd('INFO', 'persistence') =~ /changes_since_last_save:(\d+)/;
+        return $1;
+    };
+    my $before = $changes->();
+
+    $f->create($d, uuid => $u, hash => 'abc1');
+    is($changes->() - $before, 1, 'and writes a field when it is found');
     is(words($f->create($d, uuid => $u, hash => 'abc2')), 'conflict',
        'another one: conflict');
     is_deeply($f->{nginx}->fcall('uuid', $f->key($d, 'uuid', $u)),

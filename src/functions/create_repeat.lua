@@ -46,6 +46,10 @@ local function repeated_record(x, id)
         return bad('rpcId ' .. id .. ' is another device\'s call')
     end
 
+    -- as it is: WAIT waits for what its own connection has written
+
+    call('HSET', x.rpc .. id, 'd', r.device)
+
     return repeated(x, id, r.rid or '0', tonumber(r.expiry),
                     tonumber(r.created), r.status)
 end
