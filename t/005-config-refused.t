@@ -1,7 +1,7 @@
 # More of what "nginx -t" refuses: a second content handler in a location, and
 # settings that are out of their range.
 #
-# runs: side by side, 4 s
+# runs: side by side, 5 s
 
 use TB 'no_plan';
 
@@ -314,3 +314,82 @@ cannot load certificate "/nowhere/x.pem"
 --- must_die
 --- error_log
 "redis://127.0.0.1:2" has TLS or not, unlike the server before it
+
+
+
+=== TEST 23: as long as may be waited for replicas
+--- http_config
+    tb_rpc_redis {
+        server           redis://127.0.0.1:1;
+        wait             100 1s;
+        command_timeout  2s;
+    }
+--- config
+    location = /fine {
+        return 200 "fine";
+    }
+--- request
+GET /fine
+--- response_body: fine
+
+
+
+=== TEST 24: longer
+--- http_config
+    tb_rpc_redis {
+        server           redis://127.0.0.1:1;
+        wait             1 1001ms;
+        command_timeout  2s;
+    }
+--- must_die
+--- error_log
+the time in "wait", 1001ms, is more than half of "command_timeout", 2000ms, in
+
+
+
+=== TEST 25: replicas without a time
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        wait    1;
+    }
+--- must_die
+--- error_log
+"wait" needs a number of replicas and a time
+
+
+
+=== TEST 26: no replica
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        wait    0 100ms;
+    }
+--- must_die
+--- error_log
+invalid value "0" in "wait", it must be a number from 1 to 100
+
+
+
+=== TEST 27: no time for replicas
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        wait    1 0;
+    }
+--- must_die
+--- error_log
+invalid value "0" in "wait", it must be a time above zero
+
+
+
+=== TEST 28: replicas given twice
+--- http_config
+    tb_rpc_redis {
+        server  redis://127.0.0.1:1;
+        wait    1 100ms;
+        wait    2 100ms;
+    }
+--- must_die
+--- error_log
+"wait" is duplicate

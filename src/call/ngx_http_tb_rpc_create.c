@@ -96,6 +96,7 @@ ngx_http_tb_rpc_create(ngx_http_tb_rpc_held_t *held,
                    (int) ctx->call->persistent);
 
     flags = ctx->call->persistent ? NGX_TB_REDIS_REPEAT
+                                    |NGX_TB_REDIS_REPLICATED
                                   : NGX_TB_REDIS_SUBSCRIBED;
 
     ctx->redis_start = ngx_current_msec;

@@ -53,10 +53,6 @@ static char *ngx_http_tb_rpc_redis_command_timeout(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
 static char *ngx_http_tb_rpc_redis_queue(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
-static char *ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
-    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *number);
-static char *ngx_http_tb_rpc_redis_msec(ngx_conf_t *cf, ngx_str_t *value,
-    ngx_msec_t *msec);
 
 
 static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
@@ -74,6 +70,7 @@ static ngx_http_tb_rpc_setter_t  ngx_http_tb_rpc_setters[] = {
       ngx_http_tb_rpc_redis_command_timeout },
     { ngx_string("queue"), 1, ngx_http_tb_rpc_redis_queue },
     { ngx_string("cluster"), 1, ngx_http_tb_rpc_redis_cluster },
+    { ngx_string("wait"), 2, ngx_http_tb_rpc_redis_wait },
     { ngx_string("sentinel"), 1, ngx_http_tb_rpc_redis_sentinel },
     { ngx_string("sentinel_username"), 1,
       ngx_http_tb_rpc_redis_sentinel_username },
@@ -137,6 +134,8 @@ ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     redis->connect_timeout = NGX_CONF_UNSET_MSEC;
     redis->command_timeout = NGX_CONF_UNSET_MSEC;
     redis->queue = NGX_CONF_UNSET_UINT;
+    redis->wait_replicas = NGX_CONF_UNSET_UINT;
+    redis->wait_timeout = NGX_CONF_UNSET_MSEC;
     redis->resolver_timeout = NGX_CONF_UNSET_MSEC;
     redis->ssl_verify = NGX_CONF_UNSET;
 
@@ -261,7 +260,8 @@ ngx_http_tb_rpc_redis_init(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf)
     ngx_conf_init_msec_value(redis->command_timeout, 2000);
     ngx_conf_init_uint_value(redis->queue, 1024);
 
-    if (ngx_http_tb_rpc_redis_cluster_init(cf, mcf) != NGX_CONF_OK
+    if (ngx_http_tb_rpc_redis_wait_init(cf, mcf) != NGX_CONF_OK
+        || ngx_http_tb_rpc_redis_cluster_init(cf, mcf) != NGX_CONF_OK
         || ngx_http_tb_rpc_redis_sentinel_init(cf, mcf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -542,7 +542,7 @@ ngx_http_tb_rpc_redis_queue(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
 }
 
 
-static char *
+char *
 ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
     ngx_uint_t min, ngx_uint_t max, ngx_uint_t *number)
 {
@@ -568,7 +568,7 @@ ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
 }
 
 
-static char *
+char *
 ngx_http_tb_rpc_redis_msec(ngx_conf_t *cf, ngx_str_t *value,
     ngx_msec_t *msec)
 {

@@ -68,6 +68,12 @@ char *ngx_http_tb_rpc_redis_flag(ngx_str_t *value, ngx_flag_t *flag);
 char *ngx_http_tb_rpc_redis_secret(ngx_conf_t *cf, ngx_str_t *value,
     ngx_str_t *secret);
 
+/* setters: value[1], a number from min to max; a time above zero */
+char *ngx_http_tb_rpc_redis_number(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *number);
+char *ngx_http_tb_rpc_redis_msec(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_msec_t *msec);
+
 
 /* ngx_http_tb_rpc_conf_redis_cluster.c */
 
@@ -112,6 +118,16 @@ char *ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
 
 /* all servers have TLS, or none; logs and returns NGX_CONF_ERROR */
 char *ngx_http_tb_rpc_redis_ssl_alike(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf);
+
+
+/* ngx_http_tb_rpc_conf_redis_wait.c */
+
+/* the same */
+
+char *ngx_http_tb_rpc_redis_wait(ngx_conf_t *cf,
+    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value);
+char *ngx_http_tb_rpc_redis_wait_init(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf);
 
 

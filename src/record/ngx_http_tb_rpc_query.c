@@ -99,7 +99,8 @@ ngx_http_tb_rpc_query_send(ngx_http_tb_rpc_query_t *q, ngx_str_t *argv,
 
     /* a DELETE that is repeated does not find what it has deleted */
 
-    flags = (q->request->method == NGX_HTTP_DELETE) ? 0 : NGX_TB_REDIS_REPEAT;
+    flags = (q->request->method == NGX_HTTP_DELETE) ? NGX_TB_REDIS_REPLICATED
+                                                    : NGX_TB_REDIS_REPEAT;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, q->request->connection->log, 0,
                    "tb_rpc: %V of \"%V\"", &argv[NGX_HTTP_TB_RPC_FUNCTION],

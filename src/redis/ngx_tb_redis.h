@@ -42,6 +42,8 @@
                                           within client->setup and replies
                                           to it, by _node_command() */
 #define NGX_TB_REDIS_UNBOUNDED   0x10  /* not refused by a full queue */
+#define NGX_TB_REDIS_REPLICATED  0x20  /* told when conf->wait_replicas have
+                                          what it wrote, else it is LOST */
 
 
 typedef struct ngx_tb_redis_client_s   ngx_tb_redis_client_t;
@@ -88,6 +90,9 @@ struct ngx_tb_redis_client_s {
 
     /* the node is about to be freed, it was one of a cluster */
     void                    (*gone)(void *data, ngx_tb_redis_node_t *node);
+
+    /* 1: the reply to a REPLICATED command that wrote nothing; may be NULL */
+    ngx_uint_t              (*unchanged)(redisReply *reply);
 
     /* set by ngx_tb_redis_client_init() */
 
@@ -146,7 +151,7 @@ ngx_tb_redis_command_t *ngx_tb_redis_command(ngx_tb_redis_client_t *client,
     ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data);
 
-/* the same, to this very node, with NGX_TB_REDIS_SETUP */
+/* the same, to this very node, if it can be sent now */
 ngx_tb_redis_command_t *ngx_tb_redis_node_command(ngx_tb_redis_node_t *node,
     ngx_str_t *argv, ngx_uint_t argc, ngx_msec_t timeout, ngx_uint_t flags,
     ngx_tb_redis_reply_pt handler, void *data);

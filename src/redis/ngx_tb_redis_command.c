@@ -77,7 +77,9 @@ ngx_tb_redis_node_command(ngx_tb_redis_node_t *node, ngx_str_t *argv,
     ngx_tb_redis_command_t  *cmd;
 
     if (node->state->stopped
-        || node->command.status != NGX_TB_REDIS_ST_SETTING_UP)
+        || node->command.status != ((flags & NGX_TB_REDIS_SETUP)
+                                    ? NGX_TB_REDIS_ST_SETTING_UP
+                                    : NGX_TB_REDIS_ST_READY))
     {
         return NULL;
     }
@@ -116,6 +118,10 @@ ngx_tb_redis_command_create(ngx_tb_redis_state_t *state, ngx_str_t *argv,
     ngx_tb_redis_reply_pt handler, void *data)
 {
     ngx_tb_redis_command_t  *cmd;
+
+    if (state->client->conf->wait_replicas == 0) {
+        flags &= ~NGX_TB_REDIS_REPLICATED;
+    }
 
     cmd = ngx_tb_redis_encode(state, argv, argc);
     if (cmd == NULL) {
@@ -199,6 +205,10 @@ ngx_tb_redis_free(ngx_tb_redis_command_t *cmd)
 
     if (cmd->secret) {
         ngx_explicit_memzero(cmd->bytes, cmd->last - cmd->bytes);
+    }
+
+    if (cmd->reply) {
+        freeReplyObject(cmd->reply);
     }
 
     ngx_free(cmd);

@@ -21,6 +21,7 @@ typedef enum {
     NGX_TB_REDIS_IN_SENDING,            /* conn->sending, maybe half written */
     NGX_TB_REDIS_IN_SENT,               /* conn->sent, a reply is due */
     NGX_TB_REDIS_IN_LATER,              /* cluster->later, no node's */
+    NGX_TB_REDIS_IN_REPLIED,            /* conn->wait.replied, it is kept */
     NGX_TB_REDIS_IN_ENDED,              /* state->ended, to be notified */
     NGX_TB_REDIS_IN_NONE                /* its handler is running */
 } ngx_tb_redis_list_e;
@@ -43,6 +44,7 @@ struct ngx_tb_redis_command_s {
     ngx_tb_redis_list_e          list;
     ngx_uint_t                   flags;
     ngx_uint_t                   result;    /* in state->ended */
+    redisReply                  *reply;     /* in conn->wait.replied */
 
     unsigned                     written:1;     /* may have been executed */
     unsigned                     repeated:1;

@@ -36,6 +36,8 @@ typedef struct {
     ngx_msec_t                connect_timeout;
     ngx_msec_t                command_timeout;
     ngx_uint_t                queue;
+    ngx_uint_t                wait_replicas;    /* 0: none */
+    ngx_msec_t                wait_timeout;
     ngx_resolver_t           *resolver;
     ngx_msec_t                resolver_timeout;
 

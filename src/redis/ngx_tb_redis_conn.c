@@ -45,6 +45,7 @@ ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_node_t *node,
 
     ngx_queue_init(&conn->sending);
     ngx_queue_init(&conn->sent);
+    ngx_queue_init(&conn->wait.replied);
 
     conn->timer.handler = ngx_tb_redis_timer_handler;
     conn->watch.handler = ngx_tb_redis_watch_handler;

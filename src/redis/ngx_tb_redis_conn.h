@@ -18,6 +18,7 @@
 
 #include "ngx_tb_redis_command.h"
 #include "ngx_tb_redis_scan.h"
+#include "ngx_tb_redis_wait.h"
 
 
 #define NGX_TB_REDIS_BUFFER         16384       /* one recv() */
@@ -101,8 +102,10 @@ struct ngx_tb_redis_conn_s {
     ngx_queue_t                  sent;
     ngx_uint_t                   nsending;
     ngx_uint_t                   noverdue;      /* tombstones in the two */
+    ngx_tb_redis_wait_t          wait;
 
     redisReader                 *reader;
+    redisReply                  *reply;         /* in hand; NULL: kept */
     ngx_tb_redis_scan_t          scan;
     u_char                      *buffer;
 

@@ -240,9 +240,14 @@ ngx_tb_redis_conn_dispatch(ngx_tb_redis_conn_t *conn, ngx_uint_t *budget)
 
         (*budget)--;
 
+        conn->reply = reply;
+
         conn->role->reply(conn, reply);
 
-        freeReplyObject(reply);
+        if (conn->reply) {
+            freeReplyObject(conn->reply);
+            conn->reply = NULL;
+        }
 
         if (conn->connection == NULL) {
             return NGX_DONE;
@@ -290,6 +295,10 @@ ngx_tb_redis_conn_send(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd)
     cmd->list = NGX_TB_REDIS_IN_SENDING;
     ngx_queue_insert_tail(&conn->sending, &cmd->queue);
     conn->nsending++;
+
+    if (cmd->flags & NGX_TB_REDIS_REPLICATED) {
+        conn->wait.due = 1;
+    }
 
     ngx_tb_redis_conn_post(conn);
 }
@@ -472,6 +481,7 @@ ngx_tb_redis_flush_handler(ngx_event_t *ev)
         ngx_tb_redis_conn_fail(conn, 0, "its setup did not succeed");
 
     } else {
+        ngx_tb_redis_wait_send(conn);
         ngx_tb_redis_conn_write(conn);
     }
 

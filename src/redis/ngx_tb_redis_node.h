@@ -106,6 +106,22 @@ void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
 void ngx_tb_redis_command_resolve(ngx_tb_redis_node_t *node);
 
 
+/* wait.c */
+
+/* queues a WAIT if there is something to wait for */
+void ngx_tb_redis_wait_send(ngx_tb_redis_conn_t *conn);
+
+/* NGX_OK: cmd has taken conn->reply, it is told later; NGX_DECLINED: now */
+ngx_int_t ngx_tb_redis_wait_keep(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_command_t *cmd);
+
+/* takes back a WAIT that was not written yet; another one comes later */
+void ngx_tb_redis_wait_unsend(ngx_tb_redis_conn_t *conn);
+
+/* moves to conn->sent what waits, as if it had no reply */
+void ngx_tb_redis_wait_down(ngx_tb_redis_conn_t *conn);
+
+
 /* sentinel.c */
 
 extern ngx_tb_redis_role_t  ngx_tb_redis_sentinel_role;

@@ -215,7 +215,11 @@ ngx_tb_redis_answered(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd,
     ngx_str_t  value;
 
     if (!cmd->repeated || reply->type != REDIS_REPLY_ERROR) {
-        ngx_tb_redis_finish(cmd, NGX_TB_REDIS_REPLY, reply);
+
+        if (ngx_tb_redis_wait_keep(conn, cmd) != NGX_OK) {
+            ngx_tb_redis_finish(cmd, NGX_TB_REDIS_REPLY, reply);
+        }
+
         return;
     }
 
@@ -302,6 +306,8 @@ ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn)
 
     ngx_queue_init(&keep);
 
+    ngx_tb_redis_wait_down(conn);
+
     ngx_tb_redis_sort_out(&conn->sent, &keep);
     ngx_tb_redis_sort_out(&conn->sending, &keep);
 
@@ -359,6 +365,8 @@ ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
     ngx_tb_redis_command_t  *cmd;
 
     ngx_queue_init(&keep);
+
+    ngx_tb_redis_wait_unsend(conn);
 
     while (!ngx_queue_empty(&conn->sending)) {
         q = ngx_queue_last(&conn->sending);

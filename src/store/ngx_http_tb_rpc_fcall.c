@@ -79,6 +79,40 @@ ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
 }
 
 
+ngx_uint_t
+ngx_http_tb_rpc_unchanged(redisReply *reply)
+{
+    ngx_str_t   word;
+    ngx_uint_t  i;
+
+    static ngx_str_t  words[] = {
+        ngx_string("unknown"),
+        ngx_string("tenant"),
+        ngx_string("customer"),
+        ngx_string("conflict"),
+        ngx_string("pending"),
+        ngx_string("records")
+    };
+
+    if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 0), &word)
+        != NGX_OK)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < sizeof(words) / sizeof(ngx_str_t); i++) {
+
+        if (word.len == words[i].len
+            && ngx_memcmp(word.data, words[i].data, word.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 ngx_tb_redis_command_t *
 ngx_http_tb_rpc_fcall_device(ngx_http_tb_rpc_worker_t *w, u_char *device_id,
     const char *function, ngx_str_t *argv, ngx_uint_t n, ngx_msec_t timeout,

@@ -51,6 +51,9 @@ ngx_tb_redis_node_t *ngx_http_tb_rpc_device_node(ngx_http_tb_rpc_worker_t *w,
 ngx_uint_t ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
     u_char *device_id, ngx_uint_t flags);
 
+/* 1: what the functions say when they have not written anything */
+ngx_uint_t ngx_http_tb_rpc_unchanged(redisReply *reply);
+
 /*
  * FCALL of a function on a device, with n arguments from
  * argv[NGX_HTTP_TB_RPC_ARGS] on; what is before them is filled in.  As

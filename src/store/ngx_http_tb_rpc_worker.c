@@ -194,6 +194,7 @@ ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
     client->message = ngx_http_tb_rpc_worker_message;
     client->subscribed = ngx_http_tb_rpc_worker_subscribed;
     client->gone = ngx_http_tb_rpc_node_gone;
+    client->unchanged = ngx_http_tb_rpc_unchanged;
 
     client->name.data = ngx_pnalloc(w->pool, sizeof("tb-rpc-") - 1 + 8);
     if (client->name.data == NULL) {

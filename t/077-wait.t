@@ -1,0 +1,271 @@
+# "wait": persistent calls are answered 200, and deletes, when replicas have
+# them; too few replicas are 504 UNKNOWN, and nothing else suffers.
+#
+# runs: side by side, 25 s
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use TB::Client;
+use TB::Env qw(scaled);
+use TB::FakeRedis;
+use TB::FastBridge;
+use TB::Fixture;
+use TB::Load;
+use TB::Nginx;
+use TB::RedisServer;
+
+my @admin = ('--masterauth', $TB::RedisServer::PASSWORD{admin});
+my $master = redis(args => [@admin]);
+my $replica = TB::RedisServer->start(args => [@admin], library => 0);
+my $few = qr/0 of the 1 replicas of \S+ that "wait" asks for had what was/;
+
+set_macro(d4 => uuid(9));
+$replica->call('REPLICAOF', '127.0.0.1', $master->{port});
+device($_, bridge => $_ eq 'd2' ? 'b2' : 'b1') for 'd1', 'd2', 'd3';
+
+my $echo = TB::FastBridge->start(name => 'b2', connect =>
+                                 { $master->access('bridge') });
+
+
+sub waits {
+    return $master->call('INFO', 'commandstats') =~ /^cmdstat_wait:calls=(\d+)/m
+           ? $1 : 0;
+}
+
+
+sub waiting { return $master->call('CLIENT', 'LIST') =~ / cmd=wait / }
+
+
+sub records { return map { /:rpc:(.*)/ } @{ $master->call('KEYS', '*:rpc:*') } }
+
+
+sub rpc_id { return $_[0]{body} =~ /^\{"rpcId":"([^"]+)"\}\z/ ? $1 : '' }
+
+
+sub uuid { return sprintf '077a0000-0000-4000-8000-%012d', $_[0] }
+
+
+sub delete_record {
+    my ($nginx, $id) = @_;
+
+    return TB::Client->new($nginx->{port},
+                           TB::Client::text('DELETE',
+                               "/api/rpc/persistent/$id", undef,
+                               'X-Authorization' =>
+                                   'Bearer ' . macro('token:tenant')))
+                     ->answer();
+}
+
+
+sub catches_up {
+    my ($what) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $replica->resume();
+    soon { $master->call('WAIT', 1, 100) == 1 } $what, 60;
+}
+
+
+soon { $master->call('SET', 'x', 1); $master->call('WAIT', 1, 100) == 1 }
+     'there is a replica', 60;
+
+# --- enough -----------------------------------------------------------------
+
+my $time = scaled(300);
+my $nginx = TB::Nginx->start(redis => "wait 1 ${time}ms; command_timeout "
+                                      . scaled(4000) . 'ms;');
+my $answer;
+
+soon { $answer = $nginx->call('d1', 'x', '1', persistent => 1);
+       $answer->{status} == 200 } 'a persistent call';
+cmp_ok(waits(), '>', 1, 'by a WAIT');
+
+my $id = rpc_id($answer);
+my $before = waits();
+
+is(delete_record($nginx, $id)->{status}, 200, 'a delete');
+is(waits(), $before + 1, 'by a WAIT');
+is($nginx->call('d2', 'echo', '["ok"]')->{body}, '["ok"]', 'a call');
+is($nginx->get('/api/rpc/persistent/' . uuid(1))->{status}, 404, 'a record');
+is(waits(), $before + 1, 'without');
+
+# many at once share it
+
+my @load = map { $nginx->text('d' . ($_ % 2 ? 1 : 3), 'x', $_,
+                              persistent => 1) } 1 .. 1500;
+my @results = TB::Load::run(port => $nginx->{port}, parallel => 64,
+                            timeout => scaled(60), requests => \@load);
+
+$before = waits() - $before;
+is(scalar(grep { ($_->{status} // 0) == 200 } @results), @load,
+   'many persistent calls');
+cmp_ok($before, '<', @load / 4, 'by far less WAITs');
+diag(scalar(@load) . " creates, $before WAITs");
+
+# --- too few ----------------------------------------------------------------
+
+$replica->pause();
+
+my %before = map { $_ => 1 } records();
+my $start = time();
+
+$answer = $nginx->call('d1', 'x', '1', persistent => 1, uuid => uuid(2));
+is($answer->{what}, '504 UNKNOWN', 'the replica stands still: 504');
+
+my $took = time() - $start;
+
+cmp_ok($took, '>=', $time / 1000 - 0.01, 'after the time');
+cmp_ok($took, '<', 2 * $time / 1000 + scaled(1), 'and not much more');
+
+my ($made) = grep { !$before{$_} } records();
+
+like($answer->{body}, qr/, rpcId \Q$made\E"/, 'with its id');
+is($nginx->get("/api/rpc/persistent/$made")->{status}, 200,
+   'and it is there');
+
+my @many = TB::Client::answers(10, map { $nginx->open('d1', 'x', $_,
+                                                      persistent => 1) }
+                                       1 .. 20);
+
+is(scalar(grep { $_->{what} eq '504 UNKNOWN' } @many), 20, 'so are more');
+is($nginx->count_log($few), 1, 'the log says so once');
+is($nginx->call('d1', 'x', '1', persistent => 1, uuid => uuid(2))->{what},
+   '504 UNKNOWN', 'the same again: 504');
+
+$start = time();
+is($nginx->call('d2', 'echo', '["ok"]')->{body}, '["ok"]',
+   'a call that is not persistent');
+is($nginx->call('d4', 'x', '1', persistent => 1)->{status}, 401,
+   'an unknown device');
+
+my ($gone) = grep { $_ ne $made } grep { !$before{$_} } records();
+
+is(delete_record($nginx, $gone)->{what}, '504 UNKNOWN', 'a delete: 504');
+is($nginx->get("/api/rpc/persistent/$gone")->{status}, 404, 'and it is gone');
+
+# a caller that leaves while its reply is kept
+
+my $client = $nginx->open('d1', 'x', '"left"', persistent => 1);
+
+%before = map { $_ => 1 } records();
+$client->leave('reset');
+is($nginx->call('d1', 'x', '1', persistent => 1)->{what}, '504 UNKNOWN',
+   'a caller left');
+
+catches_up('it goes on');
+$answer = $nginx->call('d1', 'x', '1', persistent => 1, uuid => uuid(2));
+is($answer->{status}, 200, 'the same again: 200');
+is(rpc_id($answer), $made, 'and the first one');
+soon { $nginx->call('d1', 'x', '1', persistent => 1);
+       $nginx->error_log() =~ /the replicas of \S+ have what is written/ }
+     'the log says so', 20;
+$nginx->clean();
+$nginx->stop();
+
+# --- on the way -------------------------------------------------------------
+
+$nginx = TB::Nginx->start(redis => 'wait 1 ' . scaled(8) . 's; '
+                                   . 'command_timeout ' . scaled(20) . 's;');
+soon { $nginx->call('d3', 'x', '1', persistent => 1)->{status} == 200 }
+     'a longer time';
+
+# the connection is lost between the two replies: it is repeated
+
+my $bridge = TB::FastBridge->new(connect => { $master->access('bridge') });
+
+1 while $bridge->take(1000, 1) == 1000;
+$replica->pause();
+%before = map { $_ => 1 } records();
+
+my @clients = map { $nginx->open('d1', 'x', qq("$_"), persistent => 1) } 1 .. 3;
+
+soon { grep { !$before{$_} } records() } 'written';
+soon { waiting() } 'not confirmed';
+is(scalar(grep { $_->answered() } @clients), 0, 'not answered yet');
+$master->call('CLIENT', 'KILL', 'USER', 'nginx');
+soon { $nginx->count_log(qr/command connection to \S+ failed: closed/) }
+     'its connection ends';
+catches_up('the replica goes on');
+is(scalar(grep { $_->answer()->{status} == 200 } @clients), 3,
+   'they were repeated: 200');
+is(scalar(grep { !$before{$_} } records()), 3, 'and are there once');
+
+# reload: the old worker stays for it
+
+$replica->pause();
+$client = $nginx->open('d3', 'x', '1', persistent => 1);
+%before = map { $_ => 1 } records();
+soon { waiting() } 'one more';
+$nginx->reload();
+is($client->answered() ? 1 : 0, 0, 'reload: not answered yet');
+catches_up('the replica goes on');
+is($client->answer()->{status}, 200, 'reload: 200');
+$nginx->clean();
+$nginx->stop();
+
+# --- no right ---------------------------------------------------------------
+
+$nginx = TB::Nginx->start(redis => 'wait 1 100ms;');
+soon { $nginx->call('d3', 'x', '1', persistent => 1)->{status} == 200 }
+     'with the right';
+$master->call('ACL', 'SETUSER', 'nginx', '-wait');
+is($nginx->call('d3', 'x', '1', persistent => 1)->{what}, '504 UNKNOWN',
+   'without +wait: 504') for 1 .. 3;
+is($nginx->count_log(qr/WAIT is refused by \S+: "NOPERM.*; allow \+wait/), 1,
+   'the log says so once');
+is($nginx->call('d2', 'echo', '["ok"]')->{body}, '["ok"]', 'calls go on');
+$master->call('ACL', 'SETUSER', 'nginx', '+wait');
+is($nginx->call('d3', 'x', '1', persistent => 1)->{status}, 200,
+   'with it: 200');
+$nginx->clean();
+$nginx->stop();
+
+# --- strange servers --------------------------------------------------------
+
+my $asked = 0;
+my $fake = TB::FakeRedis->start(on => sub {
+    my ($mode, $conn, @argv) = @_;
+
+    return undef if !@argv;
+    return '' if $conn->{silent};
+    return undef if $argv[0] ne 'WAIT';
+
+    if ($mode eq 'silent') {
+        $conn->{silent} = 1;
+        return '';
+    }
+
+    return $asked++ ? ":1\r\n" : "-$mode\r\n";
+});
+my $seconds = scaled(4);
+
+$nginx = TB::Nginx->start(redis_port => $fake->{port},
+                          redis => "wait 1 100ms; command_timeout ${seconds}s;");
+
+# the server has become a replica; the second answer is another one's
+
+$fake->tell('mode', 'ERR WAIT cannot be used with replica instances.');
+is($nginx->call('d1', 'x', '1', persistent => 1)->{status}, 200,
+   'it became a replica: repeated');
+is($fake->tell('seen', 'tb_rpc_create'), 2, 'once');
+like($nginx->error_log(), qr/connection to \S+ failed: WAIT refused: "ERR WAIT/,
+     'elsewhere, as the log says');
+
+# no reply to WAIT: the command's own time is over, then the connection's
+
+$fake->tell('mode', 'silent');
+is($nginx->call('d1', 'x', '1', persistent => 1)->{what}, '504 UNKNOWN',
+   'no reply to WAIT: 504');
+soon { $nginx->count_log(qr/command connection to \S+ failed.*no reply/) }
+     'the connection is given up', scaled(10);
+$fake->tell('mode', 'works');
+soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
+     'and another one works';
+$nginx->clean();
+
+done_testing();
