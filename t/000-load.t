@@ -1,6 +1,7 @@
 # The module is loaded: unused, and with the least that makes it work.
 #
 # runs: side by side, 2 s
+# not with --redis-tls, --redis-cluster: there is no Redis in it
 
 use TB 'no_plan';
 

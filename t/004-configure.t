@@ -3,6 +3,7 @@
 # out, its auto/feature is the real one.
 #
 # runs: side by side, 8 s
+# not with --redis-tls, --redis-cluster: there is no Redis in it
 
 use strict;
 use warnings;

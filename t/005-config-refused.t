@@ -2,6 +2,7 @@
 # settings that are out of their range.
 #
 # runs: side by side, 5 s
+# not with --redis-tls, --redis-cluster: there is no Redis in it
 
 use TB 'no_plan';
 

@@ -42,7 +42,8 @@ sub worker_of {
 
         # from there to Redis: others that had the port before are still known
 
-        my $at = sprintf '0100007F:%04X 0100007F:%04X', $port, redis()->{port};
+        my $at = sprintf '0100007F:%04X 0100007F:%04X', $port,
+                         redis()->{tls} || redis()->{port};
         my ($inode) = map { (split)[9] } grep { / \Q$at\E / } <$fh>
             or next;
 

@@ -3,6 +3,7 @@
 # nobody knows), and once the real Redis is there all is well.
 #
 # runs: side by side, 45 s
+# not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 # A Redis that is slow is waited for; one that has gone deaf is not.
 #
 # runs: side by side, 16 s
+# not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;
 use warnings;

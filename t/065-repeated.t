@@ -2,6 +2,7 @@
 # refuses it, nobody may say that the call was not taken.
 #
 # runs: side by side, 5 s
+# not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # control character, no line of its own, no argument of a command.
 #
 # runs: side by side, 2 s
+# not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;
 use warnings;

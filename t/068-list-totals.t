@@ -1,6 +1,7 @@
 # A list whose totals nobody can have counted.
 #
 # runs: side by side, 2 s
+# not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # are always on the same one.
 #
 # runs: side by side, 4 s
+# not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # of the setup, and that it is over is told to the same operator.
 #
 # runs: side by side, 15 s
+# not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # that calls of all sizes go through it, whoever reads slowly.
 #
 # runs: side by side, 20 s
+# not with --redis-tls, --redis-cluster: it has servers of its own
 
 use strict;
 use warnings;

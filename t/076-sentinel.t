@@ -2,6 +2,7 @@
 # moves, and leaves one that is none any more.
 #
 # runs: side by side, 40 s
+# not with --redis-tls, --redis-cluster: it has servers of its own
 
 use strict;
 use warnings;

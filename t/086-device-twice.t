@@ -3,6 +3,7 @@
 # back: the device would have the call twice.
 #
 # runs: side by side, 6 s
+# not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;
 use warnings;

@@ -151,6 +151,9 @@ add_block_preprocessor(sub {
         $block->set_value($section, expand_all($block->$section));
     }
 
+    $block->set_value('http_config', served($block->http_config))
+        if defined $block->http_config;
+
     if (defined $block->must_die) {
         # what is expected need not be shown
         $block->set_value('suppress_stderr', '');

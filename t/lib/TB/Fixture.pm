@@ -14,6 +14,8 @@ package TB::Fixture;
 #                                     %{k1} is the key, which is returned
 #     set_macro(name => value)        macro('name')    expand('..%{name}..')
 #     uuid_of('text')                 always the same id for the same text
+#     served($text)                   a configuration in which the Redis without
+#                                     TLS is the one that script/test asks for
 #     http_get('/path', header => value, ...)
 #     http_post('/path', $body, header => value, ...)
 #                                     outside of blocks: { status, headers,
@@ -32,8 +34,8 @@ use TB::RedisServer;
 use TB::Token qw(jwt key_text $TENANT $OTHER_TENANT $CUSTOMER $OTHER_CUSTOMER
                  $USER);
 
-our @EXPORT = qw(redis bridge device api_key set_macro macro expand uuid_of
-                 http_get http_post);
+our @EXPORT = qw(redis bridge device api_key set_macro macro expand served
+                 uuid_of http_get http_post);
 
 my $redis;
 my %macros = (tenant => $TENANT, other_tenant => $OTHER_TENANT,
@@ -156,6 +158,16 @@ sub expand {
     my ($text) = @_;
 
     $text =~ s/%\{([\w:. -]+)\}/macro($1)/ge;
+
+    return $text;
+}
+
+
+sub served {
+    my ($text) = @_;
+
+    $text =~ s{(redis://127\.0\.0\.1:(\d+))((?:/\d+)?);}
+              {TB::RedisServer::server_lines($1, $2, $3)}ge;
 
     return $text;
 }

@@ -36,7 +36,7 @@ use Exporter 'import';
 
 use TB::Client;
 use TB::Env qw(build scratch free_port file_in scaled wait_for);
-use TB::Fixture qw(expand macro);
+use TB::Fixture qw(expand macro served);
 
 our @EXPORT = qw(soon);
 
@@ -94,7 +94,7 @@ sub conf_text {
     my $redis = $o{redis_server} || 'redis://127.0.0.1:'
                                     . ($o{redis_port} || macro('redis_port'));
 
-    return modules() . expand(<<"_EOC_");
+    return modules() . served(expand(<<"_EOC_"));
 ${user}daemon            off;
 worker_processes  $o{workers};
 error_log         error.log info;

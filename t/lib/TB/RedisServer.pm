@@ -15,6 +15,9 @@ package TB::RedisServer;
 #     $redis->stop();  $redis->wipe();  $redis->go();     # comes back empty
 #     $redis->pause(); $redis->resume();      # SIGSTOP, SIGCONT
 #
+# With TB_REDIS_TLS, a folder that has ca.pem, server.pem and server.key, it has a
+# port with TLS besides ({tls}), and TB::Fixture lets nginx use that one.
+#
 # All sockets are of this process: after a fork the child must connect anew
 # ($redis->connect('bridge')).
 
@@ -53,6 +56,7 @@ my %default = (
 );
 
 my %running;
+my %by_port;
 my $started = 0;
 
 
@@ -115,9 +119,37 @@ sub start {
                        path => "$dir/redis.sock", args => [], owner => $$,
                        %opt }, $class;
 
+    $self->add_tls($ENV{TB_REDIS_TLS})
+        if $ENV{TB_REDIS_TLS} && !grep { $_ eq '--tls-port' }
+                                       @{ $self->{args} };
     $self->go();
 
     return $self;
+}
+
+
+sub add_tls {
+    my ($self, $certs) = @_;
+
+    $self->{tls} = free_port();
+    $self->{args} = [@{ $self->{args} }, '--tls-port', $self->{tls},
+                     '--tls-auth-clients', 'no',
+                     '--tls-cert-file', "$certs/server.pem",
+                     '--tls-key-file', "$certs/server.key",
+                     '--tls-ca-cert-file', "$certs/ca.pem"];
+    $by_port{$self->{port}} = $self;
+}
+
+
+# what nginx is to write into its block instead of a URL without TLS
+
+sub server_lines {
+    my ($url, $port, $rest) = @_;
+
+    my $self = $by_port{$port} or return "$url$rest;";
+
+    return "rediss://127.0.0.1:$self->{tls}$rest;\n"
+           . "ssl_trusted_certificate $ENV{TB_REDIS_TLS}/ca.pem;";
 }
 
 
@@ -175,6 +207,18 @@ sub log {
     local $/;
 
     return <$fh>;
+}
+
+
+# whether the server that there is can do TLS
+
+sub has_tls {
+    my $self = __PACKAGE__->start(library => 0);
+    my $reply = $self->command('CONFIG', 'SET', 'tls-protocols', 'TLSv1.3');
+
+    $self->stop();
+
+    return !TB::Resp::is_error($reply);
 }
 
 
