@@ -14,8 +14,8 @@ package TB::Fixture;
 #                                     %{k1} is the key, which is returned
 #     set_macro(name => value)        macro('name')    expand('..%{name}..')
 #     uuid_of('text')                 always the same id for the same text
-#     served($text)                   a configuration in which the Redis without
-#                                     TLS is the one that script/test asks for
+#     served($text)                   a configuration in which our Redis is what
+#                                     script/test asks for: by TLS, or a cluster
 #     http_get('/path', header => value, ...)
 #     http_post('/path', $body, header => value, ...)
 #                                     outside of blocks: { status, headers,
@@ -30,6 +30,7 @@ use IO::Socket::INET;
 
 use TB::Bridge;
 use TB::Env qw(scratch file_in scaled);
+use TB::RedisCluster;
 use TB::RedisServer;
 use TB::Token qw(jwt key_text $TENANT $OTHER_TENANT $CUSTOMER $OTHER_CUSTOMER
                  $USER);
@@ -54,7 +55,9 @@ my %claims = (
 
 sub redis {
     if (!$redis) {
-        $redis = TB::RedisServer->start(@_);
+        $redis = $ENV{TB_REDIS_CLUSTER}
+            ? TB::RedisCluster->start(masters => $ENV{TB_REDIS_CLUSTER}, @_)
+            : TB::RedisServer->start(@_);
         $macros{redis_port} = $redis->{port};
         $macros{redis_socket} = $redis->{path};
     }
@@ -166,8 +169,9 @@ sub expand {
 sub served {
     my ($text) = @_;
 
-    $text =~ s{(redis://127\.0\.0\.1:(\d+))((?:/\d+)?);}
-              {TB::RedisServer::server_lines($1, $2, $3)}ge;
+    $text =~ s{(\bserver\s+redis://127\.0\.0\.1:(\d+)(?:/0)?;)}
+              {TB::RedisServer::server_lines($2)
+               || TB::RedisCluster::server_lines($2) || $1}gex;
 
     return $text;
 }

@@ -141,14 +141,15 @@ sub add_tls {
 }
 
 
-# what nginx is to write into its block instead of a URL without TLS
+# what nginx is to write into its block instead of the server of this port;
+# nothing if it has no other one
 
 sub server_lines {
-    my ($url, $port, $rest) = @_;
+    my ($port) = @_;
 
-    my $self = $by_port{$port} or return "$url$rest;";
+    my $self = $by_port{$port} or return;
 
-    return "rediss://127.0.0.1:$self->{tls}$rest;\n"
+    return "server rediss://127.0.0.1:$self->{tls};\n"
            . "ssl_trusted_certificate $ENV{TB_REDIS_TLS}/ca.pem;";
 }
 

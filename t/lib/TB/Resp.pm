@@ -8,6 +8,8 @@ package TB::Resp;
 #     my $reply = $redis->command('HGET', 'key', 'field');
 #     die $reply if TB::Resp::is_error($reply);
 #     my @replies = $redis->pipeline(['PING'], ['TIME']);
+#
+# With ports => [...] it is a cluster, see TB::ClusterClient.
 
 use strict;
 use warnings;
@@ -18,6 +20,12 @@ use IO::Socket::UNIX;
 
 sub connect {
     my ($class, %opt) = @_;
+
+    if ($opt{ports}) {
+        require TB::Cluster;
+        require TB::ClusterClient;
+        return TB::ClusterClient->connect(%opt);
+    }
 
     my $sock = defined $opt{path}
         ? IO::Socket::UNIX->new(Peer => $opt{path})
