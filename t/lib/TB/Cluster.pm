@@ -545,6 +545,9 @@ sub cleanup {
 sub DESTROY {
     my ($self) = @_;
 
+    # TB::RedisServer has stopped all of them
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+
     local ($@, $?, $!);
 
     $self->cleanup();
