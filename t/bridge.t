@@ -291,7 +291,7 @@ like($text, qr/^tb-rpc-mqtt-bridge \d/, '--version');
 
 for (['--name', 'a b'], ['--name', 'x', '--qos', 2], [],
      ['--name', 'x', '--redis', 'redis://:secret@h/'],
-     ['--name', 'x', '--redis', 'rediss://h/'],
+     ['--name', 'x', '--redis', 'rediss://h/x'],
      ['--name', 'x', '--broker', 'tcp://h'],
      ['--name', 'x', '--request-topic', 'a/+/{deviceId}'],
      ['--name', 'x', '--request-topic', 'a/{nosuch}'],

@@ -15,11 +15,20 @@
 #include "../rpc/conf.h"
 
 
+typedef enum {
+    TB_FROM_DEFAULTS = 0,
+    TB_FROM_FILE,
+    TB_FROM_FLAGS
+} tb_source_e;
+
+
 typedef struct {
     tb_redis_conf_t      redis;
     tb_mqtt_conf_t       mqtt;
     tb_rpc_conf_t        rpc;
 
+    tb_source_e          source;           /* of what is being read */
+    tb_source_e          redis_source;     /* of redis.servers */
     char                *config;
     char                *redis_password_file;
     char                *mqtt_password_file;

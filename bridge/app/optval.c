@@ -19,9 +19,7 @@
 #define tb_field(opt, o, type)  ((type *) ((char *) (opt) + (o)->offset))
 
 
-/* what is wrong, for the moment of its printing */
-
-static const char *
+const char *
 tb_why(const char *fmt, ...)
 {
     va_list      args;
@@ -36,7 +34,7 @@ tb_why(const char *fmt, ...)
 }
 
 
-static void
+void
 tb_replace(char **out, const char *text, size_t len)
 {
     char  *copy;
@@ -89,7 +87,7 @@ tb_set_switch(tb_options_t *opt, const tb_option_t *o, const char *value)
 }
 
 
-static const char *
+const char *
 tb_secret(char **out, const char *option, const char *path)
 {
     int    empty;
@@ -118,44 +116,12 @@ tb_secret(char **out, const char *option, const char *path)
 
 
 const char *
-tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
-    const char *value)
-{
-    tb_replace(&opt->redis_password_file, value, strlen(value));
-
-    return tb_secret(&opt->redis.password, "", value);
-}
-
-
-const char *
 tb_set_mqtt_secret(tb_options_t *opt, const tb_option_t *o,
     const char *value)
 {
     tb_replace(&opt->mqtt_password_file, value, strlen(value));
 
     return tb_secret(&opt->mqtt.password, "", value);
-}
-
-
-const char *
-tb_secrets_again(tb_options_t *opt)
-{
-    const char  *why;
-
-    if (opt->redis_password_file) {
-        why = tb_secret(&opt->redis.password, "--redis-password-file ",
-                        opt->redis_password_file);
-        if (why) {
-            return why;
-        }
-    }
-
-    if (opt->mqtt_password_file == NULL) {
-        return NULL;
-    }
-
-    return tb_secret(&opt->mqtt.password, "--mqtt-password-file ",
-                     opt->mqtt_password_file);
 }
 
 
@@ -228,9 +194,7 @@ tb_set_template(tb_options_t *opt, const tb_option_t *o, const char *value)
 }
 
 
-/* host[:port] or [v6][:port]; what follows is left in *rest */
-
-static const char *
+const char *
 tb_set_host(const char *text, char **host, int *port, const char **rest)
 {
     size_t       len;
@@ -266,55 +230,6 @@ tb_set_host(const char *text, char **host, int *port, const char **rest)
 
     tb_replace(host, name, len);
     *rest = p;
-
-    return NULL;
-}
-
-
-const char *
-tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
-{
-    int          port;
-    char         address[512];
-    uint32_t     db;
-    const char  *rest, *error;
-
-    if (strncmp(value, "unix:", 5) == 0 && value[5] != '\0') {
-        tb_replace(&opt->redis.path, value + 5, strlen(value + 5));
-        tb_replace(&opt->redis.address, value + 5, strlen(value + 5));
-        return NULL;
-    }
-
-    if (strncmp(value, "redis://", 8) != 0) {
-        return "must be redis://host[:port][/db] or unix:/path (TLS to Redis"
-               " needs a tunnel)";
-    }
-
-    port = 6379;
-    db = 0;
-
-    error = tb_set_host(value + 8, &opt->redis.host, &port, &rest);
-    if (error) {
-        return error;
-    }
-
-    if (*rest != '\0' && strcmp(rest, "/") != 0
-        && (*rest != '/'
-            || tb_number(rest + 1, strlen(rest + 1), 0, 65535, &db)
-               != TB_OK))
-    {
-        return "must be redis://host[:port][/db] or unix:/path";
-    }
-
-    snprintf(address, sizeof(address),
-             strchr(opt->redis.host, ':') ? "[%s]:%d" : "%s:%d",
-             opt->redis.host, port);
-    tb_replace(&opt->redis.address, address, strlen(address));
-
-    opt->redis.port = port;
-    opt->redis.db = (int) db;
-    free(opt->redis.path);
-    opt->redis.path = NULL;
 
     return NULL;
 }

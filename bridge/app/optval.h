@@ -39,12 +39,8 @@ const char *tb_set_text(tb_options_t *opt, const tb_option_t *o,
 const char *tb_set_switch(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 /* the first line of the file, whose name is kept */
-const char *tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
 const char *tb_set_mqtt_secret(tb_options_t *opt, const tb_option_t *o,
     const char *value);
-/* the files again: NULL, or what is wrong; what was there before stays */
-const char *tb_secrets_again(tb_options_t *opt);
 const char *tb_set_name(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 const char *tb_set_prefix(tb_options_t *opt, const tb_option_t *o,
@@ -54,8 +50,6 @@ const char *tb_set_uuid(tb_options_t *opt, const tb_option_t *o,
 /* min: variables of which one is needed, max: variables that may be there */
 const char *tb_set_template(tb_options_t *opt, const tb_option_t *o,
     const char *value);
-const char *tb_set_redis(tb_options_t *opt, const tb_option_t *o,
-    const char *value);
 const char *tb_set_broker(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 /* one of the words in arg; its place among them */
@@ -63,6 +57,18 @@ const char *tb_set_word(tb_options_t *opt, const tb_option_t *o,
     const char *value);
 const char *tb_set_version(tb_options_t *opt, const tb_option_t *o,
     const char *value);
+
+/* for other setters */
+
+/* what is wrong, for the moment of its printing */
+const char *tb_why(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+void tb_replace(char **out, const char *text, size_t len);
+/* host[:port] or [v6][:port]; what follows is left in *rest */
+const char *tb_set_host(const char *text, char **host, int *port,
+    const char **rest);
+/* the first line of a file; the option is for what is wrong, as "--name " */
+const char *tb_secret(char **out, const char *option, const char *path);
 
 
 #endif /* _TB_OPTVAL_H_INCLUDED_ */

@@ -12,7 +12,7 @@
 #include "../base/clock.h"
 #include "../base/str.h"
 #include "bell.h"
-#include "conn.h"
+#include "greet.h"
 #include "key.h"
 
 
@@ -36,11 +36,12 @@ tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c, tb_takes_t *t)
     tb_bell_t  *bell;
 
     bell = tb_alloc(sizeof(tb_bell_t));
-    bell->redis.conf = conf;
-    bell->redis.label = "bells";
     bell->conf = conf;
     bell->commands = c;
     bell->takes = t;
+
+    tb_redis_init(&bell->redis, conf, tb_command_tls(c), &conf->servers[0],
+                  "bells");
 
     return bell;
 }
@@ -49,7 +50,7 @@ tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c, tb_takes_t *t)
 void
 tb_bell_free(tb_bell_t *bell)
 {
-    tb_redis_close(&bell->redis);
+    tb_redis_free(&bell->redis);
     free(bell);
 }
 
@@ -68,12 +69,7 @@ tb_bell_subscribe(tb_bell_t *bell)
         tb_key(bell->conf, i, "bell", bell->conf->name, channel,
                sizeof(channel));
 
-        if (redisAppendCommandArgv(bell->redis.ctx, 2, argv, NULL)
-            != REDIS_OK)
-        {
-            tb_redis_fail(&bell->redis, "no memory for a command");
-            return;
-        }
+        tb_redis_send(&bell->redis, 2, argv, NULL);
     }
 
     bell->shards = tb_shards(bell->commands);
@@ -166,10 +162,7 @@ tb_bell_ping(tb_bell_t *bell)
 
     argv[0] = "PING";
 
-    if (redisAppendCommandArgv(bell->redis.ctx, 1, argv, NULL) != REDIS_OK) {
-        tb_redis_fail(&bell->redis, "no memory for a command");
-        return;
-    }
+    tb_redis_send(&bell->redis, 1, argv, NULL);
 
     bell->ping_at = tb_now() + TB_BELL_PING;
 
@@ -188,7 +181,7 @@ tb_bell_run(tb_bell_t *bell, short revents)
         return;
     }
 
-    tb_redis_io(&bell->redis, revents);
+    tb_greet_io(&bell->redis, revents);
 
     if (bell->redis.state != TB_REDIS_READY) {
         return;

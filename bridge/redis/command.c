@@ -16,7 +16,7 @@
 #include "../base/str.h"
 #include "../base/uuid.h"
 #include "command.h"
-#include "conn.h"
+#include "greet.h"
 #include "key.h"
 
 
@@ -42,6 +42,7 @@ struct tb_commands_s {
     const tb_redis_events_t  *events;
     tb_bridge_t              *bridge;
     tb_counters_t            *count;
+    tb_tls_t                 *tls;
     tb_redis_t                redis;
     int                       shards;
     tb_cmd_t                 *head;
@@ -57,20 +58,48 @@ tb_commands_t *
 tb_command_create(const tb_redis_conf_t *conf,
     const tb_redis_events_t *events, tb_bridge_t *b, tb_counters_t *count)
 {
+    tb_tls_t       *tls;
     tb_commands_t  *c;
+
+    tls = NULL;
+
+    if (conf->tls) {
+        tls = tb_tls_create(conf);
+        if (tls == NULL) {
+            return NULL;
+        }
+    }
 
     c = tb_alloc(sizeof(tb_commands_t));
     c->conf = conf;
     c->events = events;
     c->bridge = b;
     c->count = count;
-    c->redis.conf = conf;
-    c->redis.label = "commands";
+    c->tls = tls;
+
+    tb_redis_init(&c->redis, conf, tls, &conf->servers[0], "commands");
     c->redis.shards = &c->shards;
+
     c->shards = conf->shards;
     c->tail = &c->head;
 
     return c;
+}
+
+
+void
+tb_command_reload(tb_commands_t *c)
+{
+    if (c->tls) {
+        tb_tls_reload(c->tls);
+    }
+}
+
+
+tb_tls_t *
+tb_command_tls(const tb_commands_t *c)
+{
+    return c->tls;
 }
 
 
@@ -350,7 +379,7 @@ tb_command_replies(tb_commands_t *c)
 void
 tb_command_run(tb_commands_t *c, short revents)
 {
-    tb_redis_io(&c->redis, revents);
+    tb_greet_io(&c->redis, revents);
 
     if (c->redis.state != TB_REDIS_READY) {
         c->unsent = c->head;
@@ -382,13 +411,7 @@ tb_command_flush(tb_commands_t *c)
     while (c->unsent != NULL && c->nwritten < TB_MAX_PIPELINE) {
         cmd = c->unsent;
 
-        if (redisAppendFormattedCommand(c->redis.ctx, cmd->buf, cmd->len)
-            != REDIS_OK)
-        {
-            tb_redis_fail(&c->redis, "no memory for a command");
-            return;
-        }
-
+        tb_wire_append(&c->redis.wire, cmd->buf, cmd->len);
         cmd->at = tb_now();
 
         if (c->nwritten++ == 0) {
@@ -412,7 +435,8 @@ tb_command_free(tb_commands_t *c)
 {
     tb_cmd_t  *cmd;
 
-    tb_redis_close(&c->redis);
+    tb_redis_free(&c->redis);
+    tb_tls_free(c->tls);
     *c->tail = c->later;
 
     while (c->head != NULL) {

@@ -11,7 +11,7 @@
 #define _TB_COMMAND_H_INCLUDED_
 
 
-#include "conf.h"
+#include "tls.h"
 
 #include <hiredis/hiredis.h>
 
@@ -24,7 +24,10 @@ typedef struct tb_commands_s  tb_commands_t;
 typedef void (*tb_reply_pt)(tb_bridge_t *b, void *data, redisReply *reply);
 
 
-/* errors are counted; b is for the handlers */
+/*
+ * Errors are counted; b is for the handlers.  NULL, and that was logged: files
+ * for TLS cannot be used.
+ */
 tb_commands_t *tb_command_create(const tb_redis_conf_t *conf,
     const tb_redis_events_t *events, tb_bridge_t *b, tb_counters_t *count);
 /* what is not answered is forgotten, its handlers are not called */
@@ -34,6 +37,10 @@ int tb_command_poll(tb_commands_t *c, short *events);
 void tb_command_run(tb_commands_t *c, short revents);
 void tb_command_flush(tb_commands_t *c);
 int64_t tb_command_timer(tb_commands_t *c);
+
+/* files for TLS are read again */
+void tb_command_reload(tb_commands_t *c);
+tb_tls_t *tb_command_tls(const tb_commands_t *c);
 
 int tb_command_up(const tb_commands_t *c);
 /* all are answered */

@@ -13,21 +13,25 @@
 #include "../../common/tb_rpc_shard.h"
 #include "../base/base.h"
 #include "../base/count.h"
+#include "server.h"
 
 
 #define TB_MAX_SHARDS        TB_RPC_SHARDS
+#define TB_MAX_SERVERS       32
 
 
 typedef struct {
     char                *name;             /* of the bridge */
     char                *prefix;
-    char                *host;
-    char                *path;             /* of a unix socket, or NULL */
-    char                *address;          /* for the log */
-    int                  port;
+    tb_server_t          servers[TB_MAX_SERVERS];
+    int                  nservers;
     int                  db;
     char                *user;
     char                *password;
+    int                  tls;
+    char                *ca;               /* files, or NULL */
+    char                *cert;
+    char                *key;
     int                  shards;           /* 0: as tb:meta says */
 } tb_redis_conf_t;
 

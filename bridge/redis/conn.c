@@ -2,9 +2,8 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * A Redis connection that never blocks: hiredis is the codec and does the
- * reads and writes when poll() says so.  What it does to connect may wait for
- * the name of a host, so that is a job.
+ * A Redis connection that never blocks: it looks for the server's addresses,
+ * tries one after the other, and reads and writes when poll() says so.
  */
 
 
@@ -13,27 +12,29 @@
 #include "../base/log.h"
 #include "../base/str.h"
 #include "conn.h"
-#include "key.h"
 
 #include <poll.h>
 #include <stdarg.h>
-#include <sys/socket.h>
 
 
-#define TB_STEP_AUTH     0
-#define TB_STEP_HELLO    1
-#define TB_STEP_SELECT   2
-#define TB_STEP_SETNAME  3
-#define TB_STEP_META     4
-
-#define TB_CONNECT_TIMEOUT    5000
 #define TB_REDIS_MAX_BACKOFF  2000
-/* has functions and shard channels */
-#define TB_REDIS_VERSION      7
-/* of its keys and functions */
-#define TB_SCHEMA             2
 
-#define TB_TOO_OLD  "Redis 7.0 or newer is needed"
+
+static void tb_redis_next(tb_redis_t *r, const char *why);
+
+
+void
+tb_redis_init(tb_redis_t *r, const tb_redis_conf_t *conf, tb_tls_t *tls,
+    const tb_server_t *server, const char *label)
+{
+    memset(r, 0, sizeof(tb_redis_t));
+
+    r->conf = conf;
+    r->tls = tls;
+    r->server = server;
+    r->label = label;
+    r->wire.fd = -1;
+}
 
 
 const char *
@@ -79,15 +80,18 @@ tb_redis_error(const redisReply *reply)
 void
 tb_redis_close(tb_redis_t *r)
 {
-    /* at the end of the program only */
+    /* its thread has what would be freed here */
 
     if (r->state == TB_REDIS_LOOKUP) {
         return;
     }
 
-    if (r->ctx != NULL) {
-        redisFree(r->ctx);
-        r->ctx = NULL;
+    tb_wire_close(&r->wire);
+    tb_lookup_clear(&r->lookup);
+
+    if (r->reader != NULL) {
+        redisReaderFree(r->reader);
+        r->reader = NULL;
     }
 
     r->state = TB_REDIS_CLOSED;
@@ -97,9 +101,17 @@ tb_redis_close(tb_redis_t *r)
 
 
 void
+tb_redis_free(tb_redis_t *r)
+{
+    tb_redis_close(r);
+    tb_tls_forget(&r->peer);
+}
+
+
+void
 tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
 {
-    char     buf[512];
+    char     buf[1024];
     va_list  args;
 
     va_start(args, fmt);
@@ -107,7 +119,7 @@ tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     va_end(args);
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
-           "redis %s (%s): %s; trying again", r->conf->address, r->label, buf);
+           "redis %s (%s): %s; trying again", r->server->text, r->label, buf);
 
     r->complained = 1;
     tb_redis_close(r);
@@ -122,53 +134,58 @@ tb_redis_good(tb_redis_t *r)
 
     if (r->complained) {
         r->complained = 0;
-        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->conf->address,
+        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->server->text,
                r->label);
     }
 }
 
 
-/* in its thread */
+/* the next one of its addresses */
 
 static void
-tb_redis_lookup(void *data)
+tb_redis_try(tb_redis_t *r, const char *why)
 {
-    tb_redis_t             *r = data;
-    const tb_redis_conf_t  *conf;
+    const struct addrinfo  *ai;
 
-    conf = r->conf;
+    while ((ai = tb_lookup_next(&r->lookup)) != NULL) {
+        if (tb_wire_connect(&r->wire, ai, &why) == TB_OK) {
+            r->state = TB_REDIS_CONNECTING;
+            r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+            return;
+        }
+    }
 
-    r->ctx = conf->path ? redisConnectUnixNonBlock(conf->path)
-                        : redisConnectNonBlock(conf->host, conf->port);
+    tb_redis_fail(r, "cannot connect: %s", why);
+}
+
+
+static void
+tb_redis_next(tb_redis_t *r, const char *why)
+{
+    tb_wire_close(&r->wire);
+    tb_redis_try(r, why);
 }
 
 
 static void
 tb_redis_connect(tb_redis_t *r)
 {
-    if (tb_job_start(&r->job, tb_redis_lookup, r) != TB_OK) {
-        tb_redis_fail(r, "cannot connect: no thread: %s", strerror(errno));
+    const char  *why;
+
+    switch (tb_lookup_start(&r->lookup, r->server, &why)) {
+
+    case TB_OK:
+        tb_redis_try(r, "it has no address");
         return;
-    }
 
-    r->state = TB_REDIS_LOOKUP;
-    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
-}
-
-
-static void
-tb_redis_connecting(tb_redis_t *r)
-{
-    tb_job_end(&r->job);
-    r->state = TB_REDIS_CONNECTING;
-
-    if (r->ctx == NULL || r->ctx->err) {
-        tb_redis_fail(r, "cannot connect: %s",
-                      r->ctx ? r->ctx->errstr : "no memory");
+    case TB_AGAIN:
+        r->state = TB_REDIS_LOOKUP;
+        r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
         return;
-    }
 
-    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+    default: /* TB_ERROR */
+        tb_redis_fail(r, "cannot connect: %s", why);
+    }
 }
 
 
@@ -177,13 +194,22 @@ tb_redis_connecting(tb_redis_t *r)
 static void
 tb_redis_looking(tb_redis_t *r, short revents)
 {
+    const char  *why;
+
     if (revents) {
-        tb_redis_connecting(r);
+        r->state = TB_REDIS_CONNECTING;
+
+        if (tb_lookup_end(&r->lookup, &why) != TB_OK) {
+            tb_redis_fail(r, "cannot connect: %s", why);
+            return;
+        }
+
+        tb_redis_try(r, "it has no address");
 
     } else if (tb_now() >= r->deadline) {
         tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
                "redis %s (%s): its name is still being looked up",
-               r->conf->address, r->label);
+               r->server->text, r->label);
         r->complained = 1;
         r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
     }
@@ -191,334 +217,208 @@ tb_redis_looking(tb_redis_t *r, short revents)
 
 
 static void
-tb_redis_step(tb_redis_t *r, int step, int argc, const char **argv)
+tb_redis_opened(tb_redis_t *r)
 {
-    if (redisAppendCommandArgv(r->ctx, argc, argv, NULL) != REDIS_OK) {
-        tb_log(TB_LOG_ERROR, "redis %s (%s): no memory", r->conf->address,
-               r->label);
-        exit(1);
+    r->reader = redisReaderCreate();
+
+    if (r->reader == NULL) {
+        tb_redis_fail(r, "no memory");
+        return;
     }
 
-    r->steps[r->nsteps++] = step;
+    r->state = TB_REDIS_OPEN;
+    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+    r->heard = 0;
 }
 
 
 static void
 tb_redis_handshake(tb_redis_t *r)
 {
-    int                     err;
-    char                    db[16], key[256], name[256];
-    socklen_t               len;
-    const char             *auth[3], *args[4];
-    const tb_redis_conf_t  *conf;
+    int          rc;
+    short        events;
+    const char  *why;
 
-    conf = r->conf;
-    len = sizeof(int);
+    rc = tb_tls_handshake(r->wire.ssl, r->server->host, &events, &why);
 
-    if (getsockopt(r->ctx->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1) {
-        err = errno;
-    }
-
-    if (err) {
-        tb_redis_fail(r, "cannot connect: %s", strerror(err));
+    if (rc == TB_AGAIN) {
+        r->wire.reading = events;
         return;
     }
 
-    if (conf->path == NULL) {
-        redisEnableKeepAlive(r->ctx);
+    if (rc == TB_ERROR) {
+        tb_tls_forget(&r->peer);
+        tb_redis_fail(r, "%s", why);
+        return;
     }
 
-    r->nsteps = 0;
-    r->step = 0;
+    r->wire.reading = 0;
 
-    if (conf->password) {
-        auth[0] = "AUTH";
-        auth[1] = conf->user ? conf->user : conf->password;
-        auth[2] = conf->password;
-        tb_redis_step(r, TB_STEP_AUTH, conf->user ? 3 : 2, auth);
-    }
+    tb_log(TB_LOG_DEBUG, "redis %s (%s): TLS is there, session resumed: %d",
+           r->server->text, r->label, SSL_session_reused(r->wire.ssl));
 
-    /* it needs no right, but to be authenticated */
-
-    args[0] = "HELLO";
-    args[1] = "2";
-    tb_redis_step(r, TB_STEP_HELLO, 2, args);
-
-    if (conf->db) {
-        snprintf(db, sizeof(db), "%d", conf->db);
-        args[0] = "SELECT";
-        args[1] = db;
-        tb_redis_step(r, TB_STEP_SELECT, 2, args);
-    }
-
-    snprintf(name, sizeof(name), "tb-rpc-bridge:%s:%s", conf->name, r->label);
-    args[0] = "CLIENT";
-    args[1] = "SETNAME";
-    args[2] = name;
-    tb_redis_step(r, TB_STEP_SETNAME, 3, args);
-
-    if (r->shards) {
-        snprintf(key, sizeof(key), "%smeta", conf->prefix);
-        args[0] = "HMGET";
-        args[1] = key;
-        args[2] = "shards";
-        args[3] = "schema";
-        tb_redis_step(r, TB_STEP_META, 4, args);
-    }
-
-    r->state = TB_REDIS_HANDSHAKE;
-    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
-}
-
-
-/* an error of the handshake */
-
-static int
-tb_redis_refused(tb_redis_t *r, int step, redisReply *reply)
-{
-    static const char  *names[] = { "AUTH", "HELLO", "SELECT",
-                                    "CLIENT SETNAME", "HMGET" };
-
-    if (step == TB_STEP_SETNAME) {
-        return TB_OK;
-    }
-
-    /* a proxy perhaps, or too old: what is needed will be asked for */
-
-    if (step == TB_STEP_HELLO && strstr(reply->str, "unknown command")) {
-        return TB_OK;
-    }
-
-    tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(reply), names[step],
-                  tb_redis_error(reply));
-
-    return TB_ERROR;
-}
-
-
-/* name, value, name, value */
-
-static int
-tb_redis_hello(tb_redis_t *r, redisReply *reply)
-{
-    size_t       i;
-    redisReply  *name, *value;
-    const char  *server, *version;
-
-    server = "Redis";
-    version = "";
-
-    for (i = 0; i + 1 < reply->elements; i += 2) {
-        name = reply->element[i];
-        value = reply->element[i + 1];
-
-        if (name->type != REDIS_REPLY_STRING
-            || value->type != REDIS_REPLY_STRING)
-        {
-            continue;
-        }
-
-        if (strcmp(name->str, "server") == 0) {
-            server = value->str;
-
-        } else if (strcmp(name->str, "version") == 0) {
-            version = value->str;
-        }
-    }
-
-    if (*version == '\0' || atoi(version) >= TB_REDIS_VERSION) {
-        return TB_OK;
-    }
-
-    tb_redis_fail(r, TB_TOO_OLD ", this is %s %s",
-                  tb_safe(server, strlen(server)),
-                  tb_safe(version, strlen(version)));
-
-    return TB_ERROR;
-}
-
-
-/* what tb:meta says: shards, schema */
-
-static int
-tb_redis_meta(tb_redis_t *r, redisReply *reply)
-{
-    uint32_t                shards;
-    redisReply             *schema;
-    const tb_redis_conf_t  *conf;
-
-    conf = r->conf;
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
-        tb_redis_fail(r, "%smeta: a reply of another kind", conf->prefix);
-        return TB_ERROR;
-    }
-
-    schema = reply->element[1];
-    reply = reply->element[0];
-
-    if (schema->type == REDIS_REPLY_STRING && atoi(schema->str) != TB_SCHEMA)
-    {
-        tb_redis_fail(r, "%smeta says schema %s: this Redis has calls of"
-                      " another version, which this one cannot read; use"
-                      " another --prefix or an empty Redis", conf->prefix,
-                      tb_safe(schema->str, schema->len));
-        return TB_ERROR;
-    }
-
-    if (reply->type == REDIS_REPLY_NIL || schema->type == REDIS_REPLY_NIL) {
-        if (conf->shards == 0) {
-            tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
-                          " or tb-rpc-admin; or use --shards", conf->prefix);
-            return TB_ERROR;
-        }
-
-        *r->shards = conf->shards;
-        return TB_OK;
-    }
-
-    if (reply->type != REDIS_REPLY_STRING
-        || tb_number(reply->str, reply->len, 1, TB_MAX_SHARDS, &shards)
-           != TB_OK)
-    {
-        tb_redis_fail(r, "%smeta has a wrong number of shards",
-                      conf->prefix);
-        return TB_ERROR;
-    }
-
-    if (conf->shards && conf->shards != (int) shards) {
-        tb_redis_fail(r, "%smeta says %u shards, --shards %d",
-                      conf->prefix, (unsigned) shards, conf->shards);
-        return TB_ERROR;
-    }
-
-    *r->shards = (int) shards;
-
-    return TB_OK;
+    tb_redis_opened(r);
 }
 
 
 static void
-tb_redis_shake(tb_redis_t *r)
+tb_redis_connected(tb_redis_t *r)
 {
-    int          rc, step;
-    redisReply  *reply;
+    const char  *why;
 
-    while (r->step < r->nsteps) {
-        reply = tb_redis_reply(r);
-        if (reply == NULL) {
-            return;
-        }
-
-        step = r->steps[r->step++];
-        rc = TB_OK;
-
-        if (reply->type == REDIS_REPLY_ERROR) {
-            rc = tb_redis_refused(r, step, reply);
-
-        } else if (step == TB_STEP_HELLO && r->shards) {
-            rc = tb_redis_hello(r, reply);
-
-        } else if (step == TB_STEP_META) {
-            rc = tb_redis_meta(r, reply);
-        }
-
-        freeReplyObject(reply);
-
-        if (rc == TB_ERROR) {
-            return;
-        }
+    if (tb_wire_connected(&r->wire, &why) != TB_OK) {
+        tb_redis_next(r, why);
+        return;
     }
 
-    r->state = TB_REDIS_READY;
-    r->deadline = 0;
-    r->fresh = 1;
+    if (r->tls == NULL) {
+        tb_redis_opened(r);
+        return;
+    }
 
-    tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_INFO,
-           "redis %s (%s): connected", r->conf->address, r->label);
+    r->wire.ssl = tb_tls_open(r->tls, r->wire.fd, r->server->host, &r->peer,
+                              &why);
+    if (r->wire.ssl == NULL) {
+        tb_redis_fail(r, "TLS failed: %s", why);
+        return;
+    }
+
+    r->state = TB_REDIS_TLS;
+    r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
+    tb_redis_handshake(r);
 }
 
 
 int
 tb_redis_poll(tb_redis_t *r, short *events)
 {
-    int  done;
+    const char  *why;
 
-    if (r->state == TB_REDIS_CLOSED) {
+    switch (r->state) {
+
+    case TB_REDIS_CLOSED:
         return -1;
-    }
 
-    if (r->state == TB_REDIS_LOOKUP) {
+    case TB_REDIS_LOOKUP:
         *events = POLLIN;
-        return r->job.fd;
-    }
+        return r->lookup.job.fd;
 
-    if (r->state == TB_REDIS_CONNECTING) {
+    case TB_REDIS_CONNECTING:
         *events = POLLOUT;
-        return r->ctx->fd;
+        return r->wire.fd;
+
+    case TB_REDIS_TLS:
+        *events = r->wire.reading;
+        return r->wire.fd;
+
+    default:
+        break;
     }
 
-    done = 1;
-
-    if (redisBufferWrite(r->ctx, &done) != REDIS_OK) {
-        tb_redis_fail(r, "write: %s", r->ctx->errstr);
+    if (tb_wire_write(&r->wire, &why) != TB_OK) {
+        tb_redis_fail(r, "%s: %s", r->tls ? "TLS failed" : "write", why);
         return -1;
     }
 
-    *events = done ? POLLIN : POLLIN | POLLOUT;
+    *events = tb_wire_events(&r->wire);
 
-    return r->ctx->fd;
+    return r->wire.fd;
+}
+
+
+static void
+tb_redis_read(tb_redis_t *r)
+{
+    int64_t      alive;
+    const char  *why;
+
+    if (tb_wire_read(&r->wire, r->reader, &why) != TB_OK) {
+        tb_redis_fail(r, "%s: %s%s", r->tls ? "TLS failed" : "read", why,
+                      r->tls || r->heard ? ""
+                      : ", as if its port had TLS (\"rediss://\")");
+        return;
+    }
+
+    /* a sign of life, also when a reply comes little by little */
+
+    alive = tb_now() + TB_COMMAND_TIMEOUT;
+
+    if (r->state == TB_REDIS_READY && r->deadline && r->deadline < alive) {
+        r->deadline = alive;
+    }
 }
 
 
 void
 tb_redis_io(tb_redis_t *r, short revents)
 {
-    int64_t  alive;
+    switch (r->state) {
 
-    if (r->state == TB_REDIS_CLOSED) {
+    case TB_REDIS_CLOSED:
         if (tb_now() >= r->retry_at) {
             tb_redis_connect(r);
         }
 
         return;
-    }
 
-    if (r->state == TB_REDIS_LOOKUP) {
+    case TB_REDIS_LOOKUP:
         tb_redis_looking(r, revents);
         return;
-    }
 
-    if (r->state == TB_REDIS_CONNECTING) {
+    case TB_REDIS_CONNECTING:
+        if (revents) {
+            tb_redis_connected(r);
+        }
+
+        break;
+
+    case TB_REDIS_TLS:
         if (revents) {
             tb_redis_handshake(r);
         }
 
-    } else if (revents & (POLLIN|POLLHUP|POLLERR)) {
-        if (redisBufferRead(r->ctx) != REDIS_OK) {
-            tb_redis_fail(r, "read: %s", r->ctx->errstr);
-            return;
-        }
+        break;
 
-        /* a sign of life, also when a reply comes little by little */
-        alive = tb_now() + TB_COMMAND_TIMEOUT;
-
-        if (r->state == TB_REDIS_READY && r->deadline
-            && r->deadline < alive)
+    default:
+        if ((revents & (POLLIN|POLLHUP|POLLERR))
+            || (revents & r->wire.reading))
         {
-            r->deadline = alive;
+            tb_redis_read(r);
         }
     }
 
-    if (r->state == TB_REDIS_HANDSHAKE) {
-        tb_redis_shake(r);
+    if (r->state == TB_REDIS_CLOSED || r->deadline == 0
+        || tb_now() < r->deadline)
+    {
+        return;
     }
 
-    if (r->state != TB_REDIS_CLOSED && r->deadline
-        && tb_now() >= r->deadline)
-    {
-        tb_redis_fail(r, "no reply in time");
+    if (r->state == TB_REDIS_CONNECTING && r->lookup.next != NULL) {
+        tb_redis_next(r, "it does not answer");
+        return;
     }
+
+    tb_redis_fail(r, r->state == TB_REDIS_TLS
+                     ? "no TLS handshake in time, as if its port had none"
+                     : "no reply in time");
+}
+
+
+void
+tb_redis_send(tb_redis_t *r, int argc, const char **argv, const size_t *lens)
+{
+    int    len;
+    char  *buf;
+
+    len = redisFormatCommandArgv(&buf, argc, argv, lens);
+
+    if (len < 0) {
+        tb_log(TB_LOG_ERROR, "no memory for a command, giving up");
+        exit(1);
+    }
+
+    tb_wire_append(&r->wire, buf, (size_t) len);
+    redisFreeCommand(buf);
 }
 
 
@@ -527,15 +427,21 @@ tb_redis_reply(tb_redis_t *r)
 {
     void  *reply;
 
-    if (r->ctx == NULL) {
+    if (r->reader == NULL) {
         return NULL;
     }
 
     reply = NULL;
 
-    if (redisGetReplyFromReader(r->ctx, &reply) != REDIS_OK) {
-        tb_redis_fail(r, "broken reply: %s", r->ctx->errstr);
+    if (redisReaderGetReply(r->reader, &reply) != REDIS_OK) {
+        tb_redis_fail(r, "broken reply: %s%s", r->reader->errstr,
+                      r->tls || r->heard ? ""
+                      : ", as if its port had TLS (\"rediss://\")");
         return NULL;
+    }
+
+    if (reply != NULL) {
+        r->heard = 1;
     }
 
     return reply;

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * A Redis connection: non-blocking hiredis under our own poll().
+ * A Redis connection under our own poll(): hiredis is the codec.
  */
 
 
@@ -10,30 +10,37 @@
 #define _TB_CONN_H_INCLUDED_
 
 
-#include "../base/job.h"
-#include "conf.h"
-
-#include <hiredis/hiredis.h>
+#include "wire.h"
 
 
 #define TB_COMMAND_TIMEOUT   5000
+#define TB_CONNECT_TIMEOUT   5000
+
+#define TB_TOO_OLD  "Redis 7.0 or newer is needed"
 
 
 typedef enum {
     TB_REDIS_CLOSED = 0,
     TB_REDIS_LOOKUP,                       /* of the host name, by the job */
     TB_REDIS_CONNECTING,
-    TB_REDIS_HANDSHAKE,
+    TB_REDIS_TLS,
+    TB_REDIS_OPEN,                         /* and nothing was said yet */
+    TB_REDIS_GREETING,                     /* greet.c */
     TB_REDIS_READY
 } tb_redis_state_e;
 
 
 typedef struct {
     const tb_redis_conf_t  *conf;
+    tb_tls_t               *tls;           /* or NULL */
+    const tb_server_t      *server;
     const char             *label;
     int                    *shards;        /* where to put them, or NULL */
-    redisContext           *ctx;
-    tb_job_t                job;
+
+    tb_wire_t               wire;
+    tb_lookup_t             lookup;
+    tb_tls_peer_t           peer;
+    redisReader            *reader;
     tb_redis_state_e        state;
     int                     steps[5];      /* handshake replies to come */
     int                     nsteps;
@@ -41,15 +48,24 @@ typedef struct {
     int                     backoff;       /* ms */
     int                     complained;    /* this failure was logged */
     int                     fresh;         /* just became ready */
+    int                     heard;         /* anything, of this connection */
     int64_t                 retry_at;
     int64_t                 deadline;      /* 0: none */
 } tb_redis_t;
 
 
+/* to that server, which stays its owner's; closed, to be opened at once */
+void tb_redis_init(tb_redis_t *r, const tb_redis_conf_t *conf, tb_tls_t *tls,
+    const tb_server_t *server, const char *label);
+
 /* writes what waits; the fd and events to poll, -1 when closed */
 int tb_redis_poll(tb_redis_t *r, short *events);
-/* connects when due, reads, shakes hands */
+/* connects when due, reads; up to OPEN */
 void tb_redis_io(tb_redis_t *r, short revents);
+
+/* to be written soon */
+void tb_redis_send(tb_redis_t *r, int argc, const char **argv,
+    const size_t *lens);
 /* the next reply, NULL if none, or it failed and is closed now */
 redisReply *tb_redis_reply(tb_redis_t *r);
 /* it works: the next failure is news and is retried soon */
@@ -61,6 +77,8 @@ const char *tb_redis_hint(const redisReply *reply);
 /* the text of an error for the log: no secret is in it; see tb_safe() */
 const char *tb_redis_error(const redisReply *reply);
 void tb_redis_close(tb_redis_t *r);
+/* at the end of its owner, or of the program */
+void tb_redis_free(tb_redis_t *r);
 int64_t tb_redis_timer(tb_redis_t *r);
 
 

@@ -59,6 +59,12 @@ tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
     b->count = count;
 
     b->redis = tb_command_create(conf->redis, &tb_bridge_redis, b, count);
+
+    if (b->redis == NULL) {
+        free(b);
+        return NULL;
+    }
+
     b->takes = tb_take_create(conf->redis, &tb_bridge_redis, b, b->redis);
     b->bell = tb_bell_create(conf->redis, b->redis, b->takes);
     b->mqtt = tb_mqtt_create(conf->mqtt, &tb_bridge_mqtt, b, count);
@@ -185,6 +191,7 @@ void
 tb_bridge_reload(tb_bridge_t *b)
 {
     (void) tb_names_load(b);
+    tb_command_reload(b->redis);
 }
 
 

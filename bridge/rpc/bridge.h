@@ -30,7 +30,7 @@ typedef struct {
 } tb_gauges_t;
 
 
-/* NULL, and that was logged: --devices cannot be read */
+/* NULL, and that was logged: --devices or files for TLS cannot be read */
 tb_bridge_t *tb_bridge_create(const tb_rpc_conf_t *conf,
     tb_counters_t *count);
 /* at the end: it exits where a host is still being looked up */
@@ -43,7 +43,7 @@ void tb_bridge_poll(tb_bridge_t *b, struct pollfd *fds);
 /* when the next turn is due, whatever happens */
 int64_t tb_bridge_timer(tb_bridge_t *b);
 
-/* --devices is read again */
+/* --devices and files for TLS are read again */
 void tb_bridge_reload(tb_bridge_t *b);
 /* nothing more is taken */
 void tb_bridge_stop(tb_bridge_t *b);

@@ -1,0 +1,185 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The options of Redis: one server, with TLS or without.
+ */
+
+
+#include "../base/str.h"
+#include "optredis.h"
+
+
+#define TB_REDIS_URL  "must be redis://host[:port][/db],"                     \
+                      " rediss://host[:port][/db] (TLS) or unix:/path"
+
+
+static void
+tb_redis_none(tb_options_t *opt)
+{
+    int  i;
+
+    for (i = 0; i < opt->redis.nservers; i++) {
+        tb_server_clear(&opt->redis.servers[i]);
+    }
+
+    opt->redis.nservers = 0;
+    opt->redis.db = 0;
+    opt->redis.tls = 0;
+}
+
+
+static const char *
+tb_redis_url(tb_options_t *opt, const char *url)
+{
+    int          tls, port;
+    char        *host;
+    uint32_t     db;
+    const char  *rest, *error;
+
+    tls = strncmp(url, "rediss://", 9) == 0;
+
+    if (!tls && strncmp(url, "redis://", 8) != 0) {
+        return TB_REDIS_URL;
+    }
+
+    host = NULL;
+    port = 6379;
+    db = 0;
+
+    error = tb_set_host(url + 8 + tls, &host, &port, &rest);
+
+    if (error == NULL && *rest != '\0' && strcmp(rest, "/") != 0
+        && (*rest != '/'
+            || tb_number(rest + 1, strlen(rest + 1), 0, 65535, &db)
+               != TB_OK))
+    {
+        error = TB_REDIS_URL;
+    }
+
+    if (error == NULL && opt->redis.nservers
+        && (tls != opt->redis.tls || opt->redis.servers[0].path))
+    {
+        error = "must be given with TLS each time, or never";
+    }
+
+    if (error == NULL) {
+        tb_server_set(&opt->redis.servers[opt->redis.nservers++], host,
+                      strlen(host), port);
+        opt->redis.tls = tls;
+        opt->redis.db = (int) db;
+    }
+
+    free(host);
+
+    return error;
+}
+
+
+const char *
+tb_set_redis(tb_options_t *opt, const tb_option_t *o, const char *value)
+{
+    size_t       len;
+    const char  *error;
+    char         url[1024];
+
+    if (opt->redis_source != opt->source) {
+        tb_redis_none(opt);
+        opt->redis_source = opt->source;
+    }
+
+    do {
+        value += strspn(value, " \t");
+        len = strcspn(value, " \t");
+
+        if (len >= sizeof(url)) {
+            return "is too long";
+        }
+
+        memcpy(url, value, len);
+        url[len] = '\0';
+        value += len;
+
+        if (opt->redis.nservers == TB_MAX_SERVERS) {
+            return "is given too often";
+        }
+
+        if (strncmp(url, "unix:", 5) == 0 && len > 5) {
+            tb_server_set_path(&opt->redis.servers[opt->redis.nservers++],
+                               url + 5);
+
+        } else {
+            error = tb_redis_url(opt, url);
+            if (error) {
+                return error;
+            }
+        }
+
+    } while (value[strspn(value, " \t")] != '\0');
+
+    return NULL;
+}
+
+
+const char *
+tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value)
+{
+    tb_replace(&opt->redis_password_file, value, strlen(value));
+
+    return tb_secret(&opt->redis.password, "", value);
+}
+
+
+const char *
+tb_redis_options_again(tb_options_t *opt)
+{
+    if (opt->redis_password_file == NULL) {
+        return NULL;
+    }
+
+    return tb_secret(&opt->redis.password, "--redis-password-file ",
+                     opt->redis_password_file);
+}
+
+
+const char *
+tb_redis_options_check(tb_options_t *opt, const char **option)
+{
+    const tb_redis_conf_t  *conf;
+
+    conf = &opt->redis;
+
+    *option = "--redis-user";
+
+    if (conf->user && !conf->password) {
+        return "needs --redis-password-file";
+    }
+
+    *option = "--redis";
+
+    if (conf->nservers > 1) {
+        return "is given more than once";
+    }
+
+    *option = "--redis-cert and --redis-key";
+
+    if (!conf->cert != !conf->key) {
+        return "need each other";
+    }
+
+    *option = "--redis-ca, --redis-cert and --redis-key";
+
+    if (!conf->tls && (conf->ca || conf->cert)) {
+        return "need a rediss:// --redis";
+    }
+
+    return NULL;
+}
+
+
+void
+tb_redis_options_free(tb_options_t *opt)
+{
+    tb_redis_none(opt);
+}

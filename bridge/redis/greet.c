@@ -1,0 +1,266 @@
+
+/*
+ * Copyright (C) tb-rpc contributors.
+ *
+ * The first words on a connection: who we are, and whether that Redis is the
+ * one that is needed.
+ */
+
+
+#include "../base/log.h"
+#include "../base/str.h"
+#include "greet.h"
+
+
+#define TB_STEP_AUTH     0
+#define TB_STEP_HELLO    1
+#define TB_STEP_SELECT   2
+#define TB_STEP_SETNAME  3
+#define TB_STEP_META     4
+
+/* has functions and shard channels */
+#define TB_REDIS_VERSION      7
+/* of its keys and functions */
+#define TB_SCHEMA             2
+
+
+static void
+tb_greet_step(tb_redis_t *r, int step, int argc, const char **argv)
+{
+    tb_redis_send(r, argc, argv, NULL);
+
+    r->steps[r->nsteps++] = step;
+}
+
+
+static void
+tb_greet_start(tb_redis_t *r)
+{
+    char                    db[16], key[256], name[256];
+    const char             *auth[3], *args[4];
+    const tb_redis_conf_t  *conf;
+
+    conf = r->conf;
+    r->nsteps = 0;
+    r->step = 0;
+
+    if (conf->password) {
+        auth[0] = "AUTH";
+        auth[1] = conf->user ? conf->user : conf->password;
+        auth[2] = conf->password;
+        tb_greet_step(r, TB_STEP_AUTH, conf->user ? 3 : 2, auth);
+    }
+
+    /* it needs no right, but to be authenticated */
+
+    args[0] = "HELLO";
+    args[1] = "2";
+    tb_greet_step(r, TB_STEP_HELLO, 2, args);
+
+    if (conf->db) {
+        snprintf(db, sizeof(db), "%d", conf->db);
+        args[0] = "SELECT";
+        args[1] = db;
+        tb_greet_step(r, TB_STEP_SELECT, 2, args);
+    }
+
+    snprintf(name, sizeof(name), "tb-rpc-bridge:%s:%s", conf->name, r->label);
+    args[0] = "CLIENT";
+    args[1] = "SETNAME";
+    args[2] = name;
+    tb_greet_step(r, TB_STEP_SETNAME, 3, args);
+
+    if (r->shards) {
+        snprintf(key, sizeof(key), "%smeta", conf->prefix);
+        args[0] = "HMGET";
+        args[1] = key;
+        args[2] = "shards";
+        args[3] = "schema";
+        tb_greet_step(r, TB_STEP_META, 4, args);
+    }
+
+    r->state = TB_REDIS_GREETING;
+}
+
+
+/* an error of the handshake */
+
+static int
+tb_greet_refused(tb_redis_t *r, int step, redisReply *reply)
+{
+    static const char  *names[] = { "AUTH", "HELLO", "SELECT",
+                                    "CLIENT SETNAME", "HMGET" };
+
+    if (step == TB_STEP_SETNAME) {
+        return TB_OK;
+    }
+
+    /* a proxy perhaps, or too old: what is needed will be asked for */
+
+    if (step == TB_STEP_HELLO && strstr(reply->str, "unknown command")) {
+        return TB_OK;
+    }
+
+    tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(reply), names[step],
+                  tb_redis_error(reply));
+
+    return TB_ERROR;
+}
+
+
+/* name, value, name, value */
+
+static int
+tb_greet_hello(tb_redis_t *r, redisReply *reply)
+{
+    size_t       i;
+    redisReply  *name, *value;
+    const char  *server, *version;
+
+    server = "Redis";
+    version = "";
+
+    for (i = 0; i + 1 < reply->elements; i += 2) {
+        name = reply->element[i];
+        value = reply->element[i + 1];
+
+        if (name->type != REDIS_REPLY_STRING
+            || value->type != REDIS_REPLY_STRING)
+        {
+            continue;
+        }
+
+        if (strcmp(name->str, "server") == 0) {
+            server = value->str;
+
+        } else if (strcmp(name->str, "version") == 0) {
+            version = value->str;
+        }
+    }
+
+    if (*version == '\0' || atoi(version) >= TB_REDIS_VERSION) {
+        return TB_OK;
+    }
+
+    tb_redis_fail(r, TB_TOO_OLD ", this is %s %s",
+                  tb_safe(server, strlen(server)),
+                  tb_safe(version, strlen(version)));
+
+    return TB_ERROR;
+}
+
+
+/* what tb:meta says: shards, schema */
+
+static int
+tb_greet_meta(tb_redis_t *r, redisReply *reply)
+{
+    uint32_t                shards;
+    redisReply             *schema;
+    const tb_redis_conf_t  *conf;
+
+    conf = r->conf;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+        tb_redis_fail(r, "%smeta: a reply of another kind", conf->prefix);
+        return TB_ERROR;
+    }
+
+    schema = reply->element[1];
+    reply = reply->element[0];
+
+    if (schema->type == REDIS_REPLY_STRING && atoi(schema->str) != TB_SCHEMA)
+    {
+        tb_redis_fail(r, "%smeta says schema %s: this Redis has calls of"
+                      " another version, which this one cannot read; use"
+                      " another --prefix or an empty Redis", conf->prefix,
+                      tb_safe(schema->str, schema->len));
+        return TB_ERROR;
+    }
+
+    if (reply->type == REDIS_REPLY_NIL || schema->type == REDIS_REPLY_NIL) {
+        if (conf->shards == 0) {
+            tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
+                          " or tb-rpc-admin; or use --shards", conf->prefix);
+            return TB_ERROR;
+        }
+
+        *r->shards = conf->shards;
+        return TB_OK;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING
+        || tb_number(reply->str, reply->len, 1, TB_MAX_SHARDS, &shards)
+           != TB_OK)
+    {
+        tb_redis_fail(r, "%smeta has a wrong number of shards",
+                      conf->prefix);
+        return TB_ERROR;
+    }
+
+    if (conf->shards && conf->shards != (int) shards) {
+        tb_redis_fail(r, "%smeta says %u shards, --shards %d",
+                      conf->prefix, (unsigned) shards, conf->shards);
+        return TB_ERROR;
+    }
+
+    *r->shards = (int) shards;
+
+    return TB_OK;
+}
+
+
+static void
+tb_greet_replies(tb_redis_t *r)
+{
+    int          rc, step;
+    redisReply  *reply;
+
+    while (r->step < r->nsteps) {
+        reply = tb_redis_reply(r);
+        if (reply == NULL) {
+            return;
+        }
+
+        step = r->steps[r->step++];
+        rc = TB_OK;
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            rc = tb_greet_refused(r, step, reply);
+
+        } else if (step == TB_STEP_HELLO && r->shards) {
+            rc = tb_greet_hello(r, reply);
+
+        } else if (step == TB_STEP_META) {
+            rc = tb_greet_meta(r, reply);
+        }
+
+        freeReplyObject(reply);
+
+        if (rc == TB_ERROR) {
+            return;
+        }
+    }
+
+    r->state = TB_REDIS_READY;
+    r->deadline = 0;
+    r->fresh = 1;
+
+    tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_INFO,
+           "redis %s (%s): connected", r->server->text, r->label);
+}
+
+
+void
+tb_greet_io(tb_redis_t *r, short revents)
+{
+    tb_redis_io(r, revents);
+
+    if (r->state == TB_REDIS_OPEN) {
+        tb_greet_start(r);
+    }
+
+    if (r->state == TB_REDIS_GREETING) {
+        tb_greet_replies(r);
+    }
+}
