@@ -31,6 +31,7 @@ typedef struct {
     tb_source_e          redis_source;     /* of redis.servers */
     char                *config;
     char                *redis_password_file;
+    char                *sentinel_password_file;
     char                *mqtt_password_file;
     int                  drain;
     int                  log_level;

@@ -122,13 +122,13 @@ tb_start(tb_main_t *m)
 
 
 static void
-tb_poll(tb_main_t *m, struct pollfd *fds, sigset_t *mask)
+tb_main_poll(tb_main_t *m, tb_poll_t *p, sigset_t *mask)
 {
     int              i;
     int64_t          wait;
     struct timespec  ts;
 
-    tb_bridge_poll(m->bridge, fds);
+    tb_bridge_poll(m->bridge, p);
 
     wait = tb_bridge_timer(m->bridge);
 
@@ -145,9 +145,9 @@ tb_poll(tb_main_t *m, struct pollfd *fds, sigset_t *mask)
     ts.tv_sec = wait / 1000;
     ts.tv_nsec = (wait % 1000) * 1000000L;
 
-    if (ppoll(fds, TB_BRIDGE_FDS, &ts, mask) == -1) {
-        for (i = 0; i < TB_BRIDGE_FDS; i++) {
-            fds[i].revents = 0;
+    if (ppoll(p->fds, p->n, &ts, mask) == -1) {
+        for (i = 0; i < p->n; i++) {
+            p->fds[i].revents = 0;
         }
     }
 }
@@ -198,7 +198,7 @@ int
 main(int argc, char **argv)
 {
     sigset_t           mask;
-    struct pollfd      fds[TB_BRIDGE_FDS];
+    tb_poll_t          p;
 
     static tb_main_t   m;
 
@@ -208,10 +208,10 @@ main(int argc, char **argv)
     tb_signals(&mask);
     tb_start(&m);
 
-    memset(fds, 0, sizeof(fds));
+    memset(&p, 0, sizeof(tb_poll_t));
 
     for ( ;; ) {
-        tb_bridge_run(m.bridge, fds);
+        tb_bridge_run(m.bridge, &p);
         tb_metrics_run(m.metrics);
 
         if (tb_reload) {
@@ -229,12 +229,13 @@ main(int argc, char **argv)
             break;
         }
 
-        tb_poll(&m, fds, &mask);
+        tb_main_poll(&m, &p, &mask);
     }
 
     tb_metrics_log(m.metrics);
     tb_metrics_free(m.metrics);
     tb_bridge_free(m.bridge);
+    tb_poll_free(&p);
     tb_options_free(&m.opt);
 
     return 0;

@@ -2,13 +2,16 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The options of Redis: one server, with TLS or without.
+ * The options of Redis: one server, or those that know it; TLS.
  */
 
 
 #include "../base/str.h"
 #include "optredis.h"
 
+
+#define TB_REDIS_PORT        6379
+#define TB_SENTINEL_PORT     26379
 
 #define TB_REDIS_URL  "must be redis://host[:port][/db],"                     \
                       " rediss://host[:port][/db] (TLS) or unix:/path"
@@ -44,7 +47,7 @@ tb_redis_url(tb_options_t *opt, const char *url)
     }
 
     host = NULL;
-    port = 6379;
+    port = 0;
     db = 0;
 
     error = tb_set_host(url + 8 + tls, &host, &port, &rest);
@@ -57,10 +60,12 @@ tb_redis_url(tb_options_t *opt, const char *url)
         error = TB_REDIS_URL;
     }
 
-    if (error == NULL && opt->redis.nservers
-        && (tls != opt->redis.tls || opt->redis.servers[0].path))
-    {
-        error = "must be given with TLS each time, or never";
+    if (error == NULL && opt->redis.nservers && tls != opt->redis.tls) {
+        error = "must have TLS each time, or never";
+    }
+
+    if (error == NULL && opt->redis.nservers && (int) db != opt->redis.db) {
+        error = "must have the same database each time";
     }
 
     if (error == NULL) {
@@ -132,21 +137,75 @@ tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
 
 
 const char *
+tb_set_sentinel_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value)
+{
+    tb_replace(&opt->sentinel_password_file, value, strlen(value));
+
+    return tb_secret(&opt->redis.sentinel_password, "", value);
+}
+
+
+const char *
 tb_redis_options_again(tb_options_t *opt)
 {
-    if (opt->redis_password_file == NULL) {
-        return NULL;
+    const char  *why;
+
+    why = NULL;
+
+    if (opt->redis_password_file) {
+        why = tb_secret(&opt->redis.password, "--redis-password-file ",
+                        opt->redis_password_file);
     }
 
-    return tb_secret(&opt->redis.password, "--redis-password-file ",
-                     opt->redis_password_file);
+    if (why == NULL && opt->sentinel_password_file) {
+        why = tb_secret(&opt->redis.sentinel_password,
+                        "--redis-sentinel-password-file ",
+                        opt->sentinel_password_file);
+    }
+
+    return why;
+}
+
+
+/* one server, or several that are the same kind of */
+
+static const char *
+tb_redis_servers_check(tb_redis_conf_t *conf)
+{
+    int           i, port;
+    char         *host;
+    tb_server_t  *s;
+
+    if (conf->nservers > 1 && !conf->sentinel) {
+        return "is given several times, which needs --redis-sentinel";
+    }
+
+    port = conf->sentinel ? TB_SENTINEL_PORT : TB_REDIS_PORT;
+
+    for (i = 0; i < conf->nservers; i++) {
+        s = &conf->servers[i];
+
+        if (s->path && conf->sentinel) {
+            return "unix: is one server, and no Sentinel";
+        }
+
+        if (s->path == NULL && s->port == 0) {
+            host = tb_strndup(s->host, strlen(s->host));
+            tb_server_set(s, host, strlen(host), port);
+            free(host);
+        }
+    }
+
+    return NULL;
 }
 
 
 const char *
 tb_redis_options_check(tb_options_t *opt, const char **option)
 {
-    const tb_redis_conf_t  *conf;
+    const char       *why;
+    tb_redis_conf_t  *conf;
 
     conf = &opt->redis;
 
@@ -156,10 +215,24 @@ tb_redis_options_check(tb_options_t *opt, const char **option)
         return "needs --redis-password-file";
     }
 
+    *option = "--redis-sentinel-user and --redis-sentinel-password-file";
+
+    if (!conf->sentinel && (conf->sentinel_user || conf->sentinel_password)) {
+        return "need --redis-sentinel";
+    }
+
+    *option = "--redis-sentinel-user";
+
+    if (conf->sentinel_user && !conf->sentinel_password) {
+        return "needs --redis-sentinel-password-file";
+    }
+
     *option = "--redis";
 
-    if (conf->nservers > 1) {
-        return "is given more than once";
+    why = tb_redis_servers_check(conf);
+
+    if (why) {
+        return why;
     }
 
     *option = "--redis-cert and --redis-key";

@@ -19,10 +19,12 @@ const char *tb_set_redis(tb_options_t *opt, const tb_option_t *o,
 /* the first line of the file, whose name is kept */
 const char *tb_set_redis_secret(tb_options_t *opt, const tb_option_t *o,
     const char *value);
+const char *tb_set_sentinel_secret(tb_options_t *opt, const tb_option_t *o,
+    const char *value);
 
 /* those that need each other: NULL, or what is wrong with *option */
 const char *tb_redis_options_check(tb_options_t *opt, const char **option);
-/* the password's file again: NULL, or what is wrong; what was there stays */
+/* passwords' files again: NULL, or what is wrong; what was there stays */
 const char *tb_redis_options_again(tb_options_t *opt);
 void tb_redis_options_free(tb_options_t *opt);
 

@@ -34,13 +34,22 @@ const tb_option_t  tb_table[] = {
     { NULL, NULL, 0, 0, 0, "Redis", NULL, NULL },
 
     { "redis", tb_set_redis, 0, 0, 0, "URL", "redis://127.0.0.1:6379",
-      "redis://host[:port][/db], rediss:// for TLS,\nor unix:/path" },
+      "redis://host[:port][/db], rediss:// for TLS,\nor unix:/path; of Sentinels, several" },
 
     { "redis-user", tb_set_text, TB_OFF(redis.user), 1, 0, "USER", NULL,
       "ACL user" },
 
     { "redis-password-file", tb_set_redis_secret, 0, 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
+
+    { "redis-sentinel", tb_set_text, TB_OFF(redis.sentinel), 1, 0, "NAME",
+      NULL, "the URLs are Sentinels, which know the master\nby this name" },
+
+    { "redis-sentinel-user", tb_set_text, TB_OFF(redis.sentinel_user), 1, 0,
+      "USER", NULL, "at the Sentinels" },
+
+    { "redis-sentinel-password-file", tb_set_sentinel_secret, 0, 0, 0,
+      "FILE", NULL, "at the Sentinels, the first line of FILE" },
 
     { "redis-ca", tb_set_text, TB_OFF(redis.ca), 1, 0, "FILE", NULL,
       "PEM: who may sign the certificate of a rediss://\n"

@@ -24,6 +24,7 @@ struct tb_bell_s {
     const tb_redis_conf_t   *conf;
     tb_commands_t           *commands;
     tb_takes_t              *takes;
+    unsigned                 moves;        /* of the master, seen */
     int                      shards;       /* subscribed to */
     int                      missing;      /* and not confirmed yet */
     int64_t                  ping_at;
@@ -40,8 +41,7 @@ tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c, tb_takes_t *t)
     bell->commands = c;
     bell->takes = t;
 
-    tb_redis_init(&bell->redis, conf, tb_command_tls(c), &conf->servers[0],
-                  "bells");
+    tb_command_redis(c, &bell->redis, "bells");
 
     return bell;
 }
@@ -116,7 +116,7 @@ tb_bell_reply(tb_bell_t *bell, redisReply *reply)
     const char  *kind;
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        tb_redis_fail(&bell->redis, "%sSSUBSCRIBE: %s", tb_redis_hint(reply),
+        tb_redis_fail(&bell->redis, "%sSSUBSCRIBE: %s", tb_redis_hint(&bell->redis, reply),
                       tb_redis_error(reply));
         return;
     }
@@ -173,7 +173,7 @@ tb_bell_ping(tb_bell_t *bell)
 
 
 void
-tb_bell_run(tb_bell_t *bell, short revents)
+tb_bell_run(tb_bell_t *bell, const tb_poll_t *p)
 {
     redisReply  *reply;
 
@@ -181,7 +181,8 @@ tb_bell_run(tb_bell_t *bell, short revents)
         return;
     }
 
-    tb_greet_io(&bell->redis, revents);
+    tb_command_place(bell->commands, &bell->redis, &bell->moves);
+    tb_greet_io(&bell->redis, p);
 
     if (bell->redis.state != TB_REDIS_READY) {
         return;
@@ -207,10 +208,10 @@ tb_bell_run(tb_bell_t *bell, short revents)
 }
 
 
-int
-tb_bell_poll(tb_bell_t *bell, short *events)
+void
+tb_bell_poll(tb_bell_t *bell, tb_poll_t *p)
 {
-    return tb_redis_poll(&bell->redis, events);
+    tb_redis_poll(&bell->redis, p);
 }
 
 

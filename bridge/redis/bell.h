@@ -20,8 +20,8 @@ tb_bell_t *tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c,
     tb_takes_t *t);
 void tb_bell_free(tb_bell_t *bell);
 
-int tb_bell_poll(tb_bell_t *bell, short *events);
-void tb_bell_run(tb_bell_t *bell, short revents);
+void tb_bell_poll(tb_bell_t *bell, tb_poll_t *p);
+void tb_bell_run(tb_bell_t *bell, const tb_poll_t *p);
 int64_t tb_bell_timer(tb_bell_t *bell);
 
 

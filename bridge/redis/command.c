@@ -18,6 +18,7 @@
 #include "command.h"
 #include "greet.h"
 #include "key.h"
+#include "sentinel.h"
 
 
 /* commands written and not yet answered */
@@ -43,7 +44,9 @@ struct tb_commands_s {
     tb_bridge_t              *bridge;
     tb_counters_t            *count;
     tb_tls_t                 *tls;
+    tb_sentinel_t            *sentinel;    /* or NULL */
     tb_redis_t                redis;
+    unsigned                  moves;       /* of the master, seen */
     int                       shards;
     tb_cmd_t                 *head;
     tb_cmd_t                **tail;
@@ -77,7 +80,11 @@ tb_command_create(const tb_redis_conf_t *conf,
     c->count = count;
     c->tls = tls;
 
-    tb_redis_init(&c->redis, conf, tls, &conf->servers[0], "commands");
+    if (conf->sentinel) {
+        c->sentinel = tb_sentinel_create(conf, tls);
+    }
+
+    tb_command_redis(c, &c->redis, "commands");
     c->redis.shards = &c->shards;
 
     c->shards = conf->shards;
@@ -96,10 +103,38 @@ tb_command_reload(tb_commands_t *c)
 }
 
 
-tb_tls_t *
-tb_command_tls(const tb_commands_t *c)
+void
+tb_command_redis(tb_commands_t *c, tb_redis_t *r, const char *label)
 {
-    return c->tls;
+    tb_redis_init(r, c->conf, c->tls, c->sentinel
+                                      ? tb_sentinel_master(c->sentinel)
+                                      : &c->conf->servers[0], label);
+
+    if (c->sentinel) {
+        r->kind = TB_REDIS_MASTER;
+    }
+}
+
+
+void
+tb_command_place(tb_commands_t *c, tb_redis_t *r, unsigned *moves)
+{
+    if (c->sentinel == NULL) {
+        return;
+    }
+
+    /* whatever the one before still says, it is not the master */
+
+    if (*moves != tb_sentinel_moves(c->sentinel)) {
+        if (*moves) {
+            tb_redis_leave(r, "it is the master no more");
+        }
+
+        *moves = tb_sentinel_moves(c->sentinel);
+    }
+
+    r->held = r->state == TB_REDIS_CLOSED && tb_now() >= r->retry_at
+              && !tb_sentinel_knows(c->sentinel, r->closed_at);
 }
 
 
@@ -311,6 +346,10 @@ tb_command_timer(tb_commands_t *c)
 
     t = tb_redis_timer(&c->redis);
 
+    if (c->sentinel && tb_sentinel_timer(c->sentinel) < t) {
+        t = tb_sentinel_timer(c->sentinel);
+    }
+
     for (cmd = c->later; cmd != NULL; cmd = cmd->next) {
         if (cmd->at < t) {
             t = cmd->at;
@@ -354,7 +393,7 @@ tb_command_replies(tb_commands_t *c)
             }
 
             if (tb_command_transient(error, cmd->patient)) {
-                tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(reply),
+                tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(&c->redis, reply),
                               tb_redis_error(reply));
                 freeReplyObject(reply);
                 return;
@@ -377,9 +416,14 @@ tb_command_replies(tb_commands_t *c)
 
 
 void
-tb_command_run(tb_commands_t *c, short revents)
+tb_command_run(tb_commands_t *c, const tb_poll_t *p)
 {
-    tb_greet_io(&c->redis, revents);
+    if (c->sentinel) {
+        tb_sentinel_run(c->sentinel, p);
+    }
+
+    tb_command_place(c, &c->redis, &c->moves);
+    tb_greet_io(&c->redis, p);
 
     if (c->redis.state != TB_REDIS_READY) {
         c->unsent = c->head;
@@ -399,7 +443,7 @@ tb_command_run(tb_commands_t *c, short revents)
 }
 
 
-void
+static void
 tb_command_flush(tb_commands_t *c)
 {
     tb_cmd_t  *cmd;
@@ -423,10 +467,15 @@ tb_command_flush(tb_commands_t *c)
 }
 
 
-int
-tb_command_poll(tb_commands_t *c, short *events)
+void
+tb_command_poll(tb_commands_t *c, tb_poll_t *p)
 {
-    return tb_redis_poll(&c->redis, events);
+    tb_command_flush(c);
+    tb_redis_poll(&c->redis, p);
+
+    if (c->sentinel) {
+        tb_sentinel_poll(c->sentinel, p);
+    }
 }
 
 
@@ -436,6 +485,7 @@ tb_command_free(tb_commands_t *c)
     tb_cmd_t  *cmd;
 
     tb_redis_free(&c->redis);
+    tb_sentinel_free(c->sentinel);
     tb_tls_free(c->tls);
     *c->tail = c->later;
 

@@ -11,9 +11,7 @@
 #define _TB_COMMAND_H_INCLUDED_
 
 
-#include "tls.h"
-
-#include <hiredis/hiredis.h>
+#include "conn.h"
 
 
 #define TB_MAX_ARGS          (1 + 2 * 256)
@@ -33,14 +31,22 @@ tb_commands_t *tb_command_create(const tb_redis_conf_t *conf,
 /* what is not answered is forgotten, its handlers are not called */
 void tb_command_free(tb_commands_t *c);
 
-int tb_command_poll(tb_commands_t *c, short *events);
-void tb_command_run(tb_commands_t *c, short revents);
-void tb_command_flush(tb_commands_t *c);
+void tb_command_run(tb_commands_t *c, const tb_poll_t *p);
+/* what was gathered in the turn is written */
+void tb_command_poll(tb_commands_t *c, tb_poll_t *p);
 int64_t tb_command_timer(tb_commands_t *c);
 
 /* files for TLS are read again */
 void tb_command_reload(tb_commands_t *c);
-tb_tls_t *tb_command_tls(const tb_commands_t *c);
+
+/* another connection to where the commands go */
+void tb_command_redis(tb_commands_t *c, tb_redis_t *r, const char *label);
+/*
+ * To be called in each turn before its tb_greet_io(): holds it until it is
+ * known where it is to go, and leaves what is no master any more; *moves is
+ * for this function only, 0 at first.
+ */
+void tb_command_place(tb_commands_t *c, tb_redis_t *r, unsigned *moves);
 
 int tb_command_up(const tb_commands_t *c);
 /* all are answered */

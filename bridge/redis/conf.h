@@ -28,6 +28,9 @@ typedef struct {
     int                  db;
     char                *user;
     char                *password;
+    char                *sentinel;         /* the master's name, or NULL */
+    char                *sentinel_user;
+    char                *sentinel_password;
     int                  tls;
     char                *ca;               /* files, or NULL */
     char                *cert;

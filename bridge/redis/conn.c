@@ -34,11 +34,12 @@ tb_redis_init(tb_redis_t *r, const tb_redis_conf_t *conf, tb_tls_t *tls,
     r->server = server;
     r->label = label;
     r->wire.fd = -1;
+    r->place = -1;
 }
 
 
 const char *
-tb_redis_hint(const redisReply *reply)
+tb_redis_hint(const tb_redis_t *r, const redisReply *reply)
 {
     switch (tb_rpc_redis_error(reply->str, reply->len)) {
 
@@ -46,12 +47,18 @@ tb_redis_hint(const redisReply *reply)
         return TB_TOO_OLD ": ";
 
     case TB_RPC_REDIS_NO_AUTH:
-        return "it wants a password, see --redis-password-file and"
-               " --redis-user: ";
+        return r->kind == TB_REDIS_SENTINEL
+               ? "it wants a password, see --redis-sentinel-password-file and"
+                 " --redis-sentinel-user: "
+               : "it wants a password, see --redis-password-file and"
+                 " --redis-user: ";
 
     case TB_RPC_REDIS_WRONG_PASSWORD:
-        return "--redis-user, or the password of --redis-password-file, is"
-               " wrong: ";
+        return r->kind == TB_REDIS_SENTINEL
+               ? "--redis-sentinel-user, or the password of"
+                 " --redis-sentinel-password-file, is wrong: "
+               : "--redis-user, or the password of --redis-password-file, is"
+                 " wrong: ";
 
     case TB_RPC_REDIS_NO_RIGHT:
         return "the user has not all rights of docs/redis-schema.md: ";
@@ -95,8 +102,11 @@ tb_redis_close(tb_redis_t *r)
     }
 
     r->state = TB_REDIS_CLOSED;
+    r->place = -1;
     r->deadline = 0;
     r->fresh = 0;
+    r->left = 0;
+    r->closed_at = tb_now();
 }
 
 
@@ -119,11 +129,32 @@ tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     va_end(args);
 
     tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
-           "redis %s (%s): %s; trying again", r->server->text, r->label, buf);
+           "redis %s (%s): %s; trying again", r->where, r->label, buf);
 
     r->complained = 1;
+    r->failed = 1;
     tb_redis_close(r);
     r->retry_at = tb_backoff(&r->backoff, TB_REDIS_MAX_BACKOFF);
+}
+
+
+void
+tb_redis_leave(tb_redis_t *r, const char *why)
+{
+    tb_tls_forget(&r->peer);
+    r->retry_at = 0;
+
+    if (r->state == TB_REDIS_LOOKUP) {
+        r->left = 1;
+        return;
+    }
+
+    if (r->state == TB_REDIS_CLOSED) {
+        return;
+    }
+
+    tb_log(TB_LOG_INFO, "redis %s (%s): %s", r->where, r->label, why);
+    tb_redis_close(r);
 }
 
 
@@ -134,7 +165,7 @@ tb_redis_good(tb_redis_t *r)
 
     if (r->complained) {
         r->complained = 0;
-        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->server->text,
+        tb_log(TB_LOG_INFO, "redis %s (%s): works again", r->where,
                r->label);
     }
 }
@@ -172,6 +203,8 @@ tb_redis_connect(tb_redis_t *r)
 {
     const char  *why;
 
+    snprintf(r->where, sizeof(r->where), "%s", r->server->text);
+
     switch (tb_lookup_start(&r->lookup, r->server, &why)) {
 
     case TB_OK:
@@ -194,12 +227,20 @@ tb_redis_connect(tb_redis_t *r)
 static void
 tb_redis_looking(tb_redis_t *r, short revents)
 {
+    int          rc;
     const char  *why;
 
     if (revents) {
         r->state = TB_REDIS_CONNECTING;
 
-        if (tb_lookup_end(&r->lookup, &why) != TB_OK) {
+        rc = tb_lookup_end(&r->lookup, &why);
+
+        if (r->left) {
+            tb_redis_close(r);
+            return;
+        }
+
+        if (rc != TB_OK) {
             tb_redis_fail(r, "cannot connect: %s", why);
             return;
         }
@@ -209,7 +250,7 @@ tb_redis_looking(tb_redis_t *r, short revents)
     } else if (tb_now() >= r->deadline) {
         tb_log(r->complained ? TB_LOG_DEBUG : TB_LOG_ERROR,
                "redis %s (%s): its name is still being looked up",
-               r->server->text, r->label);
+               r->where, r->label);
         r->complained = 1;
         r->deadline = tb_now() + TB_CONNECT_TIMEOUT;
     }
@@ -255,7 +296,7 @@ tb_redis_handshake(tb_redis_t *r)
     r->wire.reading = 0;
 
     tb_log(TB_LOG_DEBUG, "redis %s (%s): TLS is there, session resumed: %d",
-           r->server->text, r->label, SSL_session_reused(r->wire.ssl));
+           r->where, r->label, SSL_session_reused(r->wire.ssl));
 
     tb_redis_opened(r);
 }
@@ -289,27 +330,29 @@ tb_redis_connected(tb_redis_t *r)
 }
 
 
-int
-tb_redis_poll(tb_redis_t *r, short *events)
+void
+tb_redis_poll(tb_redis_t *r, tb_poll_t *p)
 {
     const char  *why;
+
+    r->place = -1;
 
     switch (r->state) {
 
     case TB_REDIS_CLOSED:
-        return -1;
+        return;
 
     case TB_REDIS_LOOKUP:
-        *events = POLLIN;
-        return r->lookup.job.fd;
+        r->place = tb_poll_add(p, r->lookup.job.fd, POLLIN);
+        return;
 
     case TB_REDIS_CONNECTING:
-        *events = POLLOUT;
-        return r->wire.fd;
+        r->place = tb_poll_add(p, r->wire.fd, POLLOUT);
+        return;
 
     case TB_REDIS_TLS:
-        *events = r->wire.reading;
-        return r->wire.fd;
+        r->place = tb_poll_add(p, r->wire.fd, r->wire.reading);
+        return;
 
     default:
         break;
@@ -317,12 +360,10 @@ tb_redis_poll(tb_redis_t *r, short *events)
 
     if (tb_wire_write(&r->wire, &why) != TB_OK) {
         tb_redis_fail(r, "%s: %s", r->tls ? "TLS failed" : "write", why);
-        return -1;
+        return;
     }
 
-    *events = tb_wire_events(&r->wire);
-
-    return r->wire.fd;
+    r->place = tb_poll_add(p, r->wire.fd, tb_wire_events(&r->wire));
 }
 
 
@@ -350,12 +391,16 @@ tb_redis_read(tb_redis_t *r)
 
 
 void
-tb_redis_io(tb_redis_t *r, short revents)
+tb_redis_io(tb_redis_t *r, const tb_poll_t *p)
 {
+    short  revents;
+
+    revents = tb_poll_events(p, r->place);
+
     switch (r->state) {
 
     case TB_REDIS_CLOSED:
-        if (tb_now() >= r->retry_at) {
+        if (!r->held && tb_now() >= r->retry_at) {
             tb_redis_connect(r);
         }
 
@@ -452,7 +497,7 @@ int64_t
 tb_redis_timer(tb_redis_t *r)
 {
     if (r->state == TB_REDIS_CLOSED) {
-        return r->retry_at;
+        return r->held ? INT64_MAX : r->retry_at;
     }
 
     return r->deadline ? r->deadline : INT64_MAX;

@@ -34,22 +34,41 @@ tb_greet_step(tb_redis_t *r, int step, int argc, const char **argv)
 
 
 static void
+tb_greet_auth(tb_redis_t *r)
+{
+    const char  *user, *password, *argv[3];
+
+    user = r->conf->user;
+    password = r->conf->password;
+
+    if (r->kind == TB_REDIS_SENTINEL) {
+        user = r->conf->sentinel_user;
+        password = r->conf->sentinel_password;
+    }
+
+    if (password == NULL) {
+        return;
+    }
+
+    argv[0] = "AUTH";
+    argv[1] = user ? user : password;
+    argv[2] = password;
+    tb_greet_step(r, TB_STEP_AUTH, user ? 3 : 2, argv);
+}
+
+
+static void
 tb_greet_start(tb_redis_t *r)
 {
     char                    db[16], key[256], name[256];
-    const char             *auth[3], *args[4];
+    const char             *args[4];
     const tb_redis_conf_t  *conf;
 
     conf = r->conf;
     r->nsteps = 0;
     r->step = 0;
 
-    if (conf->password) {
-        auth[0] = "AUTH";
-        auth[1] = conf->user ? conf->user : conf->password;
-        auth[2] = conf->password;
-        tb_greet_step(r, TB_STEP_AUTH, conf->user ? 3 : 2, auth);
-    }
+    tb_greet_auth(r);
 
     /* it needs no right, but to be authenticated */
 
@@ -57,7 +76,7 @@ tb_greet_start(tb_redis_t *r)
     args[1] = "2";
     tb_greet_step(r, TB_STEP_HELLO, 2, args);
 
-    if (conf->db) {
+    if (conf->db && r->kind != TB_REDIS_SENTINEL) {
         snprintf(db, sizeof(db), "%d", conf->db);
         args[0] = "SELECT";
         args[1] = db;
@@ -101,41 +120,69 @@ tb_greet_refused(tb_redis_t *r, int step, redisReply *reply)
         return TB_OK;
     }
 
-    tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(reply), names[step],
+    tb_redis_fail(r, "%s%s refused: %s", tb_redis_hint(r, reply), names[step],
                   tb_redis_error(reply));
 
     return TB_ERROR;
 }
 
 
-/* name, value, name, value */
+/* of what HELLO says: name, value, name, value; "" if it is not there */
 
-static int
-tb_greet_hello(tb_redis_t *r, redisReply *reply)
+static const char *
+tb_greet_said(const redisReply *reply, const char *name)
 {
     size_t       i;
-    redisReply  *name, *value;
-    const char  *server, *version;
+    redisReply  *e, *value;
 
-    server = "Redis";
-    version = "";
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        return "";
+    }
 
     for (i = 0; i + 1 < reply->elements; i += 2) {
-        name = reply->element[i];
+        e = reply->element[i];
         value = reply->element[i + 1];
 
-        if (name->type != REDIS_REPLY_STRING
-            || value->type != REDIS_REPLY_STRING)
+        if (e->type == REDIS_REPLY_STRING
+            && value->type == REDIS_REPLY_STRING && strcmp(e->str, name) == 0)
         {
-            continue;
+            return value->str;
+        }
+    }
+
+    return "";
+}
+
+
+static int
+tb_greet_hello(tb_redis_t *r, const redisReply *reply)
+{
+    const char  *mode, *role, *server, *version;
+
+    mode = tb_greet_said(reply, "mode");
+    role = tb_greet_said(reply, "role");
+    server = tb_greet_said(reply, "server");
+    version = tb_greet_said(reply, "version");
+
+    if (r->kind == TB_REDIS_SENTINEL) {
+        if (*mode && strcmp(mode, "sentinel") != 0) {
+            tb_redis_fail(r, "it is no Sentinel (--redis-sentinel is for"
+                          " them)");
+            return TB_ERROR;
         }
 
-        if (strcmp(name->str, "server") == 0) {
-            server = value->str;
+        return TB_OK;
+    }
 
-        } else if (strcmp(name->str, "version") == 0) {
-            version = value->str;
-        }
+    if (strcmp(mode, "sentinel") == 0) {
+        tb_redis_fail(r, "it is a Sentinel, which needs --redis-sentinel");
+        return TB_ERROR;
+    }
+
+    if (r->kind == TB_REDIS_MASTER && strcmp(role, "master") != 0) {
+        tb_redis_fail(r, "it is a replica, and not the master that a"
+                      " sentinel takes it for");
+        return TB_ERROR;
     }
 
     if (*version == '\0' || atoi(version) >= TB_REDIS_VERSION) {
@@ -143,7 +190,7 @@ tb_greet_hello(tb_redis_t *r, redisReply *reply)
     }
 
     tb_redis_fail(r, TB_TOO_OLD ", this is %s %s",
-                  tb_safe(server, strlen(server)),
+                  *server ? tb_safe(server, strlen(server)) : "Redis",
                   tb_safe(version, strlen(version)));
 
     return TB_ERROR;
@@ -228,7 +275,7 @@ tb_greet_replies(tb_redis_t *r)
         if (reply->type == REDIS_REPLY_ERROR) {
             rc = tb_greet_refused(r, step, reply);
 
-        } else if (step == TB_STEP_HELLO && r->shards) {
+        } else if (step == TB_STEP_HELLO) {
             rc = tb_greet_hello(r, reply);
 
         } else if (step == TB_STEP_META) {
@@ -252,9 +299,9 @@ tb_greet_replies(tb_redis_t *r)
 
 
 void
-tb_greet_io(tb_redis_t *r, short revents)
+tb_greet_io(tb_redis_t *r, const tb_poll_t *p)
 {
-    tb_redis_io(r, revents);
+    tb_redis_io(r, p);
 
     if (r->state == TB_REDIS_OPEN) {
         tb_greet_start(r);

@@ -14,7 +14,7 @@
 
 
 /* tb_redis_io(), and on to READY */
-void tb_greet_io(tb_redis_t *r, short revents);
+void tb_greet_io(tb_redis_t *r, const tb_poll_t *p);
 
 
 #endif /* _TB_GREET_H_INCLUDED_ */

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The bridge as a whole: one poll() over three sockets, in one thread; only
+ * The bridge as a whole: one poll() over all sockets, in one thread; only
  * hosts are looked up in others (base/job.c).  It makes the connections, and
  * says who is told what of them.
  */
@@ -57,6 +57,7 @@ tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
     b = tb_alloc(sizeof(tb_bridge_t));
     b->conf = conf;
     b->count = count;
+    b->mqtt_place = -1;
 
     b->redis = tb_command_create(conf->redis, &tb_bridge_redis, b, count);
 
@@ -132,15 +133,15 @@ tb_bridge_up(tb_bridge_t *b)
 
 
 void
-tb_bridge_run(tb_bridge_t *b, const struct pollfd *fds)
+tb_bridge_run(tb_bridge_t *b, const tb_poll_t *p)
 {
-    tb_command_run(b->redis, fds[0].revents);
-    tb_bell_run(b->bell, fds[1].revents);
+    tb_command_run(b->redis, p);
+    tb_bell_run(b->bell, p);
 
     /* without the number of shards no message can be made use of */
 
     if (tb_shards(b->redis)) {
-        tb_mqtt_run(b->mqtt, fds[2].revents);
+        tb_mqtt_run(b->mqtt, tb_poll_events(p, b->mqtt_place));
     }
 
     tb_calls_run(b);
@@ -151,15 +152,18 @@ tb_bridge_run(tb_bridge_t *b, const struct pollfd *fds)
 
 
 void
-tb_bridge_poll(tb_bridge_t *b, struct pollfd *fds)
+tb_bridge_poll(tb_bridge_t *b, tb_poll_t *p)
 {
-    memset(fds, 0, TB_BRIDGE_FDS * sizeof(struct pollfd));
+    int    fd;
+    short  events;
 
-    tb_command_flush(b->redis);
+    tb_poll_clear(p);
 
-    fds[0].fd = tb_command_poll(b->redis, &fds[0].events);
-    fds[1].fd = tb_bell_poll(b->bell, &fds[1].events);
-    fds[2].fd = tb_mqtt_poll(b->mqtt, &fds[2].events);
+    tb_command_poll(b->redis, p);
+    tb_bell_poll(b->bell, p);
+
+    fd = tb_mqtt_poll(b->mqtt, &events);
+    b->mqtt_place = tb_poll_add(p, fd, fd == -1 ? 0 : events);
 }
 
 

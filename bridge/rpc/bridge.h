@@ -11,12 +11,8 @@
 
 
 #include "../base/count.h"
+#include "../base/poll.h"
 #include "conf.h"
-
-#include <poll.h>
-
-
-#define TB_BRIDGE_FDS        3
 
 
 /* what there is at the moment */
@@ -37,9 +33,9 @@ tb_bridge_t *tb_bridge_create(const tb_rpc_conf_t *conf,
 void tb_bridge_free(tb_bridge_t *b);
 
 /* a turn: what poll() has said of the descriptors, and all that is due */
-void tb_bridge_run(tb_bridge_t *b, const struct pollfd *fds);
+void tb_bridge_run(tb_bridge_t *b, const tb_poll_t *p);
 /* writes what the turn has gathered; the descriptors for poll() */
-void tb_bridge_poll(tb_bridge_t *b, struct pollfd *fds);
+void tb_bridge_poll(tb_bridge_t *b, tb_poll_t *p);
 /* when the next turn is due, whatever happens */
 int64_t tb_bridge_timer(tb_bridge_t *b);
 

@@ -32,6 +32,7 @@ struct tb_bridge_s {
     const tb_rpc_conf_t     *conf;
     tb_counters_t           *count;
     int                      stopping;
+    int                      mqtt_place;   /* in what is polled */
 
     tb_commands_t           *redis;
     tb_takes_t              *takes;
