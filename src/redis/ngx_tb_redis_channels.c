@@ -149,7 +149,6 @@ void
 ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel)
 {
-    ngx_uint_t            level;
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
@@ -158,23 +157,24 @@ ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
         return;
     }
 
-    level = NGX_LOG_WARN;
-
-    if (node->state->cluster) {
-        ngx_tb_redis_cluster_refresh(node->state->cluster);
-        level = NGX_LOG_NOTICE;
-    }
-
     channel->confirmed = 0;
     channel->asked = 0;
     node->nconfirmed--;
 
-    if (conn->status == NGX_TB_REDIS_ST_READY) {
+    if (node->state->cluster) {
+        ngx_tb_redis_cluster_refresh(node->state->cluster);
 
-        ngx_log_error(level, node->log, 0,
+        ngx_log_error(NGX_LOG_INFO, node->log, 0,
+                      "tb_rpc_redis: unsubscribed from \"%V\" by %V, as if "
+                      "its slot had moved", channel->name, &conn->name);
+
+    } else if (conn->status == NGX_TB_REDIS_ST_READY) {
+        ngx_log_error(NGX_LOG_WARN, node->log, 0,
                       "tb_rpc_redis: unsubscribed by %V, "
                       "subscribing again", &conn->name);
+    }
 
+    if (conn->status == NGX_TB_REDIS_ST_READY) {
         ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
                                  2 * node->conf->command_timeout);
     }

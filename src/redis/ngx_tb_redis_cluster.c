@@ -366,6 +366,7 @@ ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_tb_redis_conn_t *conn = data;
 
+    ngx_int_t             rc;
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
@@ -404,8 +405,13 @@ ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status, redisReply *reply)
         return;
     }
 
-    if (ngx_tb_redis_slots_reply(conn, reply) != NGX_OK) {
-        ngx_tb_redis_conn_fail(conn, 0, "its CLUSTER SLOTS can't be used");
+    rc = ngx_tb_redis_slots_reply(conn, reply);
+
+    if (rc != NGX_OK) {
+        ngx_tb_redis_conn_fail(conn, 0, (rc == NGX_DECLINED)
+                               ? "it names a host, which needs \"resolve\" at "
+                                 "a \"server\""
+                               : "its CLUSTER SLOTS can't be used");
         return;
     }
 

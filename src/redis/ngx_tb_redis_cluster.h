@@ -78,8 +78,9 @@ void ngx_tb_redis_cluster_retry_handler(ngx_event_t *ev);
 
 /*
  * The reply to CLUSTER SLOTS becomes what we know: nodes come and go, channels
- * and waiting commands go to where they belong.  NGX_ERROR: it is no such
- * reply, or there is no memory, and nothing has changed.
+ * and waiting commands go to where they belong.  Or nothing has changed:
+ * NGX_ERROR, it is no such reply; NGX_DECLINED, it names a host and there is no
+ * resolver.
  */
 ngx_int_t ngx_tb_redis_slots_reply(ngx_tb_redis_conn_t *conn,
     redisReply *reply);

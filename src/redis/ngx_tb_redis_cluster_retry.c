@@ -191,7 +191,6 @@ ngx_tb_redis_cluster_log_refusal(ngx_tb_redis_conn_t *conn, redisReply *reply)
     u_char                   text[NGX_TB_REDIS_TEXT];
     uint32_t                 hash;
     ngx_str_t                value;
-    ngx_uint_t               level;
     ngx_tb_redis_cluster_t  *cluster;
 
     cluster = conn->node->state->cluster;
@@ -202,19 +201,19 @@ ngx_tb_redis_cluster_log_refusal(ngx_tb_redis_conn_t *conn, redisReply *reply)
 
     hash = ngx_crc32_short(text, ngx_min(value.len, 8)) | 1;
 
-    level = NGX_LOG_WARN;
-
     if (hash == cluster->refusal
         && ngx_current_msec - cluster->refused < NGX_TB_REDIS_AGAIN_TOLD)
     {
-        level = NGX_LOG_DEBUG;
-
-    } else {
-        cluster->refusal = hash;
-        cluster->refused = ngx_current_msec;
+        ngx_log_debug2(NGX_LOG_DEBUG_EVENT, conn->node->log, 0,
+                       "tb_rpc_redis: %V can't take a command: \"%V\"",
+                       &conn->name, &value);
+        return;
     }
 
-    ngx_log_error(level, conn->node->log, 0,
+    cluster->refusal = hash;
+    cluster->refused = ngx_current_msec;
+
+    ngx_log_error(NGX_LOG_WARN, conn->node->log, 0,
                   "tb_rpc_redis: %V can't take a command just now: \"%V\"; "
                   "it is sent again until its deadline", &conn->name, &value);
 }

@@ -33,12 +33,14 @@ static void ngx_tb_redis_slots_channels(ngx_tb_redis_cluster_t *cluster);
 ngx_int_t
 ngx_tb_redis_slots_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
 {
+    ngx_int_t                rc;
     ngx_tb_redis_cluster_t  *cluster;
 
     cluster = conn->node->state->cluster;
 
-    if (ngx_tb_redis_slots_check(conn, reply) != NGX_OK) {
-        return NGX_ERROR;
+    rc = ngx_tb_redis_slots_check(conn, reply);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /* a node that was reset knows nobody: that is not the cluster's end */
@@ -87,11 +89,7 @@ ngx_tb_redis_slots_check(ngx_tb_redis_conn_t *conn, redisReply *reply)
         }
 
         if (conn->node->conf->resolver == NULL) {
-            ngx_log_error(NGX_LOG_ERR, conn->node->log, 0,
-                          "tb_rpc_redis: %V names the host \"%V\", which "
-                          "needs \"resolve\" at a \"server\"", &conn->name,
-                          &range.host);
-            return NGX_ERROR;
+            return NGX_DECLINED;
         }
     }
 
