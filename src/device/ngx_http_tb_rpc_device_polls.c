@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_polls.h"
 #include "ngx_http_tb_rpc_device_request.h"
 
