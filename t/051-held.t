@@ -55,11 +55,11 @@ my @calls = grep { $_->{params} < 4 } $bridge->take(4);
 
 is(join(' ', $bridge->answer(@calls)), '1 1 1', 'answered');
 is(join(' ', map { "$_->{status} $_->{body}" }
-             TB::Client::answers(5, @clients)),
+             TB::Client::answers(20, @clients)),
    '200 1 200 2 200 3', 'slots come back: answers');
 
 @clients = fill('timeouts', timeout => 400);
-is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)),
+is_deeply(TB::Client::kinds(TB::Client::answers(20, @clients)),
           { '504 NOT_CLAIMED' => 3 }, 'slots come back: timeouts');
 
 @clients = fill('aborts');
@@ -106,7 +106,7 @@ is($nginx->call('d2', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
 
 @calls = grep { $_->{params} < 4 } $bridge->take(9, 1);
 $bridge->answer(@calls);
-is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)), { 200 => 2 },
+is_deeply(TB::Client::kinds(TB::Client::answers(20, @clients)), { 200 => 2 },
           'max_pending: answered');
 is($nginx->call('d1', 'x', '1', timeout => 100)->{what}, '504 NOT_CLAIMED',
    'max_pending: there is room again');

@@ -156,7 +156,7 @@ is(scalar @calls, 50, 'TERM: 50 calls are held');
 # come in turn
 $nginx->get('/api/rpc/persistent/%{uuid:none}');
 ok($nginx->stop('TERM', 10), 'TERM: nginx goes at once');
-is_deeply(TB::Client::kinds(TB::Client::answers(5, @clients)),
+is_deeply(TB::Client::kinds(TB::Client::answers(20, @clients)),
           { '0 closed after 0 bytes' => 50 },
           'TERM: callers see their connection close');
 $nginx->clean();

@@ -41,7 +41,7 @@ is($nginx->count_log(qr/\[error\].*command connection to \S+ failed/), 1,
 
 my $before = () = $nginx->file_text('times.log') =~ /\n/g;
 my @clients = map { $nginx->open('d1', 'echo', 1) } 1 .. 10;
-my @answers = TB::Client::answers(5, @clients);
+my @answers = TB::Client::answers(20, @clients);
 
 is_deeply(TB::Client::kinds(@answers), { '503 REDIS_UNAVAILABLE' => 10 },
           'more than the queue takes');
@@ -113,7 +113,7 @@ redis()->client()->pipeline(['MULTI'], ['CLIENT', 'KILL', 'USER', 'nginx'],
                             (map { ['FCALL', 'tb_rpc_respond', 1, $_->{key},
                                     $_->{requestId}, $_->{params}] } @calls),
                             ['EXEC']);
-is(join(' ', map { $_->{body} } TB::Client::answers(5, @clients)),
+is(join(' ', map { $_->{body} } TB::Client::answers(20, @clients)),
    join(' ', map { "[$_]" } 1 .. 20),
    'answers given meanwhile are collected');
 cmp_ok($nginx->count_log(qr/subscription connection to \S+ is ready/), '>',
@@ -130,7 +130,7 @@ redis()->client()->pipeline(['MULTI'],
                             (map { ['FCALL', 'tb_rpc_respond', 1, $_->{key},
                                     $_->{requestId}, $_->{params}] } @calls),
                             ['EXEC']);
-is(join(' ', map { $_->{body} } TB::Client::answers(5, @clients)),
+is(join(' ', map { $_->{body} } TB::Client::answers(20, @clients)),
    join(' ', map { "[$_]" } 1 .. 20), 'the subscription alone is killed');
 is($nginx->call('d3', 'echo', '[4]')->{body}, '[4]', 'calls work');
 $nginx->clean();

@@ -74,7 +74,7 @@ sub reap {
         my $got = waitpid $pid, POSIX::WNOHANG();
         $status = $?;
         $got == $pid;
-    } $seconds || 10;
+    } $seconds;
 
     return undef if !$gone;
 
@@ -187,7 +187,7 @@ sub answer {
     my $key = sprintf 'tb:{s%03o}:answer:%s', TB::Bridge::shard($device),
                       $rpc;
 
-    return wait_for { $redis->call('GET', $key) } $seconds || 10;
+    return wait_for { $redis->call('GET', $key) } $seconds;
 }
 
 

@@ -137,12 +137,13 @@ sub scaled {
 }
 
 
-# wait_for { condition } [seconds]: what the condition gave, or nothing.
+# wait_for { condition } [seconds]: what the condition gave, or nothing.  The
+# seconds are those of a busy machine: only what fails takes them.
 
 sub wait_for (&;$) {
     my ($condition, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 5);
+    my $end = time() + scaled($seconds || 20);
 
     for (;;) {
         my $value = $condition->();

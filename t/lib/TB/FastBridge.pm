@@ -75,7 +75,7 @@ sub parse {
 sub take {
     my ($self, $n, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 5);
+    my $end = time() + scaled($seconds || 20);
     my @calls;
 
     push @calls, $self->pop('0.1') while @calls < $n && time() < $end;
@@ -87,7 +87,7 @@ sub take {
 sub hold {
     my ($self, $n, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 5);
+    my $end = time() + scaled($seconds || 20);
     my @calls;
 
     while (@calls < $n && time() < $end) {

@@ -51,7 +51,7 @@ sub soon (&$;$) {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    return Test::More::ok(&wait_for($condition, $seconds || 10), $name);
+    return Test::More::ok(&wait_for($condition, $seconds), $name);
 }
 
 
@@ -280,7 +280,7 @@ sub gone {
 
     return wait_for {
         !grep { $_ == $pid } $self->workers()
-    } $seconds || 10;
+    } $seconds;
 }
 
 
@@ -312,7 +312,7 @@ sub access_log { return $_[0]->file_text('access.log') }
 sub wait_log {
     my ($self, $pattern, $seconds) = @_;
 
-    return wait_for { $self->error_log() =~ $pattern } $seconds || 10;
+    return wait_for { $self->error_log() =~ $pattern } $seconds;
 }
 
 
