@@ -1,21 +1,23 @@
 # "wait": persistent calls are answered 200, and deletes, when replicas have
 # them; too few replicas are 504 UNKNOWN, and nothing else suffers.
 #
-# runs: side by side, 25 s
+# runs: side by side, 35 s
 
 use strict;
 use warnings;
 
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 
 use TB::Client;
-use TB::Env qw(scaled);
+use TB::Env qw(scaled wait_for);
 use TB::FakeRedis;
 use TB::FastBridge;
 use TB::Fixture;
 use TB::Load;
 use TB::Nginx;
+use TB::Proxy;
 use TB::RedisServer;
 
 my @admin = ('--masterauth', $TB::RedisServer::PASSWORD{admin});
@@ -270,6 +272,57 @@ soon { $nginx->count_log(qr/command connection to \S+ failed.*no reply/) }
 $fake->tell('mode', 'works');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
      'and another one works';
+$nginx->clean();
+$nginx->stop();
+
+# --- the promise ------------------------------------------------------------
+
+# The replica's link stands still, then the master is killed: what was answered
+# 200 is there.
+
+my $link = TB::Proxy->start(to => $master->{port});
+
+$replica->call('REPLICAOF', '127.0.0.1', $link->{port});
+soon { $master->call('SET', 'x', 1); $master->call('WAIT', 1, 100) == 1 }
+     'the replica, by another way', 60;
+$nginx = TB::Nginx->start(redis => 'wait 1 ' . scaled(200) . 'ms; '
+                                   . 'command_timeout ' . scaled(1) . 's;');
+device("p$_", bridge => 'b1') for 0 .. 19;
+
+my $pid = fork() // die "fork: $!\n";
+
+if ($pid == 0) {
+    my $redis = $master->connect('admin');
+    my $more = sub {
+        my $n = $redis->call('DBSIZE') + $_[0];
+
+        return wait_for { $redis->call('DBSIZE') > $n } 30;
+    };
+    my $done = $more->(1000) && $link->tell('mute', 'all') && $more->(50);
+
+    kill 'KILL', $master->{pid};
+    POSIX::_exit($done ? 0 : 1);
+}
+
+@load = map { $nginx->text('p' . $_ % 20, 'x', $_, persistent => 1) }
+            1 .. 20000;
+@results = TB::Load::run(port => $nginx->{port}, parallel => 16,
+                         timeout => scaled(5), requests => \@load);
+waitpid $pid, 0;
+is($?, 0, 'written after its link stood still, then killed');
+$master->stop();
+$link->tell('refuse', 'all');
+$link->tell('cut', 'all');
+$replica->call('REPLICAOF', 'NO', 'ONE');
+
+my %there = map { /:rpc:(.*)/ => 1 } @{ $replica->call('KEYS', '*:rpc:*') };
+my @kept = grep { ($_->{status} // 0) == 200 } @results;
+my @lost = grep { !$there{rpc_id($_)} } @kept;
+
+cmp_ok(scalar @kept, '>', 100, 'many were answered 200');
+cmp_ok(scalar(grep { ($_->{status} // 0) == 504 } @results), '>', 0,
+       'some 504');
+is(scalar @lost, 0, 'none of the former is lost');
 $nginx->clean();
 
 done_testing();
