@@ -101,7 +101,8 @@ ngx_tb_redis_node_t *ngx_tb_redis_cluster_seed(ngx_tb_redis_cluster_t *cluster,
 
 /*
  * The node at host:port, as the server at the other end of conn names it, if
- * need be a new one; an empty host is that server's own.  NULL: no memory.
+ * need be a new one; an empty host is that server's own.  NULL: no memory, or
+ * there are too many.
  */
 ngx_tb_redis_node_t *ngx_tb_redis_cluster_node(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port);

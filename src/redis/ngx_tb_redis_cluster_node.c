@@ -14,12 +14,17 @@
 
 #define NGX_TB_REDIS_LEAVE          500         /* ms, for the last replies */
 
+/* more than that is not a cluster, and would take all of our connections */
+
+#define NGX_TB_REDIS_NODES          500
+
 
 static ngx_int_t ngx_tb_redis_cluster_addr(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port, ngx_sockaddr_t *sockaddr,
     socklen_t *socklen);
 static ngx_uint_t ngx_tb_redis_cluster_is_at(ngx_tb_redis_node_t *node,
     ngx_sockaddr_t *sockaddr, socklen_t socklen);
+static ngx_uint_t ngx_tb_redis_cluster_count(ngx_tb_redis_state_t *state);
 static void ngx_tb_redis_cluster_name(ngx_tb_redis_node_t *node,
     ngx_tb_redis_conn_t *conn, ngx_str_t *host, in_port_t port);
 
@@ -141,6 +146,10 @@ ngx_tb_redis_cluster_node(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
         return node;
     }
 
+    if (ngx_tb_redis_cluster_count(conn->node->state) >= NGX_TB_REDIS_NODES) {
+        return NULL;
+    }
+
     node = ngx_tb_redis_node_create(conn->node->state);
 
     if (node) {
@@ -153,6 +162,25 @@ ngx_tb_redis_cluster_node(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
     }
 
     return node;
+}
+
+
+static ngx_uint_t
+ngx_tb_redis_cluster_count(ngx_tb_redis_state_t *state)
+{
+    ngx_uint_t    n;
+    ngx_queue_t  *q;
+
+    n = 0;
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    return n;
 }
 
 

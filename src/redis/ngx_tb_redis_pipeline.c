@@ -390,31 +390,16 @@ ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
 static void
 ngx_tb_redis_command_watch(ngx_tb_redis_conn_t *conn)
 {
-    ngx_msec_t               since, limit;
-    ngx_msec_int_t           left;
-    ngx_queue_t             *q;
-    ngx_tb_redis_command_t  *cmd;
+    ngx_msec_int_t  left;
+
+    /* however long the one that is waited for may take, nothing came at all */
 
     if (conn->noverdue == 0) {
         return;
     }
 
-    limit = conn->node->conf->command_timeout;
-    left = limit;
-
-    q = ngx_queue_empty(&conn->sent) ? ngx_queue_head(&conn->sending)
-                                     : ngx_queue_head(&conn->sent);
-    cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-    if (cmd->overdue) {
-        since = cmd->deadline;
-
-        if ((ngx_msec_int_t) (conn->received - since) > 0) {
-            since = conn->received;
-        }
-
-        left = (ngx_msec_int_t) (since + limit - ngx_current_msec);
-    }
+    left = (ngx_msec_int_t) (conn->silent + conn->node->conf->command_timeout
+                             - ngx_current_msec);
 
     if (left <= 0) {
         ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no reply");
