@@ -51,6 +51,8 @@ my $fake = TB::FakeRedis->start(on => sub {
         return record(p => "[$n]", R => '"' . 'x' x 200 . '"');
     }
 
+    return '' if $mode eq 'hang' && @argv;
+
     return "-READONLY You can't write against a read only replica.\r\n"
         if $mode eq 'replica' && @argv > 1 && $argv[1] eq 'tb_rpc_create';
 
@@ -136,6 +138,24 @@ $fake->tell('mode', 'sound');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
      'read-only: no more', 15;
 cmp_ok($fake->tell('seen', 'PING'), '>', 0, 'by another connection');
+
+# one that says nothing any more is left when the first call has waited for
+# command_timeout twice, whatever else is on its way for how long
+
+my $held = $nginx->open('d1', 'x', '1', timeout => 60000);
+
+soon { $fake->tell('seen', 'tb_rpc_create') } 'hangs: a caller';
+$fake->tell('mode', 'hang');
+$held->leave();
+soon { $fake->tell('seen', 'tb_rpc_cancel') } 'hangs: who leaves';
+$begin = Time::HiRes::time();
+$nginx->call('d1', 'x', '1', persistent => 1);
+ok($nginx->wait_log(qr/command connection to \S+ failed: no reply/, 20),
+   'hangs: left');
+cmp_ok(Time::HiRes::time() - $begin, '<', scaled(5), 'hangs: soon');
+$fake->tell('mode', 'sound');
+soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
+     'hangs: no more', 15;
 $nginx->clean();
 $nginx->stop();
 

@@ -113,6 +113,15 @@ soon { join(', ', map { connections($_) } 0 .. 5)
 is($nginx->count_log(qr/can't take a command just now/), 0,
    'nothing had to be said twice');
 
+# each master has a ticker of its own
+
+soon {
+    3 == grep {
+        my $n = $_;
+        grep { /\}:ticker$/ } @{ $cluster->call($n, 'KEYS', 'tb:*:ticker') };
+    } 0 .. 2;
+} 'a ticker on each of the masters';
+
 # persistent calls: a page, one by its id, by its requestUUID; deletion
 
 for my $i (0 .. $#devices) {
@@ -337,6 +346,19 @@ sub says {
 }
 
 my $alone = TB::RedisServer->start();
+
+# shards as they were not: said by the node that has tb:meta, obeyed by all
+
+my $wrong = TB::Nginx->start(
+    redis_server => $cluster->url((grep { $_ != 1 } $cluster->running())[0]),
+    redis => "$servers cluster on; shards 64; command_timeout 1s;");
+
+ok($wrong->wait_log(qr/\[crit\].*"tb:meta" says shards 128/),
+   'another number of shards: the log says so');
+is_deeply([ map { $wrong->call("c$_", 'echo', '1', timeout => 300)->{status} }
+            0 .. $#devices ], [ (503) x @devices ],
+          'another number of shards: 503, on whatever master');
+$wrong->stop();
 
 says('a Redis that is none', qr/it is no node of a cluster, but "cluster" is/,
      redis_server => "redis://127.0.0.1:$alone->{port}",
