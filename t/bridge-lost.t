@@ -164,9 +164,12 @@ $mqtt->attached($_, 'lost') for $gone, $upper, @ids;
 
 # two of three are lost at the reconnect; one is really gone
 
+# before it is back
+kill 'STOP', $pid;
 $lossy->tell('lose', '[0-9a-e]/status');
 $lossy->tell('cut');
 $mqtt->publish("v1/devices/$gone/status", '', '-r');
+kill 'CONT', $pid;
 $seen = wait_for { 2 <= (() = text_of('lost.log') =~ /mqtt: connected/g) };
 ok($seen, 'connected again');
 sleep(0.3);
