@@ -2,6 +2,7 @@
 # RTLD_GLOBAL.  Whichever comes first, each must go on using its own.
 #
 # runs: side by side, 1 s
+# not with --redis-cluster: Nchan is given the one server
 
 use strict;
 use warnings;

@@ -62,7 +62,8 @@ is(scalar @channels, 128 * @workers, 'on every shard');
 my @clients = grep { /\bname=tb-rpc-/ }
               split /\n/, redis()->call('CLIENT', 'LIST');
 
-is(scalar @clients, 2 * @workers, 'two connections per worker');
+is(scalar @clients, 2 * @workers * redis()->masters(),
+   'two connections per worker and master');
 
 is(redis()->mishaps(), '', 'nothing had to be put right');
 $nginx->clean();

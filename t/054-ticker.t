@@ -2,6 +2,7 @@
 # Redis, and another one takes over when it has gone.
 #
 # runs: side by side, 15 s
+# not with --redis-cluster: it asks the one ticker that one server has
 
 use strict;
 use warnings;

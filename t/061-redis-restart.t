@@ -2,6 +2,7 @@
 # replica, is full.
 #
 # runs: side by side, 11 s
+# not with --redis-cluster: functions that one server forgets are all there are
 
 use strict;
 use warnings;

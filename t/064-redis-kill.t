@@ -3,6 +3,7 @@
 # means that there is no such call, 504 UNKNOWN that nobody knows.
 #
 # runs: side by side, 9 s
+# not with --redis-cluster: it kills the one server
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # said on a connection that is not in its database.
 #
 # runs: side by side, 3 s
+# not with --redis-cluster: a cluster has no database but 0
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # the addresses known are used when nobody answers.
 #
 # runs: side by side, 8 s
+# not with --redis-cluster: its names are of one server
 
 use strict;
 use warnings;

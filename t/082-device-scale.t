@@ -8,6 +8,7 @@
 # share a connection, over HTTP/2.
 #
 # runs: side by side, 45 s
+# not with --redis-cluster: it reaches the one server by its socket
 
 use strict;
 use warnings;

@@ -154,13 +154,17 @@ sub pipeline {
         $self->link($port)->send($command) if defined $port;
     }
 
-    return map {
-        my $port = shift @at;
-        my $reply = defined $port ? $self->link($port)->reply()
-                                  : $self->at_all(@$_);
+    # all are read before one is repeated, or replies would be mistaken
 
-        refused($reply) ? $self->again(@$_) : $reply;
-    } @commands;
+    my @replies = map { defined $_ ? $self->link($_)->reply() : undef } @at;
+
+    for my $n (0 .. $#commands) {
+        $replies[$n] = $self->at_all(@{ $commands[$n] }) if !defined $at[$n];
+        $replies[$n] = $self->again(@{ $commands[$n] })
+            if refused($replies[$n]);
+    }
+
+    return @replies;
 }
 
 

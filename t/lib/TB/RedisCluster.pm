@@ -38,6 +38,7 @@ sub start {
 }
 
 
+sub masters { return $_[0]{masters} }
 sub nodes { return @{ $_[0]{cluster}{nodes} } }
 
 

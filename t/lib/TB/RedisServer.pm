@@ -301,6 +301,11 @@ sub fcall {
 }
 
 
+# how many share the keys: more in a TB::RedisCluster
+
+sub masters { return 1 }
+
+
 # tb:{s<n>}:device:<id>
 
 sub device_key { return TB::Bridge::key('device', $_[1]) }
