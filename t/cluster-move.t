@@ -2,7 +2,7 @@
 # while callers make persistent calls: what was accepted is there, and is
 # delivered once.
 #
-# runs: side by side, 40 s
+# runs: side by side, 45 s
 
 use strict;
 use warnings;
@@ -59,7 +59,7 @@ sub caller_of {
                              persistent => 1, oneway => 1, timeout => 600000);
 
         print $fh "$r->{status} $r->{body}\n";
-        sleep 0.02;
+        sleep 0.05;
     }
 
     POSIX::_exit(0);

@@ -5,8 +5,8 @@ package TB::Cluster;
 #
 #     my $cluster = TB::Cluster->new(masters => 3, replicas => 1);
 #
-#     $cluster->node($i)              a TB::RedisServer: {port}, connect('bridge'),
-#                                     access('nginx'), log(), ...
+#     $cluster->node($i)              a TB::RedisServer: {port}, log(),
+#                                     connect('bridge'), access('nginx'), ...
 #     $cluster->call($i, 'INFO')      as its administrator; dies on an error
 #     $cluster->port($i)              the port with TLS, if there is one
 #     $cluster->urls()                redis:// or rediss:// of all that run

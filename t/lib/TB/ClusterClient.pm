@@ -23,7 +23,8 @@ use TB::Resp;
 
 our @ISA = ('TB::Resp');
 
-my $NOT_EXECUTED = qr/^(?:ASK|TRYAGAIN|CLUSTERDOWN|LOADING|READONLY|MASTERDOWN)/;
+my $NOT_EXECUTED = qr/^(?:ASK|TRYAGAIN|CLUSTERDOWN|LOADING|READONLY
+                         |MASTERDOWN)/x;
 my %all = map { $_ => 1 } qw(ACL CLIENT CLUSTER CONFIG DBSIZE DEBUG FLUSHALL
                              FUNCTION INFO KEYS PING ROLE SCRIPT SELECT SLOWLOG
                              TIME);
