@@ -9,6 +9,7 @@ package TB::Cluster;
 #                                     connect('bridge'), access('nginx'), ...
 #     $cluster->call($i, 'INFO')      as its administrator; dies on an error
 #     $cluster->port($i)              the port with TLS, if there is one
+#     $cluster->addr($i)              127.0.0.1, but with "net"
 #     $cluster->urls()                redis:// or rediss:// of all that run
 #     $cluster->master_of($key)       which node has this key's slot, or this
 #                                     slot, now
@@ -35,7 +36,7 @@ package TB::Cluster;
 # arguments of each server), library (1: into each master), tls (a TB::Certs
 # that has server.pem, server.key and ca.pem: all of it by TLS, ports without
 # are there, too), endpoint ("hostname" or "unknown-endpoint", of CLUSTER SLOTS;
-# hostname is the name).
+# hostname is the name), net (a TB::Net: each node on a host of its own).
 
 use strict;
 use warnings;
@@ -139,8 +140,10 @@ sub spawn {
                 '--cluster-preferred-endpoint-type', $self->{endpoint}
         if $self->{endpoint};
 
-    my $node = TB::RedisServer->start(library => 0, bus => $bus, tls => $tls,
-                                      args => [@args, @{ $self->{args} }]);
+    my $node = TB::RedisServer->start(
+        library => 0, bus => $bus, tls => $tls,
+        $self->{net} ? (host => $self->{net}->host()) : (),
+        args => [@args, @{ $self->{args} }]);
 
     $node->{id} = $node->call('CLUSTER', 'MYID');
     push @{ $self->{nodes} }, $node;
@@ -169,10 +172,19 @@ sub port {
 }
 
 
+sub addr {
+    my ($self, $i) = @_;
+
+    my $host = $self->node($i)->{host};
+
+    return $host ? $host->{addr} : '127.0.0.1';
+}
+
+
 sub url {
     my ($self, $i) = @_;
 
-    return ($self->{tls} ? 'rediss' : 'redis') . '://127.0.0.1:'
+    return ($self->{tls} ? 'rediss' : 'redis') . '://' . $self->addr($i) . ':'
            . $self->port($i);
 }
 
@@ -200,7 +212,7 @@ sub load_library {
 sub meet {
     my ($self, $i, $other) = @_;
 
-    $self->call($i, 'CLUSTER', 'MEET', '127.0.0.1', $self->port($other),
+    $self->call($i, 'CLUSTER', 'MEET', $self->addr($other), $self->port($other),
                 $self->node($other)->{bus});
 }
 
@@ -495,7 +507,7 @@ sub move_slot {
     while (my @keys = @{ $source->call('CLUSTER', 'GETKEYSINSLOT', $slot,
                                        $keys) })
     {
-        $source->call('MIGRATE', '127.0.0.1', $self->port($to), '', 0, 60000,
+        $source->call('MIGRATE', $self->addr($to), $self->port($to), '', 0, 60000,
                       @auth, 'KEYS', @keys);
         $hook->('moved', $slot);
     }

@@ -46,7 +46,7 @@ sub start {
     my $self = bless { name => 'b1', shards => [], %opt, seeds => \@seeds,
                        claimer => sprintf('b1:%d:%08x', $$, rand 2 ** 32),
                        ticket => int(time() * 1000) * 1000, say => [],
-                       conns => {}, ports => {} }, $class;
+                       conns => {}, addrs => {} }, $class;
     my $parent = getppid();
 
     $self->turn() while getppid() == $parent;
@@ -117,16 +117,16 @@ sub ask {
     my (%of, @replies);
 
     for my $i (0 .. $#argv) {
-        my $port = $self->{ports}{TB::Cluster::slot($argv[$i][3])};
+        my $addr = $self->{addrs}{TB::Cluster::slot($argv[$i][3])};
 
-        push @{ $of{$port} }, $i if $port;
+        push @{ $of{$addr} }, $i if $addr;
     }
 
-    my $lost = grep { !$self->{ports}{TB::Cluster::slot($_->[3])} } @argv;
+    my $lost = grep { !$self->{addrs}{TB::Cluster::slot($_->[3])} } @argv;
 
-    for my $port (sort keys %of) {
-        my @i = @{ $of{$port} };
-        my $conn = $self->{conns}{$port} ||= $self->conn($port);
+    for my $addr (sort keys %of) {
+        my @i = @{ $of{$addr} };
+        my $conn = $self->{conns}{$addr} ||= $self->conn($addr);
         my @got = $conn ? eval {
             local $SIG{ALRM} = sub { die "no reply\n" };
             alarm 1;
@@ -138,7 +138,7 @@ sub ask {
         alarm 0;
 
         if (@got != @i) {
-            delete $self->{conns}{$port};
+            delete $self->{conns}{$addr};
             $lost++;
             next;
         }
@@ -155,11 +155,21 @@ sub ask {
 
 
 sub conn {
-    my ($self, $port) = @_;
+    my ($self, $addr) = @_;
 
-    return eval {
-        TB::Resp->connect(%{ $self->{seeds}[0] }, port => $port);
+    my ($host, $port) = split /:/, $addr;
+    my $conn = eval {
+        local $SIG{ALRM} = sub { die "no connection\n" };
+        alarm 1;
+        my $new = TB::Resp->connect(%{ $self->{seeds}[0] }, host => $host,
+                                    port => $port);
+        alarm 0;
+        $new;
     };
+
+    alarm 0;
+
+    return $conn;
 }
 
 
@@ -168,16 +178,18 @@ sub conn {
 sub look {
     my ($self) = @_;
 
-    my @ports = (keys %{ $self->{conns} }, map { $_->{port} }
+    my @addrs = (keys %{ $self->{conns} },
+                 map { ($_->{host} || '127.0.0.1') . ":$_->{port}" }
                  @{ $self->{seeds} });
 
-    push @ports, splice @ports, 0, int rand @ports;
+    push @addrs, splice @addrs, 0, int rand @addrs;
 
-    for my $port (@ports) {
+    for my $addr (@addrs) {
+        my $conn = $self->conn($addr) or next;
         my $slots = eval {
             local $SIG{ALRM} = sub { die "no reply\n" };
             alarm 1;
-            my $all = $self->conn($port)->call('CLUSTER', 'SLOTS');
+            my $all = $conn->call('CLUSTER', 'SLOTS');
             alarm 0;
             $all;
         };
@@ -185,14 +197,16 @@ sub look {
         alarm 0;
         next if !$slots || !@$slots;
 
-        my %ports;
+        my %of;
 
         for my $range (@$slots) {
-            @ports{$range->[0] .. $range->[1]}
-                = ($range->[2][1]) x ($range->[1] - $range->[0] + 1);
+            my ($first, $last, $master) = @$range;
+
+            @of{$first .. $last} = ("$master->[0]:$master->[1]")
+                                   x ($last - $first + 1);
         }
 
-        $self->{ports} = \%ports;
+        $self->{addrs} = \%of;
         return;
     }
 }

@@ -18,6 +18,9 @@ package TB::RedisServer;
 # With TB_REDIS_TLS, a folder that has ca.pem, server.pem and server.key, it has a
 # port with TLS besides ({tls}), and TB::Fixture lets nginx use that one.
 #
+# host => $net->host() puts it there (TB::Net); its administrator reaches it by a
+# socket in the file system, so whatever is cut.
+#
 # All sockets are of this process: after a fork the child must connect anew
 # ($redis->connect('bridge')).
 
@@ -178,7 +181,9 @@ sub go {
         chdir $self->{dir};
         # no terminal's Ctrl-C before nginx has gone
         setpgrp;
-        { exec server_binary(), '--port', $self->{port}, '--bind', '127.0.0.1',
+        { exec $self->{host} ? ('nsenter', '-t', $self->{host}{pid}, '-n') : (),
+               server_binary(), '--port', $self->{port},
+               '--bind', $self->{host} ? $self->{host}{addr} : (), '127.0.0.1',
                '--unixsocket', $self->{path}, '--unixsocketperm', '777',
                '--dir', $self->{dir}, '--aclfile', "$self->{dir}/users.acl",
                '--save', '', '--appendonly', 'yes', '--appendfsync', 'no',
@@ -276,7 +281,10 @@ sub connect {
 sub access {
     my ($self, $user) = @_;
 
-    return (port => $self->{port},
+    return ($self->{host} ? $user eq 'admin' ? (path => $self->{path})
+                                             : (host => $self->{host}{addr})
+                          : (),
+            port => $self->{port},
             user => $user eq 'admin' ? 'default' : $user,
             password => $PASSWORD{$user});
 }
