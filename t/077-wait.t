@@ -298,7 +298,7 @@ if ($pid == 0) {
 
         return wait_for { $redis->call('DBSIZE') > $n } 30;
     };
-    my $done = $more->(1000) && $link->tell('mute', 'all') && $more->(50);
+    my $done = $more->(300) && $link->tell('mute', 'all') && $more->(50);
 
     kill 'KILL', $master->{pid};
     POSIX::_exit($done ? 0 : 1);
@@ -307,7 +307,7 @@ if ($pid == 0) {
 @load = map { $nginx->text('p' . $_ % 20, 'x', $_, persistent => 1) }
             1 .. 20000;
 @results = TB::Load::run(port => $nginx->{port}, parallel => 16,
-                         timeout => scaled(5), requests => \@load);
+                         timeout => scaled(12), requests => \@load);
 waitpid $pid, 0;
 is($?, 0, 'written after its link stood still, then killed');
 $master->stop();

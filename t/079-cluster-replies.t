@@ -26,15 +26,16 @@ set_macro(v1 => $device);
 sub bulk { return TB::FakeRedis::bulk(@_) }
 
 
-# CLUSTER SLOTS: [first, last, host, port] ...
+# CLUSTER SLOTS: [first, last, host, port, metadata] ...
 
 sub slots {
     return '*' . @_ . "\r\n" . join '', map {
-        my ($first, $last, $host, $port) = @$_;
+        my ($first, $last, $host, $port, @more) = @$_;
 
-        "*3\r\n:$first\r\n:$last\r\n*3\r\n"
+        "*3\r\n:$first\r\n:$last\r\n*4\r\n"
         . (defined $host ? bulk($host) : "\$-1\r\n") . ":$port\r\n"
-        . bulk('0' x 40);
+        . bulk('0' x 40) . '*' . @more . "\r\n"
+        . join '', map { bulk($_) } @more;
     } @_;
 }
 
@@ -129,6 +130,9 @@ my %bad = (
     'a port too high'      => slots([0, 16383, '127.0.0.1', 65536]),
     'a host of two lines'  => slots([0, 16383, "127.0.0.1\n", $port[0]]),
     'a host too long'      => slots([0, 16383, 'h' x 256, $port[0]]),
+    'nobody'               => slots([0, 16383, '?', $port[0]]),
+    'one twice'            => slots([0, 16383, '127.0.0.1', $port[0]],
+                                    [7, 7, '127.0.0.1', $port[0]]),
     'one that is not'      => slots([0, 99, '127.0.0.1', $port[0]],
                                     [100, 50, '127.0.0.1', $port[0]]),
 );
@@ -150,10 +154,19 @@ ok($nginx->wait_log(qr/its cluster has no slots yet/), 'no slots');
 say_of(0, 1, "-NOPERM no permission\r\n");
 ok($nginx->wait_log(qr/CLUSTER SLOTS refused: "NOPERM/), 'no right to ask');
 say_of(0, 1, slots([0, 16383, 'redis-a.internal', $port[0]]));
-ok($nginx->wait_log(qr/it names a host, which needs "resolve"/), 'a name');
+ok($nginx->wait_log(qr/failed: it names a host, which needs "resolve"/), 'a name');
 is(create($nginx)->{status}, 503, 'a name: 503');
 say_of(0, 1, $all);
 works($nginx, 'and after all of that it works');
+
+# one that is in use stays so
+
+say_of(0, 1, slots([0, 16383, 'redis-a.internal', $port[0]]));
+ok($nginx->wait_log(qr/\[error\].*of its cluster is left alone: it names a h/),
+   'in use: the log says so');
+soon { $node[0]->tell('seen', 'SLOTS') >= 3 } 'in use: it is asked again';
+is(create($nginx)->{status}, 200, 'in use: it goes on');
+is($nginx->count_log(qr/is left alone/), 1, 'in use: said once');
 
 # some slots have nobody: those of others are served
 
@@ -182,10 +195,14 @@ ok($nginx->stop('QUIT', 15), 'it ends');
 
 # --- addresses --------------------------------------------------------------
 
-for my $host (['no host', undef], ['an empty host', ''], ['?', '?'],
+for my $host (['no host', undef], ['an empty host', ''],
+              ['a name that it does not have', '?', 'x', 'y', 'ip',
+               '127.0.0.1'],
               ['another form of it', '127.0.0.1'])
 {
-    say_of(0, 1, slots([0, 16383, $host->[1], $port[0]]));
+    my ($name, @more) = @$host[1 .. $#$host];
+
+    say_of(0, 1, slots([0, 16383, $name, $port[0], @more]));
     $nginx = nginx();
     works($nginx, "$host->[0]: that of who says so");
     is($nginx->count_log(qr/no slot of the cluster any more/), 0,
@@ -217,7 +234,7 @@ is($nginx->count_log(qr/no slot of the cluster any more/), 0,
 # a greater one is
 
 say_of(1, 6, slots([0, 16383, '127.0.0.1', $port[1]]));
-ok($nginx->wait_log(qr/127\.0\.0\.1:$port[0] has no slot of the cluster any/),
+ok($nginx->wait_log(qr/127\.0\.0\.1 port $port[0] has no slot of the cluster any/),
    'a new view: it is believed');
 works($nginx, 'a new view: calls go there');
 is($node[0]->tell('seen', 'tb_rpc_create') + 0, 0, 'a new view: and only there')
@@ -283,7 +300,7 @@ for my $text ("MOVED", "MOVED ", "MOVED x", "MOVED 5", "MOVED x 127.0.0.1:1",
        "$text: and not elsewhere");
 }
 
-is($nginx->count_log(qr/can't take a command just now: "ASK/), 1,
+is($nginx->count_log(qr/can't take a command just now: "TRYA/), 1,
    'the log says so, once');
 say_of($_, '-', $both) for 0, 1;
 works($nginx, 'and after all of that it works');

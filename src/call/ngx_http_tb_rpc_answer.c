@@ -22,7 +22,7 @@ static void ngx_http_tb_rpc_fetch(ngx_http_tb_rpc_held_t *held);
 static void ngx_http_tb_rpc_fetch_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
-    ngx_rbtree_node_t *sentinel, ngx_tb_redis_node_t *rnode);
+    ngx_rbtree_node_t *sentinel);
 static void ngx_http_tb_rpc_answer_key(ngx_http_tb_rpc_held_t *held,
     ngx_str_t *key, u_char *buf);
 static void ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held);
@@ -78,32 +78,29 @@ ngx_http_tb_rpc_call_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
 /* what was published while nobody listened is kept under answer keys */
 
 void
-ngx_http_tb_rpc_call_subscribed(ngx_http_tb_rpc_worker_t *w,
-    ngx_tb_redis_node_t *rnode)
+ngx_http_tb_rpc_call_subscribed(ngx_http_tb_rpc_worker_t *w)
 {
     if (w->held.root != w->held.sentinel) {
-        ngx_http_tb_rpc_fetch_held(w->held.root, w->held.sentinel, rnode);
+        ngx_http_tb_rpc_fetch_held(w->held.root, w->held.sentinel);
     }
 }
 
 
 static void
 ngx_http_tb_rpc_fetch_held(ngx_rbtree_node_t *node,
-    ngx_rbtree_node_t *sentinel, ngx_tb_redis_node_t *rnode)
+    ngx_rbtree_node_t *sentinel)
 {
     ngx_http_tb_rpc_held_t  *held;
 
     for ( ;; ) {
         held = (ngx_http_tb_rpc_held_t *) node;
 
-        if (ngx_tb_redis_channel_node(&held->worker->redis, held->shard)
-            == rnode)
-        {
+        if (ngx_tb_redis_channel_is_new(&held->worker->redis, held->shard)) {
             ngx_http_tb_rpc_fetch(held);
         }
 
         if (node->left != sentinel) {
-            ngx_http_tb_rpc_fetch_held(node->left, sentinel, rnode);
+            ngx_http_tb_rpc_fetch_held(node->left, sentinel);
         }
 
         if (node->right == sentinel) {

@@ -77,8 +77,7 @@ void ngx_http_tb_rpc_finish(ngx_http_tb_rpc_held_t *held, ngx_int_t rc);
 /* of the worker's part */
 void ngx_http_tb_rpc_call_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
     size_t len);
-void ngx_http_tb_rpc_call_subscribed(ngx_http_tb_rpc_worker_t *w,
-    ngx_tb_redis_node_t *rnode);
+void ngx_http_tb_rpc_call_subscribed(ngx_http_tb_rpc_worker_t *w);
 
 /* kind and payload; NGX_AGAIN: this does not end the request */
 ngx_int_t ngx_http_tb_rpc_answer(ngx_http_tb_rpc_held_t *held, u_char *p,

@@ -27,8 +27,7 @@ static ngx_http_tb_rpc_poll_t *ngx_http_tb_rpc_poll_find(
 static ngx_int_t ngx_http_tb_rpc_poll_number(u_char **p, u_char *last,
     int64_t *value);
 static void ngx_http_tb_rpc_polls_watch(ngx_event_t *ev);
-static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w,
-    ngx_tb_redis_node_t *rnode);
+static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w);
 
 
@@ -218,11 +217,10 @@ ngx_http_tb_rpc_poll_number(u_char **p, u_char *last, int64_t *value)
 }
 
 
-/* messages may have been lost: tells that Redis of all of them again */
+/* messages may have been lost: those of such shards are told of again */
 
 static void
-ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w,
-    ngx_tb_redis_node_t *rnode)
+ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
 {
     ngx_rbtree_node_t        *node;
     ngx_http_tb_rpc_poll_t   *poll;
@@ -239,7 +237,7 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w,
         poll = (ngx_http_tb_rpc_poll_t *)
                    ((u_char *) node - offsetof(ngx_http_tb_rpc_poll_t, node));
 
-        if (ngx_http_tb_rpc_device_node(w, poll->device_id) == rnode) {
+        if (ngx_http_tb_rpc_device_is_new(w, poll->device_id)) {
             ngx_http_tb_rpc_poll_enqueue(poll);
         }
 

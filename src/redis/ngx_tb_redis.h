@@ -84,9 +84,11 @@ struct ngx_tb_redis_client_s {
     void                    (*message)(void *data, ngx_str_t *channel,
                                 u_char *p, size_t len);
 
-    /* all channels of a node are confirmed, for the first time or again */
-    void                    (*subscribed)(void *data,
-                                ngx_tb_redis_node_t *node);
+    /*
+     * all channels of a node are confirmed, for the first time or again: on
+     * those that are new messages may have been lost
+     */
+    void                    (*subscribed)(void *data);
 
     /* the node is about to be freed, it was one of a cluster */
     void                    (*gone)(void *data, ngx_tb_redis_node_t *node);
@@ -130,6 +132,10 @@ ngx_uint_t ngx_tb_redis_node_has(ngx_tb_redis_node_t *node, ngx_str_t *key);
 
 /* the node of client->channels[n]; NULL: nobody's */
 ngx_tb_redis_node_t *ngx_tb_redis_channel_node(ngx_tb_redis_client_t *client,
+    ngx_uint_t n);
+
+/* 1 if client->channels[n] was confirmed since "subscribed" was called */
+ngx_uint_t ngx_tb_redis_channel_is_new(ngx_tb_redis_client_t *client,
     ngx_uint_t n);
 
 /* 1 if a command with that key would be written now (flags: the same) */

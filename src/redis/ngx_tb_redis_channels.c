@@ -109,6 +109,7 @@ ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
     }
 
     channel->confirmed = 1;
+    channel->fresh = 1;
     node->nconfirmed++;
 
     ngx_tb_redis_channels_check(conn);
@@ -120,8 +121,10 @@ ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
 static void
 ngx_tb_redis_channels_check(ngx_tb_redis_conn_t *conn)
 {
-    ngx_tb_redis_node_t    *node;
-    ngx_tb_redis_client_t  *client;
+    ngx_queue_t             *q;
+    ngx_tb_redis_node_t     *node;
+    ngx_tb_redis_client_t   *client;
+    ngx_tb_redis_channel_t  *channel;
 
     node = conn->node;
 
@@ -138,7 +141,15 @@ ngx_tb_redis_channels_check(ngx_tb_redis_conn_t *conn)
     client = node->state->client;
 
     if (client->subscribed) {
-        client->subscribed(client->data, node);
+        client->subscribed(client->data);
+    }
+
+    for (q = ngx_queue_head(&node->channels);
+         q != ngx_queue_sentinel(&node->channels);
+         q = ngx_queue_next(q))
+    {
+        channel = ngx_queue_data(q, ngx_tb_redis_channel_t, queue);
+        channel->fresh = 0;
     }
 }
 
@@ -186,9 +197,24 @@ ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
 static void
 ngx_tb_redis_channels_ask(ngx_tb_redis_node_t *node, ngx_msec_t delay)
 {
-    if (!node->resubscribe.timer_set) {
-        ngx_add_timer(&node->resubscribe, delay);
+    if (node->state->stopped) {
+        return;
     }
+
+    /* sooner, but not later */
+
+    if (node->resubscribe.timer_set) {
+
+        if ((ngx_msec_int_t) (node->resubscribe.timer.key - ngx_current_msec)
+            <= (ngx_msec_int_t) delay)
+        {
+            return;
+        }
+
+        ngx_del_timer(&node->resubscribe);
+    }
+
+    ngx_add_timer(&node->resubscribe, delay);
 }
 
 
@@ -241,7 +267,7 @@ ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn)
         }
     }
 
-    ngx_tb_redis_channels_ask(node, NGX_TB_REDIS_RESUBSCRIBE);
+    ngx_tb_redis_channels_ask(node, 4 * NGX_TB_REDIS_RESUBSCRIBE);
 }
 
 

@@ -114,6 +114,8 @@ ngx_tb_redis_channels(ngx_tb_redis_state_t *state)
     names = state->client->channels.elts;
     n = state->client->channels.nelts;
 
+    state->nchannels = n;
+
     for (i = 0; i < n; i++) {
         channel = &state->channels[i];
 
@@ -340,6 +342,13 @@ ngx_tb_redis_node_t *
 ngx_tb_redis_channel_node(ngx_tb_redis_client_t *client, ngx_uint_t n)
 {
     return client->state ? client->state->channels[n].node : NULL;
+}
+
+
+ngx_uint_t
+ngx_tb_redis_channel_is_new(ngx_tb_redis_client_t *client, ngx_uint_t n)
+{
+    return client->state ? client->state->channels[n].fresh : 0;
 }
 
 

@@ -14,6 +14,8 @@
 #define NGX_TB_REDIS_CLUSTER_ASK    500         /* ms */
 #define NGX_TB_REDIS_CLUSTER_AWAY   100         /* while a node is away */
 #define NGX_TB_REDIS_CLUSTER_SOON   20
+#define NGX_TB_REDIS_CLUSTER_SEED   1000
+#define NGX_TB_REDIS_CLUSTER_SEED_MAX  5000
 #define NGX_TB_REDIS_CLUSTER_TRUST  10000
 
 #define NGX_TB_REDIS_CLUSTER_EPOCH  "cluster_current_epoch:"
@@ -21,15 +23,22 @@
 
 static void ngx_tb_redis_cluster_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster);
+static void ngx_tb_redis_cluster_overdue(ngx_tb_redis_node_t *node);
+static void ngx_tb_redis_cluster_lost(ngx_tb_redis_cluster_t *cluster);
 static ngx_int_t ngx_tb_redis_cluster_seeds(ngx_tb_redis_cluster_t *cluster);
 static ngx_uint_t ngx_tb_redis_cluster_is_known(
     ngx_tb_redis_cluster_t *cluster, ngx_uint_t n);
-static ngx_int_t ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn,
+static ngx_int_t ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn);
+static ngx_int_t ngx_tb_redis_cluster_command(ngx_tb_redis_conn_t *conn,
     const char *what, ngx_tb_redis_reply_pt handler);
 static void ngx_tb_redis_cluster_info(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_tb_redis_cluster_denied(ngx_tb_redis_conn_t *conn,
+    redisReply *reply);
+static void ngx_tb_redis_cluster_unusable(ngx_tb_redis_conn_t *conn,
+    ngx_int_t rc);
 static ngx_uint_t ngx_tb_redis_cluster_is_stale(ngx_tb_redis_node_t *node);
 
 
@@ -79,9 +88,6 @@ ngx_tb_redis_cluster_init(ngx_tb_redis_state_t *state)
 void
 ngx_tb_redis_cluster_stop(ngx_tb_redis_cluster_t *cluster)
 {
-    ngx_queue_t             *q;
-    ngx_tb_redis_command_t  *cmd;
-
     if (cluster->ask.timer_set) {
         ngx_del_timer(&cluster->ask);
     }
@@ -90,25 +96,14 @@ ngx_tb_redis_cluster_stop(ngx_tb_redis_cluster_t *cluster)
         ngx_del_timer(&cluster->again);
     }
 
-    while (!ngx_queue_empty(&cluster->later)) {
-        q = ngx_queue_head(&cluster->later);
-        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-        ngx_tb_redis_end(cmd, cmd->written ? NGX_TB_REDIS_LOST
-                                           : NGX_TB_REDIS_UNSENT);
-    }
+    ngx_tb_redis_node_end(&cluster->later);
 }
 
 
 ngx_int_t
 ngx_tb_redis_cluster_greet(ngx_tb_redis_conn_t *conn)
 {
-    if (ngx_tb_redis_cluster_send_ask(conn, "INFO", ngx_tb_redis_cluster_info)
-        != NGX_OK
-        || ngx_tb_redis_cluster_send_ask(conn, "SLOTS",
-                                         ngx_tb_redis_cluster_slots)
-           != NGX_OK)
-    {
+    if (ngx_tb_redis_cluster_send_ask(conn) != NGX_OK) {
         ngx_tb_redis_conn_fail(conn, 0, "no memory");
         return NGX_ERROR;
     }
@@ -131,13 +126,17 @@ ngx_tb_redis_cluster_refresh(ngx_tb_redis_cluster_t *cluster)
     delay = (passed < NGX_TB_REDIS_CLUSTER_SOON)
                 ? NGX_TB_REDIS_CLUSTER_SOON - passed : 1;
 
-    /* the one that is set may be sooner: then this one is not late */
+    if (cluster->ask.timer_set) {
 
-    if (cluster->ask.timer_set
-        && (ngx_msec_int_t) (cluster->ask.timer.key - ngx_current_msec)
-           <= (ngx_msec_int_t) delay)
-    {
-        return;
+        if ((ngx_msec_int_t) (cluster->ask.timer.key - ngx_current_msec)
+            <= (ngx_msec_int_t) delay)
+        {
+            return;
+        }
+
+        /* otherwise it would stay where it is, within 300 ms */
+
+        ngx_del_timer(&cluster->ask);
     }
 
     ngx_add_timer(&cluster->ask, delay);
@@ -176,8 +175,8 @@ ngx_tb_redis_cluster_handler(ngx_event_t *ev)
 static ngx_uint_t
 ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
 {
-    ngx_uint_t             n, away, ready, turn;
-    ngx_queue_t           *q;
+    ngx_uint_t             away, ready;
+    ngx_queue_t           *q, *next;
     ngx_tb_redis_node_t   *node, *ask;
     ngx_tb_redis_state_t  *state;
 
@@ -185,50 +184,84 @@ ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
 
     away = 0;
     ready = 0;
+    ask = NULL;
 
     for (q = ngx_queue_head(&state->nodes);
          q != ngx_queue_sentinel(&state->nodes);
-         q = ngx_queue_next(q))
+         q = next)
     {
+        next = ngx_queue_next(q);
+
         node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
 
-        if (ngx_tb_redis_node_is_ready(node, 0)) {
-            ready++;
-
-        } else {
+        if (!ngx_tb_redis_node_is_ready(node, 0)) {
             away++;
+            continue;
+        }
+
+        ready++;
+
+        if (node->asking) {
+            away++;
+            ngx_tb_redis_cluster_overdue(node);
+            continue;
+        }
+
+        /* who was asked longest ago */
+
+        if (ask == NULL || (ngx_msec_int_t) (node->questioned - ask->questioned) < 0) {
+            ask = node;
         }
     }
 
     if (ready == 0) {
-        (void) ngx_tb_redis_cluster_seeds(cluster);
+        ngx_tb_redis_cluster_lost(cluster);
         return away;
     }
 
-    turn = cluster->turn++ % ready;
-    ask = NULL;
-    n = 0;
-
-    for (q = ngx_queue_head(&state->nodes);
-         q != ngx_queue_sentinel(&state->nodes);
-         q = ngx_queue_next(q))
-    {
-        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
-
-        if (ngx_tb_redis_node_is_ready(node, 0) && n++ == turn) {
-            ask = node;
-            break;
-        }
-    }
+    cluster->pause = 0;
 
     if (ask) {
-        (void) ngx_tb_redis_cluster_send_ask(&ask->command, "INFO",
-                                             ngx_tb_redis_cluster_info);
-        (void) ngx_tb_redis_cluster_send_ask(&ask->command, "SLOTS",
-                                             ngx_tb_redis_cluster_slots);
+        (void) ngx_tb_redis_cluster_send_ask(&ask->command);
     }
 
     return away;
+}
+
+
+/* its other commands may be few, and have later deadlines */
+
+static void
+ngx_tb_redis_cluster_overdue(ngx_tb_redis_node_t *node)
+{
+    ngx_msec_t  passed;
+
+    passed = ngx_current_msec - ngx_max(node->questioned, node->command.silent);
+
+    if (passed >= node->conf->command_timeout) {
+        ngx_tb_redis_conn_fail(&node->command, NGX_ETIMEDOUT, "no reply");
+    }
+}
+
+
+/* one, two, four, five seconds after the last time */
+
+static void
+ngx_tb_redis_cluster_lost(ngx_tb_redis_cluster_t *cluster)
+{
+    if (cluster->pause
+        && ngx_current_msec - cluster->seeded < cluster->pause)
+    {
+        return;
+    }
+
+    cluster->seeded = ngx_current_msec;
+    cluster->pause = cluster->pause
+                         ? ngx_min(2 * cluster->pause,
+                                   NGX_TB_REDIS_CLUSTER_SEED_MAX)
+                         : NGX_TB_REDIS_CLUSTER_SEED;
+
+    (void) ngx_tb_redis_cluster_seeds(cluster);
 }
 
 
@@ -261,6 +294,7 @@ ngx_tb_redis_cluster_seeds(ngx_tb_redis_cluster_t *cluster)
 static ngx_uint_t
 ngx_tb_redis_cluster_is_known(ngx_tb_redis_cluster_t *cluster, ngx_uint_t n)
 {
+    ngx_uint_t              i;
     ngx_queue_t            *q;
     ngx_tb_redis_node_t    *node;
     ngx_tb_redis_state_t   *state;
@@ -286,13 +320,16 @@ ngx_tb_redis_cluster_is_known(ngx_tb_redis_cluster_t *cluster, ngx_uint_t n)
             continue;
         }
 
-        if (node->master.port == server->port
-            && node->master.host.len == server->host.len
-            && ngx_strncasecmp(node->master.host.data, server->host.data,
-                               server->host.len)
-               == 0)
-        {
-            return 1;
+        for (i = 0; i < server->naddrs; i++) {
+
+            if (server->addrs[i].socklen <= (socklen_t) sizeof(ngx_sockaddr_t)
+                && ngx_tb_redis_cluster_is_at(node,
+                             (ngx_sockaddr_t *) (void *)
+                                 server->addrs[i].sockaddr,
+                             server->addrs[i].socklen))
+            {
+                return 1;
+            }
         }
     }
 
@@ -301,7 +338,26 @@ ngx_tb_redis_cluster_is_known(ngx_tb_redis_cluster_t *cluster, ngx_uint_t n)
 
 
 static ngx_int_t
-ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn, const char *what,
+ngx_tb_redis_cluster_send_ask(ngx_tb_redis_conn_t *conn)
+{
+    if (ngx_tb_redis_cluster_command(conn, "INFO", ngx_tb_redis_cluster_info)
+        != NGX_OK
+        || ngx_tb_redis_cluster_command(conn, "SLOTS",
+                                        ngx_tb_redis_cluster_slots)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    conn->node->asking = 1;
+    conn->node->questioned = ngx_current_msec;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_tb_redis_cluster_command(ngx_tb_redis_conn_t *conn, const char *what,
     ngx_tb_redis_reply_pt handler)
 {
     ngx_str_t                argv[2];
@@ -338,7 +394,9 @@ ngx_tb_redis_cluster_info(void *data, ngx_uint_t status, redisReply *reply)
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
+
     node->epoch = 0;
+    node->old = 0;
 
     if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK) {
         return;
@@ -354,6 +412,8 @@ ngx_tb_redis_cluster_info(void *data, ngx_uint_t status, redisReply *reply)
     }
 
     p += sizeof(NGX_TB_REDIS_CLUSTER_EPOCH) - 1;
+
+    node->old = 1;
 
     while (p < last && *p >= '0' && *p <= '9') {
         node->epoch = node->epoch * 10 + (*p++ - '0');
@@ -371,27 +431,14 @@ ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status, redisReply *reply)
 
     node = conn->node;
 
-    if (node->gone) {
+    node->asking = 0;
+
+    if (node->gone || status != NGX_TB_REDIS_REPLY) {
         return;
     }
 
     if (reply->type == REDIS_REPLY_ERROR) {
-
-        /* one that is in use is asked again, others meanwhile */
-
-        if (conn->status == NGX_TB_REDIS_ST_READY) {
-            return;
-        }
-
-        if (ngx_tb_redis_reply_is_error(reply, "ERR This instance has cluster "
-                                        "support disabled"))
-        {
-            ngx_tb_redis_conn_fail(conn, 0, "it is no node of a cluster, but "
-                                   "\"cluster\" is \"on\"");
-            return;
-        }
-
-        ngx_tb_redis_conn_fail_reply(conn, "CLUSTER SLOTS refused", reply);
+        ngx_tb_redis_cluster_denied(conn, reply);
         return;
     }
 
@@ -408,15 +455,62 @@ ngx_tb_redis_cluster_slots(void *data, ngx_uint_t status, redisReply *reply)
     rc = ngx_tb_redis_slots_reply(conn, reply);
 
     if (rc != NGX_OK) {
-        ngx_tb_redis_conn_fail(conn, 0, (rc == NGX_DECLINED)
-                               ? "it names a host, which needs \"resolve\" at "
-                                 "a \"server\""
-                               : "its CLUSTER SLOTS can't be used");
+        ngx_tb_redis_cluster_unusable(conn, rc);
         return;
     }
 
     if (!node->gone && !node->named) {
         ngx_tb_redis_conn_fail(conn, 0, "its cluster has no slots yet");
+    }
+}
+
+
+/* one that is in use is asked again, others meanwhile */
+
+static void
+ngx_tb_redis_cluster_denied(ngx_tb_redis_conn_t *conn, redisReply *reply)
+{
+    if (conn->status == NGX_TB_REDIS_ST_READY) {
+        return;
+    }
+
+    if (ngx_tb_redis_reply_is_error(reply, "ERR This instance has cluster "
+                                    "support disabled"))
+    {
+        ngx_tb_redis_conn_fail(conn, 0, "it is no node of a cluster, but "
+                               "\"cluster\" is \"on\"");
+        return;
+    }
+
+    ngx_tb_redis_conn_fail_reply(conn, "CLUSTER SLOTS refused", reply);
+}
+
+
+/* what is known was right, and may still be */
+
+static void
+ngx_tb_redis_cluster_unusable(ngx_tb_redis_conn_t *conn, ngx_int_t rc)
+{
+    const char           *why;
+    ngx_tb_redis_node_t  *node;
+
+    node = conn->node;
+
+    why = (rc == NGX_DECLINED)
+              ? "it names a host, which needs \"resolve\" at a \"server\""
+              : "its CLUSTER SLOTS can't be used";
+
+    if (conn->status != NGX_TB_REDIS_ST_READY) {
+        ngx_tb_redis_conn_fail(conn, 0, "%s", why);
+        return;
+    }
+
+    if (!node->told) {
+        node->told = 1;
+
+        ngx_log_error(NGX_LOG_ERR, node->log, 0,
+                      "tb_rpc_redis: what %V says of its cluster is left "
+                      "alone: %s", &conn->name, why);
     }
 }
 
@@ -433,18 +527,16 @@ ngx_tb_redis_cluster_is_stale(ngx_tb_redis_node_t *node)
 
     cluster = node->state->cluster;
 
-    if (node->epoch
-        && node->epoch < cluster->epoch
-        && ngx_current_msec - cluster->confirmed < NGX_TB_REDIS_CLUSTER_TRUST)
+    if (!node->old
+        || node->epoch >= cluster->epoch
+        || ngx_current_msec - cluster->confirmed >= NGX_TB_REDIS_CLUSTER_TRUST)
     {
-        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, node->log, 0,
-                       "tb_rpc_redis: epoch %uL of %V is older than %uL",
-                       node->epoch, &node->command.name, cluster->epoch);
-        return 1;
+        return 0;
     }
 
-    cluster->epoch = node->epoch;
-    cluster->confirmed = ngx_current_msec;
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, node->log, 0,
+                   "tb_rpc_redis: epoch %uL of %V is older than %uL",
+                   node->epoch, &node->command.name, cluster->epoch);
 
-    return 0;
+    return 1;
 }

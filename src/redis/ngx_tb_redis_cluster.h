@@ -18,24 +18,34 @@
 #include "ngx_tb_redis_private.h"
 
 
+#define NGX_TB_REDIS_REFUSALS       4           /* TRYAGAIN, MOVED, ... */
+
+
 struct ngx_tb_redis_cluster_s {
     ngx_tb_redis_state_t        *state;
+    ngx_queue_t                  later;     /* commands without a node */
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_int_t                    ident;
+
+    ngx_uint_t                   nlater;
+    ngx_event_t                  again;     /* for these, and nodes' own */
 
     ngx_event_t                  ask;
     ngx_msec_t                   asked;     /* when last */
     ngx_uint_t                   turn;      /* whose it is to be asked */
 
-    uint64_t                     epoch;     /* of the slots, 0: not known */
+    ngx_msec_t                   seeded;    /* when the seeds were tried */
+    ngx_msec_t                   pause;     /* until they are again, grows */
+
+    uint64_t                     epoch;     /* of the slots */
     ngx_msec_t                   confirmed; /* when somebody had it last */
 
-    ngx_queue_t                  later;     /* commands refused for now */
-    ngx_uint_t                   nlater;
-    ngx_event_t                  again;     /* for these */
-
-    uint32_t                     refusal;   /* hash of the last one logged */
-    ngx_msec_t                   refused;   /* when */
+    ngx_msec_t                   refused[NGX_TB_REDIS_REFUSALS];
+                                            /* when that was logged */
     ngx_uint_t                   missing;   /* slots without a master, as
                                                logged */
+    ngx_msec_t                   missed;    /* when */
 
     ngx_tb_redis_node_t         *slots[TB_RPC_SLOTS];   /* NULL: nobody's */
 };
@@ -66,6 +76,10 @@ ngx_uint_t ngx_tb_redis_cluster_refused(ngx_tb_redis_conn_t *conn,
 void ngx_tb_redis_cluster_send(ngx_tb_redis_cluster_t *cluster,
     ngx_tb_redis_command_t *cmd);
 
+/* an unlinked command of a node that has refused it waits, or one of none */
+void ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
+    ngx_tb_redis_command_t *cmd);
+
 /* so do all that wait for a node that they do not belong to */
 void ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node);
 
@@ -94,6 +108,10 @@ ngx_int_t ngx_tb_redis_slots_moved(ngx_tb_redis_conn_t *conn,
 
 
 /* cluster_node.c */
+
+/* 1 if the node is at that address */
+ngx_uint_t ngx_tb_redis_cluster_is_at(ngx_tb_redis_node_t *node,
+    ngx_sockaddr_t *sockaddr, socklen_t socklen);
 
 /* a node for that server of the configuration; NULL: no memory */
 ngx_tb_redis_node_t *ngx_tb_redis_cluster_seed(ngx_tb_redis_cluster_t *cluster,

@@ -22,8 +22,7 @@
 static ngx_int_t ngx_tb_redis_cluster_addr(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port, ngx_sockaddr_t *sockaddr,
     socklen_t *socklen);
-static ngx_uint_t ngx_tb_redis_cluster_is_at(ngx_tb_redis_node_t *node,
-    ngx_sockaddr_t *sockaddr, socklen_t socklen);
+static void ngx_tb_redis_cluster_give(ngx_tb_redis_node_t *node);
 static ngx_uint_t ngx_tb_redis_cluster_count(ngx_tb_redis_state_t *state);
 static void ngx_tb_redis_cluster_name(ngx_tb_redis_node_t *node,
     ngx_tb_redis_conn_t *conn, ngx_str_t *host, in_port_t port);
@@ -88,7 +87,7 @@ ngx_tb_redis_cluster_find(ngx_tb_redis_conn_t *conn, ngx_str_t *host,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_tb_redis_cluster_is_at(ngx_tb_redis_node_t *node, ngx_sockaddr_t *sockaddr,
     socklen_t socklen)
 {
@@ -215,8 +214,9 @@ ngx_tb_redis_cluster_leave(ngx_tb_redis_node_t *node)
 
     if (node->named) {
         ngx_log_error(NGX_LOG_NOTICE, node->log, 0,
-                      "tb_rpc_redis: %V has no slot of the cluster any more",
-                      &conn->name);
+                      "tb_rpc_redis: %V port %ui has no slot of the cluster "
+                      "any more", &node->master.host,
+                      (ngx_uint_t) node->master.port);
     }
 
     node->gone = 1;
@@ -264,5 +264,24 @@ ngx_tb_redis_cluster_left(ngx_tb_redis_node_t *node)
 #endif
 
     ngx_tb_redis_cluster_sort(node);
+    ngx_tb_redis_cluster_give(node);
     ngx_tb_redis_notify(node->state);
+}
+
+
+/* what it has refused waits where its slots are now */
+
+static void
+ngx_tb_redis_cluster_give(ngx_tb_redis_node_t *node)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    while (!ngx_queue_empty(&node->later)) {
+        q = ngx_queue_head(&node->later);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        ngx_tb_redis_unlink(cmd);
+        ngx_tb_redis_cluster_send(node->state->cluster, cmd);
+    }
 }

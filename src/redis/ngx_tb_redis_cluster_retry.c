@@ -15,14 +15,19 @@
 
 
 #define NGX_TB_REDIS_AGAIN_MIN      20          /* ms */
-#define NGX_TB_REDIS_AGAIN_JITTER   30
+#define NGX_TB_REDIS_AGAIN_MAX      250
+#define NGX_TB_REDIS_AGAIN_LAST     50          /* before the deadline */
 #define NGX_TB_REDIS_AGAIN_TOLD     10000
 
 
-static void ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
-    ngx_tb_redis_command_t *cmd);
+static ngx_uint_t ngx_tb_redis_cluster_is_refusal(
+    tb_rpc_redis_error_e error);
+static void ngx_tb_redis_cluster_pause(ngx_tb_redis_cluster_t *cluster,
+    ngx_msec_t pause);
+static void ngx_tb_redis_cluster_resend(ngx_tb_redis_cluster_t *cluster,
+    ngx_queue_t *later);
 static void ngx_tb_redis_cluster_log_refusal(ngx_tb_redis_conn_t *conn,
-    redisReply *reply);
+    tb_rpc_redis_error_e error, redisReply *reply);
 
 
 ngx_uint_t
@@ -34,17 +39,14 @@ ngx_tb_redis_cluster_refused(ngx_tb_redis_conn_t *conn,
 
     cluster = conn->node->state->cluster;
 
-    if (cluster == NULL || reply->type != REDIS_REPLY_ERROR || cmd->internal) {
+    if (cluster == NULL || cmd->slot < 0) {
         return 0;
     }
 
     error = ngx_tb_redis_reply_error(reply);
 
-    if (error != TB_RPC_REDIS_TRYAGAIN
-        && error != TB_RPC_REDIS_ELSEWHERE
-        && error != TB_RPC_REDIS_AWAY
-        && error != TB_RPC_REDIS_READONLY)
-    {
+    if (!ngx_tb_redis_cluster_is_refusal(error)) {
+        conn->node->pause = NGX_TB_REDIS_AGAIN_MIN;
         return 0;
     }
 
@@ -52,7 +54,9 @@ ngx_tb_redis_cluster_refused(ngx_tb_redis_conn_t *conn,
         ngx_tb_redis_cluster_refresh(cluster);
     }
 
-    if (cmd->overdue || cmd->detached || cmd->slot < 0) {
+    /* nobody waits for it any more: it may as well not have been */
+
+    if (cmd->overdue || cmd->detached || cmd->redirected) {
         return 0;
     }
 
@@ -69,10 +73,22 @@ ngx_tb_redis_cluster_refused(ngx_tb_redis_conn_t *conn,
         return 1;
     }
 
-    ngx_tb_redis_cluster_log_refusal(conn, reply);
+    ngx_tb_redis_cluster_log_refusal(conn, error, reply);
+
+    cmd->node = conn->node;
     ngx_tb_redis_cluster_later(cluster, cmd);
 
     return 1;
+}
+
+
+static ngx_uint_t
+ngx_tb_redis_cluster_is_refusal(tb_rpc_redis_error_e error)
+{
+    return error == TB_RPC_REDIS_TRYAGAIN
+           || error == TB_RPC_REDIS_ELSEWHERE
+           || error == TB_RPC_REDIS_AWAY
+           || error == TB_RPC_REDIS_READONLY;
 }
 
 
@@ -80,36 +96,54 @@ void
 ngx_tb_redis_cluster_send(ngx_tb_redis_cluster_t *cluster,
     ngx_tb_redis_command_t *cmd)
 {
-    ngx_tb_redis_node_t  *node;
+    cmd->node = cluster->slots[cmd->slot];
 
-    node = cluster->slots[cmd->slot];
-
-    if (node == NULL) {
+    if (cmd->node == NULL) {
         ngx_tb_redis_cluster_later(cluster, cmd);
         return;
     }
 
-    cmd->node = node;
+    ngx_tb_redis_node_send(cmd->node, cmd);
+}
 
-    ngx_tb_redis_node_send(node, cmd);
+
+/* it counts for the node that has refused it: others have queues of their own */
+
+void
+ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
+    ngx_tb_redis_command_t *cmd)
+{
+    ngx_tb_redis_node_t  *node;
+
+    node = cmd->node;
+
+    cmd->list = NGX_TB_REDIS_IN_LATER;
+
+    if (node == NULL) {
+        ngx_queue_insert_tail(&cluster->later, &cmd->queue);
+        cluster->nlater++;
+
+        ngx_tb_redis_cluster_pause(cluster, NGX_TB_REDIS_AGAIN_MAX);
+        return;
+    }
+
+    ngx_queue_insert_tail(&node->later, &cmd->queue);
+    node->nlater++;
+
+    ngx_tb_redis_cluster_pause(cluster, ngx_max(node->pause,
+                                                NGX_TB_REDIS_AGAIN_MIN));
 }
 
 
 static void
-ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
-    ngx_tb_redis_command_t *cmd)
+ngx_tb_redis_cluster_pause(ngx_tb_redis_cluster_t *cluster, ngx_msec_t pause)
 {
-    cmd->node = NULL;
-    cmd->list = NGX_TB_REDIS_IN_LATER;
-
-    ngx_queue_insert_tail(&cluster->later, &cmd->queue);
-    cluster->nlater++;
-
-    if (!cluster->again.timer_set) {
-        ngx_add_timer(&cluster->again,
-                      NGX_TB_REDIS_AGAIN_MIN
-                      + (ngx_msec_t) ngx_random() % NGX_TB_REDIS_AGAIN_JITTER);
+    if (cluster->state->stopped || cluster->again.timer_set) {
+        return;
     }
+
+    ngx_add_timer(&cluster->again,
+                  pause + (ngx_msec_t) ngx_random() % (pause / 2 + 1));
 }
 
 
@@ -130,7 +164,7 @@ ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node)
 
         cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
 
-        if (cluster->slots[cmd->slot] == node) {
+        if (cmd->slot < 0 || cluster->slots[cmd->slot] == node) {
             continue;
         }
 
@@ -143,25 +177,65 @@ ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node)
 void
 ngx_tb_redis_cluster_retry(ngx_tb_redis_cluster_t *cluster)
 {
-    ngx_queue_t              later, *q;
+    ngx_queue_t           *q;
+    ngx_tb_redis_node_t   *node;
+    ngx_tb_redis_state_t  *state;
+
+    state = cluster->state;
+
+    ngx_tb_redis_cluster_resend(cluster, &cluster->later);
+
+    for (q = ngx_queue_head(&state->nodes);
+         q != ngx_queue_sentinel(&state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (!ngx_queue_empty(&node->later)) {
+            node->pause = ngx_min(2 * ngx_max(node->pause,
+                                              NGX_TB_REDIS_AGAIN_MIN),
+                                  NGX_TB_REDIS_AGAIN_MAX);
+
+            ngx_tb_redis_cluster_resend(cluster, &node->later);
+        }
+    }
+}
+
+
+/*
+ * Without an owner they come back.  One that has hardly any time left stays
+ * until that is over: what is known not to have run is not sent once more just
+ * to become unknown.
+ */
+
+static void
+ngx_tb_redis_cluster_resend(ngx_tb_redis_cluster_t *cluster,
+    ngx_queue_t *later)
+{
+    ngx_queue_t             *q, *next, *last;
     ngx_tb_redis_command_t  *cmd;
 
-    if (ngx_queue_empty(&cluster->later)) {
+    if (ngx_queue_empty(later)) {
         return;
     }
 
-    /* without an owner they come back */
+    last = ngx_queue_last(later);
 
-    ngx_queue_init(&later);
-    ngx_queue_add(&later, &cluster->later);
-    ngx_queue_init(&cluster->later);
+    for (q = ngx_queue_head(later); /* void */ ; q = next) {
+        next = ngx_queue_next(q);
 
-    while (!ngx_queue_empty(&later)) {
-        q = ngx_queue_head(&later);
         cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
 
-        ngx_tb_redis_unlink(cmd);
-        ngx_tb_redis_cluster_send(cluster, cmd);
+        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec)
+            >= NGX_TB_REDIS_AGAIN_LAST)
+        {
+            ngx_tb_redis_unlink(cmd);
+            ngx_tb_redis_cluster_send(cluster, cmd);
+        }
+
+        if (q == last) {
+            break;
+        }
     }
 }
 
@@ -186,32 +260,28 @@ ngx_tb_redis_cluster_retry_handler(ngx_event_t *ev)
 /* why calls take long is told, but not for each of them */
 
 static void
-ngx_tb_redis_cluster_log_refusal(ngx_tb_redis_conn_t *conn, redisReply *reply)
+ngx_tb_redis_cluster_log_refusal(ngx_tb_redis_conn_t *conn,
+    tb_rpc_redis_error_e error, redisReply *reply)
 {
     u_char                   text[NGX_TB_REDIS_TEXT];
-    uint32_t                 hash;
     ngx_str_t                value;
+    ngx_msec_t              *told;
     ngx_tb_redis_cluster_t  *cluster;
 
     cluster = conn->node->state->cluster;
+    told = &cluster->refused[(error - TB_RPC_REDIS_TRYAGAIN)
+                             % NGX_TB_REDIS_REFUSALS];
 
     ngx_tb_redis_reply_text(reply, text, &value);
 
-    /* the first word: others may name slots and keys */
-
-    hash = ngx_crc32_short(text, ngx_min(value.len, 8)) | 1;
-
-    if (hash == cluster->refusal
-        && ngx_current_msec - cluster->refused < NGX_TB_REDIS_AGAIN_TOLD)
-    {
+    if (*told && ngx_current_msec - *told < NGX_TB_REDIS_AGAIN_TOLD) {
         ngx_log_debug2(NGX_LOG_DEBUG_EVENT, conn->node->log, 0,
                        "tb_rpc_redis: %V can't take a command: \"%V\"",
                        &conn->name, &value);
         return;
     }
 
-    cluster->refusal = hash;
-    cluster->refused = ngx_current_msec;
+    *told = ngx_current_msec;
 
     ngx_log_error(NGX_LOG_WARN, conn->node->log, 0,
                   "tb_rpc_redis: %V can't take a command just now: \"%V\"; "

@@ -11,6 +11,9 @@
 #include "ngx_tb_redis_cluster.h"
 
 
+#define NGX_TB_REDIS_MISSING_TOLD   10000
+
+
 typedef struct {
     ngx_uint_t                   first;
     ngx_uint_t                   last;
@@ -23,6 +26,7 @@ static ngx_int_t ngx_tb_redis_slots_check(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 static ngx_int_t ngx_tb_redis_slots_range(redisReply *reply,
     ngx_tb_redis_range_t *range);
+static ngx_int_t ngx_tb_redis_slots_ip(redisReply *master, ngx_str_t *host);
 static void ngx_tb_redis_slots_assign(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
 static void ngx_tb_redis_slots_count(ngx_tb_redis_cluster_t *cluster);
@@ -49,6 +53,13 @@ ngx_tb_redis_slots_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
         return NGX_OK;
     }
 
+    if (conn->node->old) {
+        cluster->epoch = conn->node->epoch;
+        cluster->confirmed = ngx_current_msec;
+    }
+
+    conn->node->told = 0;
+
     ngx_tb_redis_slots_assign(conn, reply);
     ngx_tb_redis_slots_count(cluster);
     ngx_tb_redis_slots_channels(cluster);
@@ -67,8 +78,11 @@ ngx_tb_redis_slots_check(ngx_tb_redis_conn_t *conn, redisReply *reply)
 {
     size_t                 i;
     socklen_t              socklen;
+    ngx_uint_t             n;
     ngx_sockaddr_t         sockaddr;
     ngx_tb_redis_range_t   range;
+
+    n = 0;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements > TB_RPC_SLOTS) {
         return NGX_ERROR;
@@ -77,6 +91,14 @@ ngx_tb_redis_slots_check(ngx_tb_redis_conn_t *conn, redisReply *reply)
     for (i = 0; i < reply->elements; i++) {
 
         if (ngx_tb_redis_slots_range(reply->element[i], &range) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        /* none twice */
+
+        n += range.last - range.first + 1;
+
+        if (n > TB_RPC_SLOTS) {
             return NGX_ERROR;
         }
 
@@ -138,14 +160,42 @@ ngx_tb_redis_slots_range(redisReply *reply, ngx_tb_redis_range_t *range)
         return NGX_ERROR;
     }
 
-    if (range->host.len == 0
-        || (range->host.len == 1 && range->host.data[0] == '?'))
-    {
-        range->host.len = 0;
+    if (range->host.len == 0) {
         return NGX_OK;
     }
 
+    if (range->host.len == 1 && range->host.data[0] == '?'
+        && ngx_tb_redis_slots_ip(master, &range->host) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_tb_redis_check_host(&range->host);
+}
+
+
+/* a node without the host name that it should have: [..., [ip, address]] */
+
+static ngx_int_t
+ngx_tb_redis_slots_ip(redisReply *master, ngx_str_t *host)
+{
+    ngx_str_t    name;
+    ngx_uint_t   i;
+    redisReply  *more;
+
+    more = ngx_tb_redis_reply_element(master, 3);
+
+    for (i = 0; ngx_tb_redis_reply_element(more, i + 1); i += 2) {
+
+        if (ngx_tb_redis_reply_str(more->element[i], &name) == NGX_OK
+            && name.len == 2
+            && ngx_strncmp(name.data, "ip", 2) == 0)
+        {
+            return ngx_tb_redis_reply_str(more->element[i + 1], host);
+        }
+    }
+
+    return NGX_ERROR;
 }
 
 
@@ -202,18 +252,31 @@ ngx_tb_redis_slots_count(ngx_tb_redis_cluster_t *cluster)
         }
     }
 
-    if (missing && missing != cluster->missing) {
+    if (missing == cluster->missing) {
+        return;
+    }
+
+    /* nodes that differ in that take turns */
+
+    if (missing && cluster->missing
+        && ngx_current_msec - cluster->missed < NGX_TB_REDIS_MISSING_TOLD)
+    {
+        return;
+    }
+
+    if (missing) {
         ngx_log_error(NGX_LOG_ERR, cluster->state->log, 0,
                       "tb_rpc_redis: %ui slots of the cluster have no master, "
                       "calls to their devices are refused until they have "
                       "one: see \"redis-cli --cluster check\"", missing);
 
-    } else if (missing == 0 && cluster->missing) {
+    } else {
         ngx_log_error(NGX_LOG_ERR, cluster->state->log, 0,
                       "tb_rpc_redis: all slots of the cluster have a master");
     }
 
     cluster->missing = missing;
+    cluster->missed = ngx_current_msec;
 }
 
 
@@ -256,7 +319,9 @@ ngx_tb_redis_slots_channels(ngx_tb_redis_cluster_t *cluster)
 
     state = cluster->state;
 
-    for (i = 0; i < state->client->channels.nelts; i++) {
+    /* what is told of a channel may end the client */
+
+    for (i = 0; i < state->nchannels && !state->stopped; i++) {
         channel = &state->channels[i];
 
         ngx_tb_redis_channel_move(channel, cluster->slots[channel->slot]);

@@ -254,6 +254,7 @@ ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
 
     cmd->handler = handler;
     cmd->data = data;
+    cmd->redirected = 1;
 
     return NGX_OK;
 }
@@ -279,7 +280,13 @@ ngx_tb_redis_unlink(ngx_tb_redis_command_t *cmd)
         cmd->node->command.nsending--;
 
     } else if (cmd->list == NGX_TB_REDIS_IN_LATER) {
-        cmd->state->cluster->nlater--;
+
+        if (cmd->node) {
+            cmd->node->nlater--;
+
+        } else {
+            cmd->state->cluster->nlater--;
+        }
     }
 
     ngx_queue_remove(&cmd->queue);

@@ -20,7 +20,8 @@ typedef enum {
     NGX_TB_REDIS_IN_WAITING = 0,        /* node->waiting or node->again */
     NGX_TB_REDIS_IN_SENDING,            /* conn->sending, maybe half written */
     NGX_TB_REDIS_IN_SENT,               /* conn->sent, a reply is due */
-    NGX_TB_REDIS_IN_LATER,              /* cluster->later, no node's */
+    NGX_TB_REDIS_IN_LATER,              /* node->later, or cluster->later
+                                           without a node */
     NGX_TB_REDIS_IN_REPLIED,            /* conn->wait.replied, it is kept */
     NGX_TB_REDIS_IN_ENDED,              /* state->ended, to be notified */
     NGX_TB_REDIS_IN_NONE                /* its handler is running */
@@ -28,7 +29,7 @@ typedef enum {
 
 
 struct ngx_tb_redis_command_s {
-    ngx_tb_redis_node_t         *node;      /* not of those IN_LATER */
+    ngx_tb_redis_node_t         *node;      /* NULL: its slot has none */
     ngx_tb_redis_reply_pt        handler;
     void                        *data;
 
@@ -50,6 +51,7 @@ struct ngx_tb_redis_command_s {
     unsigned                     repeated:1;
     unsigned                     reloaded:1;
     unsigned                     moved:1;       /* to where MOVED said */
+    unsigned                     redirected:1;
     unsigned                     overdue:1;     /* a tombstone */
     unsigned                     detached:1;
     unsigned                     internal:1;    /* part of the handshake,

@@ -31,6 +31,7 @@ ngx_tb_redis_node_create(ngx_tb_redis_state_t *state)
 
     ngx_queue_init(&node->waiting);
     ngx_queue_init(&node->again);
+    ngx_queue_init(&node->later);
 
     ngx_tb_redis_conn_init(&node->command, node, &ngx_tb_redis_command_role);
     ngx_tb_redis_conn_init(&node->sentinel, node,
@@ -46,9 +47,6 @@ ngx_tb_redis_node_create(ngx_tb_redis_state_t *state)
 void
 ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node)
 {
-    ngx_queue_t             *q;
-    ngx_tb_redis_command_t  *cmd;
-
     ngx_tb_redis_resolve_cancel(node);
 
     ngx_tb_redis_conn_close(&node->command);
@@ -63,8 +61,19 @@ ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node)
     node->pubsub.role->down(&node->pubsub);
     node->sentinel.role->down(&node->sentinel);
 
-    while (!ngx_queue_empty(&node->waiting)) {
-        q = ngx_queue_head(&node->waiting);
+    ngx_tb_redis_node_end(&node->waiting);
+    ngx_tb_redis_node_end(&node->later);
+}
+
+
+void
+ngx_tb_redis_node_end(ngx_queue_t *queue)
+{
+    ngx_queue_t             *q;
+    ngx_tb_redis_command_t  *cmd;
+
+    while (!ngx_queue_empty(queue)) {
+        q = ngx_queue_head(queue);
         cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
 
         ngx_tb_redis_end(cmd, cmd->written ? NGX_TB_REDIS_LOST
@@ -159,15 +168,13 @@ ngx_tb_redis_node_is_full(ngx_tb_redis_node_t *node, ngx_uint_t flags)
 {
     ngx_uint_t  n;
 
-    n = node->nwaiting;
-
-    if (node->state->cluster) {
-        n += node->state->cluster->nlater;
-    }
+    n = node->nwaiting + node->nlater;
 
     if (ngx_tb_redis_node_is_ready(node, flags)) {
 
-        if (node->command.connection->write->ready) {
+        if (node->command.connection->write->ready
+            && node->nlater < node->conf->queue)
+        {
             return 0;
         }
 

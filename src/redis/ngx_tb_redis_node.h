@@ -55,12 +55,21 @@ struct ngx_tb_redis_node_s {
     /* the command connection that the subscription has followed */
     ngx_atomic_uint_t            followed;
 
+    /* of a cluster: refused for now, to be sent again */
+    ngx_queue_t                  later;
+    ngx_uint_t                   nlater;
+    ngx_msec_t                   pause;     /* until then, grows */
+
     uint64_t                     epoch;     /* of its CLUSTER INFO */
     ngx_uint_t                   nslots;
+    ngx_msec_t                   questioned;    /* for its slots, when */
 
     unsigned                     rotate:1;  /* not this address again */
     unsigned                     named:1;   /* by others: it is master */
     unsigned                     gone:1;    /* from the cluster */
+    unsigned                     asking:1;  /* for its slots, no reply yet */
+    unsigned                     old:1;     /* epoch is known */
+    unsigned                     told:1;    /* its slots can't be used */
 };
 
 
@@ -68,6 +77,9 @@ struct ngx_tb_redis_node_s {
 
 /* one more of state->nodes, not connected yet; NULL: no memory */
 ngx_tb_redis_node_t *ngx_tb_redis_node_create(ngx_tb_redis_state_t *state);
+
+/* moves all commands of a queue to state->ended */
+void ngx_tb_redis_node_end(ngx_queue_t *queue);
 
 /* closes both connections and moves all commands to state->ended */
 void ngx_tb_redis_node_stop(ngx_tb_redis_node_t *node);
@@ -97,7 +109,6 @@ extern ngx_tb_redis_role_t  ngx_tb_redis_command_role;
 /* takes the oldest command that a reply is due for; NULL: connection gone */
 ngx_tb_redis_command_t *ngx_tb_redis_next_sent(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
-
 
 /* takes back what was not written yet */
 void ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn);
@@ -136,32 +147,11 @@ extern ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role;
 
 void ngx_tb_redis_pubsub_init(ngx_tb_redis_node_t *node);
 
-
 /* the command connection is ready: subscribe on the same server */
 void ngx_tb_redis_pubsub_follow(ngx_tb_redis_node_t *node);
 
-
 /* asks for all channels of the node that are not asked for yet */
 void ngx_tb_redis_pubsub_ask(ngx_tb_redis_conn_t *conn);
-
-
-/* channels.c */
-
-/* the channel comes to that node from the one it is of, or nobody's (NULL) */
-void ngx_tb_redis_channel_move(ngx_tb_redis_channel_t *channel,
-    ngx_tb_redis_node_t *node);
-
-/* what the server says of a channel; NULL: there is none of that name */
-ngx_tb_redis_channel_t *ngx_tb_redis_channel_find(ngx_tb_redis_node_t *node,
-    redisReply *name);
-void ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel);
-void ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
-    ngx_tb_redis_channel_t *channel);
-
-/* whatever is not confirmed is asked for once more, soon */
-void ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn);
-void ngx_tb_redis_resubscribe_handler(ngx_event_t *ev);
 
 
 /* addr.c */

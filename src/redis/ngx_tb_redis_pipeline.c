@@ -135,7 +135,9 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
     if (!ngx_tb_redis_missing(conn, cmd, reply)
         && !ngx_tb_redis_cluster_refused(conn, cmd, reply))
     {
-        if (ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_READONLY) {
+        if (ngx_tb_redis_reply_error(reply) == TB_RPC_REDIS_READONLY
+            && conn->node->state->cluster == NULL)
+        {
             ngx_tb_redis_drain(conn);
         }
 
@@ -316,6 +318,8 @@ ngx_tb_redis_command_down(ngx_tb_redis_conn_t *conn)
 
     conn->noverdue = 0;
     conn->nsending = 0;
+
+    node->asking = 0;
 }
 
 
@@ -377,6 +381,13 @@ ngx_tb_redis_unsend(ngx_tb_redis_conn_t *conn)
         }
 
         ngx_tb_redis_unlink(cmd);
+
+        /* our own are said again when that makes sense */
+
+        if (cmd->internal) {
+            ngx_tb_redis_free(cmd);
+            continue;
+        }
 
         cmd->list = NGX_TB_REDIS_IN_WAITING;
         ngx_queue_insert_head(&keep, q);

@@ -28,6 +28,7 @@ struct ngx_tb_redis_channel_s {
 
     unsigned                     asked:1;
     unsigned                     confirmed:1;
+    unsigned                     fresh:1;   /* since "subscribed" was told */
 };
 
 
@@ -46,6 +47,7 @@ struct ngx_tb_redis_state_s {
 
     ngx_tb_redis_cluster_t      *cluster;   /* NULL: one node has it all */
 
+    ngx_uint_t                   nchannels;
     ngx_rbtree_t                 tree;      /* ngx_tb_redis_channel_t */
     ngx_rbtree_node_t            sentinel;
     ngx_tb_redis_channel_t       channels[1];
@@ -65,6 +67,25 @@ ngx_int_t ngx_tb_redis_slot(ngx_tb_redis_state_t *state, ngx_str_t *key);
 /* the node of a slot, NULL: it has none; a standalone Redis has but one */
 ngx_tb_redis_node_t *ngx_tb_redis_route(ngx_tb_redis_state_t *state,
     ngx_int_t slot);
+
+
+/* channels.c */
+
+/* the channel comes to that node from the one it is of, or nobody's (NULL) */
+void ngx_tb_redis_channel_move(ngx_tb_redis_channel_t *channel,
+    ngx_tb_redis_node_t *node);
+
+/* what the server says of a channel; NULL: there is none of that name */
+ngx_tb_redis_channel_t *ngx_tb_redis_channel_find(ngx_tb_redis_node_t *node,
+    redisReply *name);
+void ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_channel_t *channel);
+void ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
+    ngx_tb_redis_channel_t *channel);
+
+/* whatever is not confirmed is asked for once more, soon */
+void ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn);
+void ngx_tb_redis_resubscribe_handler(ngx_event_t *ev);
 
 
 #endif /* _NGX_TB_REDIS_PRIVATE_H_INCLUDED_ */

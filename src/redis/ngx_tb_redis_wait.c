@@ -13,7 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_tb_redis_private.h"
+#include "ngx_tb_redis_cluster.h"
 
 
 #define NGX_TB_REDIS_WAIT_AGAIN  5000   /* ms without a failure: it works */
@@ -23,6 +23,7 @@ static void ngx_tb_redis_wait_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_tb_redis_wait_result(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
+static void ngx_tb_redis_wait_again(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_wait_few(ngx_tb_redis_conn_t *conn, int64_t n);
 static void ngx_tb_redis_wait_refused(ngx_tb_redis_conn_t *conn,
     redisReply *reply);
@@ -221,6 +222,11 @@ ngx_tb_redis_wait_result(ngx_tb_redis_conn_t *conn, redisReply *reply)
         || ngx_tb_redis_reply_is_error(reply, "ERR WAIT cannot be used with "
                                        "replica"))
     {
+        if (conn->node->state->cluster) {
+            ngx_tb_redis_wait_again(conn);
+            return NGX_DONE;
+        }
+
         conn->node->rotate = 1;
         ngx_tb_redis_conn_fail_reply(conn, "WAIT refused", reply);
         return NGX_DONE;
@@ -229,6 +235,47 @@ ngx_tb_redis_wait_result(ngx_tb_redis_conn_t *conn, redisReply *reply)
     ngx_tb_redis_wait_refused(conn, reply);
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * It has handed its slots over, and with them what was written; what is still
+ * to be answered there is answered MOVED.
+ */
+
+static void
+ngx_tb_redis_wait_again(ngx_tb_redis_conn_t *conn)
+{
+    ngx_queue_t             *q, *replied;
+    ngx_tb_redis_command_t  *cmd;
+    ngx_tb_redis_cluster_t  *cluster;
+
+    cluster = conn->node->state->cluster;
+    replied = &conn->wait.replied;
+
+    ngx_tb_redis_cluster_refresh(cluster);
+
+    while (!ngx_queue_empty(replied)) {
+        q = ngx_queue_head(replied);
+        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
+
+        freeReplyObject(cmd->reply);
+        cmd->reply = NULL;
+
+        ngx_tb_redis_unlink(cmd);
+
+        if (cmd->detached || cmd->overdue || cmd->repeated
+            || !(cmd->flags & NGX_TB_REDIS_REPEAT))
+        {
+            ngx_tb_redis_finish(cmd, NGX_TB_REDIS_LOST, NULL);
+            continue;
+        }
+
+        cmd->repeated = 1;
+        cmd->pos = cmd->bytes;
+
+        ngx_tb_redis_cluster_later(cluster, cmd);
+    }
 }
 
 

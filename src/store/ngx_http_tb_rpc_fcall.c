@@ -80,6 +80,19 @@ ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
 
 
 ngx_uint_t
+ngx_http_tb_rpc_device_is_new(ngx_http_tb_rpc_worker_t *w, u_char *device_id)
+{
+    ngx_str_t  id;
+
+    id.data = device_id;
+    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    return ngx_tb_redis_channel_is_new(&w->redis,
+                                       ngx_http_tb_rpc_shard(w->conf, &id));
+}
+
+
+ngx_uint_t
 ngx_http_tb_rpc_unchanged(redisReply *reply)
 {
     ngx_str_t   word;

@@ -54,6 +54,10 @@ ngx_uint_t ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
 /* 1: what the functions say when they have not written anything */
 ngx_uint_t ngx_http_tb_rpc_unchanged(redisReply *reply);
 
+/* 1 if messages of its shard may have been lost, within "subscribed" */
+ngx_uint_t ngx_http_tb_rpc_device_is_new(ngx_http_tb_rpc_worker_t *w,
+    u_char *device_id);
+
 /*
  * FCALL of a function on a device, with n arguments from
  * argv[NGX_HTTP_TB_RPC_ARGS] on; what is before them is filled in.  As

@@ -1,6 +1,6 @@
 
 /*
- * The handshake: shared by library.c, which goes through its steps, and
+ * The handshake: shared by meta.c, which is its first step, library.c, and
  * settings.c, which is the last of them.
  */
 
@@ -9,6 +9,7 @@
 #define _NGX_HTTP_TB_RPC_LIBRARY_H_INCLUDED_
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "ngx_http_tb_rpc_worker.h"
 
 
@@ -22,6 +23,10 @@ struct ngx_http_tb_rpc_library_s {
     int64_t                    version;         /* of the embedded library */
     ngx_uint_t                 loads;           /* in this handshake */
     ngx_uint_t                 configs;         /* replies awaited */
+    ngx_uint_t                 sent;            /* shards, in their order */
+    uint16_t                   shards[TB_RPC_SHARDS];
+    ngx_uint_t                 nmoved;          /* shards, meanwhile */
+    uint16_t                   moved[TB_RPC_SHARDS];
 
     ngx_str_t                  error;           /* why "tb:meta" could not be
                                                    written */
@@ -32,7 +37,7 @@ struct ngx_http_tb_rpc_library_s {
 
     unsigned                   waiting:1;       /* for another node, which
                                                    has "tb:meta" */
-    unsigned                   moved:1;         /* a shard did, meanwhile */
+    unsigned                   told_moved:1;
 
     /* said once, until it changes */
     unsigned                   told_version:1;
@@ -58,6 +63,14 @@ void ngx_http_tb_rpc_setup(ngx_http_tb_rpc_library_t *lib,
 /* 1: the command called "what" has failed and the handshake ends here */
 ngx_uint_t ngx_http_tb_rpc_setup_failed(ngx_http_tb_rpc_library_t *lib,
     ngx_uint_t status, redisReply *reply, const char *what);
+
+/* SETUP of its node; without memory that is refused */
+void ngx_http_tb_rpc_setup_command(ngx_http_tb_rpc_library_t *lib,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
+
+/* the steps: "tb:meta", the library and all that it needs */
+void ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib);
+void ngx_http_tb_rpc_setup_version(ngx_http_tb_rpc_library_t *lib);
 
 /* the settings for the functions of its shards; then the node is ready */
 void ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib);

@@ -31,6 +31,12 @@ ngx_http_tb_rpc_node_setup(void *data, ngx_tb_redis_node_t *node)
 
         n = ngx_http_tb_rpc_node_find(w, NULL);
 
+        /* replies of the one before may still come */
+
+        if (n && !ngx_http_tb_rpc_tick_is_idle(n->tick)) {
+            n = NULL;
+        }
+
         if (n == NULL) {
             n = ngx_http_tb_rpc_node_create(w);
         }

@@ -136,8 +136,10 @@ ngx_http_tb_rpc_settings_send(ngx_http_tb_rpc_library_t *lib)
             return;
         }
 
-        lib->configs++;
+        lib->shards[lib->configs++] = (uint16_t) i;
     }
+
+    lib->sent = lib->configs;
 
     if (lib->configs == 0) {
         ngx_tb_redis_node_ready(lib->node);
@@ -210,7 +212,7 @@ ngx_http_tb_rpc_settings_done(void *data, ngx_uint_t status,
 
         if (error == TB_RPC_REDIS_ELSEWHERE || error == TB_RPC_REDIS_TRYAGAIN)
         {
-            lib->moved = 1;
+            lib->moved[lib->nmoved++] = lib->shards[lib->sent - lib->configs];
             goto done;
         }
     }
@@ -242,8 +244,7 @@ done:
         lib->told_failed = 0;
         ngx_tb_redis_node_ready(lib->node);
 
-        if (lib->moved) {
-            lib->moved = 0;
+        if (lib->nmoved) {
             ngx_http_tb_rpc_settings_again(lib);
         }
     }
@@ -264,17 +265,17 @@ ngx_http_tb_rpc_settings_again(ngx_http_tb_rpc_library_t *lib)
 
     n = ngx_http_tb_rpc_settings_args(w, argv, buf, buf + sizeof(buf));
 
-    for (i = 0; i < w->conf->shards; i++) {
+    for (i = 0; i < lib->nmoved; i++) {
 
-        ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf, i,
-                            "config", NULL);
+        ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf,
+                            lib->moved[i], "config", NULL);
 
         (void) ngx_tb_redis_command(&w->redis, argv, n,
                                     10 * w->conf->redis->command_timeout,
                                     NGX_TB_REDIS_BACKGROUND
                                     |NGX_TB_REDIS_UNBOUNDED
                                     |NGX_TB_REDIS_REPEAT,
-                                    ngx_http_tb_rpc_settings_again_done, w);
+                                    ngx_http_tb_rpc_settings_again_done, lib);
     }
 }
 
@@ -283,13 +284,18 @@ static void
 ngx_http_tb_rpc_settings_again_done(void *data, ngx_uint_t status,
     redisReply *reply)
 {
-    ngx_http_tb_rpc_worker_t *w = data;
+    ngx_http_tb_rpc_library_t *lib = data;
 
-    if (status == NGX_TB_REDIS_REPLY && reply->type != REDIS_REPLY_ERROR) {
+    if ((status == NGX_TB_REDIS_REPLY && reply->type != REDIS_REPLY_ERROR)
+        || lib->told_moved
+        || lib->worker->redis.state == NULL)
+    {
         return;
     }
 
-    ngx_log_error(NGX_LOG_WARN, w->log, 0,
+    lib->told_moved = 1;
+
+    ngx_log_error(NGX_LOG_WARN, lib->worker->log, 0,
                   "tb_rpc: a shard that moves did not get the settings of "
                   "this configuration, it has those before until the next "
                   "reload");

@@ -98,8 +98,6 @@ ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick,
 
     tick->node = node;
     tick->ticker = 0;
-    tick->asking = 0;
-    tick->ticking = 0;
     tick->told = 0;
 
     tick->ask = ngx_current_msec;
@@ -109,6 +107,13 @@ ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick,
     }
 
     ngx_add_timer(&tick->event, 1);
+}
+
+
+ngx_uint_t
+ngx_http_tb_rpc_tick_is_idle(ngx_http_tb_rpc_tick_t *tick)
+{
+    return !tick->asking && !tick->ticking;
 }
 
 

@@ -21,6 +21,8 @@ ngx_http_tb_rpc_tick_t *ngx_http_tb_rpc_tick_create(
 /* for the shards of that node */
 void ngx_http_tb_rpc_tick_start(ngx_http_tb_rpc_tick_t *tick,
     ngx_tb_redis_node_t *node);
+/* 1: no reply of the node before is awaited */
+ngx_uint_t ngx_http_tb_rpc_tick_is_idle(ngx_http_tb_rpc_tick_t *tick);
 /* before the client is closed, and after that or when the node has gone */
 void ngx_http_tb_rpc_tick_stop(ngx_http_tb_rpc_tick_t *tick);
 void ngx_http_tb_rpc_tick_close(ngx_http_tb_rpc_tick_t *tick);

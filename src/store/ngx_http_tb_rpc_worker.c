@@ -24,8 +24,7 @@ static ngx_int_t ngx_http_tb_rpc_worker_channels(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel,
     u_char *p, size_t len);
-static void ngx_http_tb_rpc_worker_subscribed(void *data,
-    ngx_tb_redis_node_t *node);
+static void ngx_http_tb_rpc_worker_subscribed(void *data);
 static void ngx_http_tb_rpc_worker_cleanup(void *data);
 
 
@@ -286,7 +285,7 @@ ngx_http_tb_rpc_worker_message(void *data, ngx_str_t *channel, u_char *p,
 
 
 static void
-ngx_http_tb_rpc_worker_subscribed(void *data, ngx_tb_redis_node_t *node)
+ngx_http_tb_rpc_worker_subscribed(void *data)
 {
     ngx_http_tb_rpc_worker_t *w = data;
 
@@ -294,7 +293,7 @@ ngx_http_tb_rpc_worker_subscribed(void *data, ngx_tb_redis_node_t *node)
 
     for (i = 0; w->conf->parts[i]; i++) {
         if (w->conf->parts[i]->subscribed) {
-            w->conf->parts[i]->subscribed(w, node);
+            w->conf->parts[i]->subscribed(w);
         }
     }
 }

@@ -29,9 +29,8 @@ typedef struct ngx_http_tb_rpc_polls_s      ngx_http_tb_rpc_polls_t;
 /*
  * What a room has in each worker: the worker calls it, and knows no room.
  * A message on the worker's channels is "<uuid><kind>...", and is of the part
- * that has its kind; "subscribed" says that messages of shards of that node may have been
- * lost.
- * Each may be NULL.
+ * that has its kind; "subscribed" says that messages may have been lost, of
+ * shards whose channels are new.  Each may be NULL.
  */
 
 typedef struct {
@@ -39,8 +38,7 @@ typedef struct {
     ngx_int_t                   (*create)(ngx_http_tb_rpc_worker_t *w);
     void                        (*message)(ngx_http_tb_rpc_worker_t *w,
                                       u_char *p, size_t len);
-    void                        (*subscribed)(ngx_http_tb_rpc_worker_t *w,
-                                      ngx_tb_redis_node_t *node);
+    void                        (*subscribed)(ngx_http_tb_rpc_worker_t *w);
     void                        (*close)(ngx_http_tb_rpc_worker_t *w);
 } ngx_http_tb_rpc_part_t;
 
