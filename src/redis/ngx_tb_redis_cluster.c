@@ -14,6 +14,7 @@
 #define NGX_TB_REDIS_CLUSTER_ASK    500         /* ms */
 #define NGX_TB_REDIS_CLUSTER_AWAY   100         /* while a node is away */
 #define NGX_TB_REDIS_CLUSTER_SOON   20
+#define NGX_TB_REDIS_CLUSTER_SILENT 300
 #define NGX_TB_REDIS_CLUSTER_SEED   1000
 #define NGX_TB_REDIS_CLUSTER_SEED_MAX  5000
 #define NGX_TB_REDIS_CLUSTER_TRUST  10000
@@ -23,7 +24,7 @@
 
 static void ngx_tb_redis_cluster_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster);
-static void ngx_tb_redis_cluster_overdue(ngx_tb_redis_node_t *node);
+static ngx_uint_t ngx_tb_redis_cluster_is_silent(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_cluster_lost(ngx_tb_redis_cluster_t *cluster);
 static ngx_int_t ngx_tb_redis_cluster_seeds(ngx_tb_redis_cluster_t *cluster);
 static ngx_uint_t ngx_tb_redis_cluster_is_known(
@@ -201,9 +202,8 @@ ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
 
         ready++;
 
-        if (node->asking) {
+        if (ngx_tb_redis_cluster_is_silent(node)) {
             away++;
-            ngx_tb_redis_cluster_overdue(node);
             continue;
         }
 
@@ -229,18 +229,31 @@ ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
 }
 
 
-/* its other commands may be few, and have later deadlines */
+/*
+ * One that is stopped, or cut off, keeps its connection for long: what else it
+ * was sent may be little, and have late deadlines.
+ */
 
-static void
-ngx_tb_redis_cluster_overdue(ngx_tb_redis_node_t *node)
+static ngx_uint_t
+ngx_tb_redis_cluster_is_silent(ngx_tb_redis_node_t *node)
 {
-    ngx_msec_t  passed;
+    ngx_msec_t            passed;
+    ngx_tb_redis_conn_t  *conn;
 
-    passed = ngx_current_msec - ngx_max(node->questioned, node->command.silent);
+    conn = &node->command;
 
-    if (passed >= node->conf->command_timeout) {
-        ngx_tb_redis_conn_fail(&node->command, NGX_ETIMEDOUT, "no reply");
+    passed = ngx_current_msec - conn->silent;
+
+    if (ngx_queue_empty(&conn->sent)) {
+        return node->asking;
     }
+
+    if (node->asking && passed >= node->conf->command_timeout) {
+        ngx_tb_redis_conn_fail(conn, NGX_ETIMEDOUT, "no reply");
+        return 1;
+    }
+
+    return node->asking || passed >= NGX_TB_REDIS_CLUSTER_SILENT;
 }
 
 
