@@ -13,7 +13,7 @@ package TB::Callers;
 #
 # A call: { device => its index, persistent, start, end (times), status (what
 # HTTP said, or "another answer", "hangs", "closed", ...), result
-# (X-RPC-Result), id (rpcId) }.  times(), gap() and twice() look at them.
+# (X-RPC-Result), id (rpcId) }.  times() and gap() look at them.
 
 use strict;
 use warnings;
@@ -145,7 +145,7 @@ sub call {
 
     my $text = $self->{nginx}->text(
         $self->{devices}[$c->{device}], 'echo', $c->{params},
-        $c->{persistent} ? (persistent => 1)
+        $c->{persistent} ? (persistent => 1, expires => 600)
                          : (timeout => $self->{timeout}));
 
     $self->over($c, $select, $of, "write: $!")
@@ -231,27 +231,6 @@ sub gap {
 
         map { $times[$_] - $times[$_ - 1] } 1 .. $#times;
     } @lists);
-}
-
-
-# { "<rpcId> <attempt>" => how often }, of those that a bridge took more than
-# once, in files that it wrote
-
-sub twice {
-    my (@logs) = @_;
-
-    my %count;
-
-    for my $log (@logs) {
-        open my $fh, '<', $log or next;
-
-        while (my $line = <$fh>) {
-            chomp $line;
-            $count{$line}++;
-        }
-    }
-
-    return { map { $_ => $count{$_} } grep { $count{$_} > 1 } keys %count };
 }
 
 

@@ -9,7 +9,9 @@ package TB::ClusterBridge;
 #     $bridge->stop();
 #
 # shards: those that it takes from.  log: a file that gets a line for each call
-# that it took: "<rpcId> <attempt>".
+# that it took: "<rpcId> <attempt>".  Instead of cluster: sentinels, a list of
+# TB::Sentinel, which are asked all the time, since who was the master does not
+# say that it is none.
 
 use strict;
 use warnings;
@@ -31,8 +33,9 @@ sub start {
     my ($class, %opt) = @_;
 
     my $cluster = delete $opt{cluster};
-    my @seeds = map { { $cluster->node($_)->access('bridge') } }
-                $cluster->running();
+    my @seeds = map { { $_->access('bridge') } }
+                $cluster ? map { $cluster->node($_) } $cluster->running()
+                         : $opt{redis};
     my $pid = fork() // die "fork: $!\n";
 
     if ($pid) {
@@ -114,6 +117,9 @@ sub note {
 sub ask {
     my ($self, @argv) = @_;
 
+    $self->look() if $self->{sentinels}
+                     && time() - ($self->{looked} // 0) > 0.2;
+
     my (%of, @replies);
 
     for my $i (0 .. $#argv) {
@@ -178,6 +184,8 @@ sub conn {
 sub look {
     my ($self) = @_;
 
+    return $self->look_at_sentinels() if $self->{sentinels};
+
     my @addrs = (keys %{ $self->{conns} },
                  map { ($_->{host} || '127.0.0.1') . ":$_->{port}" }
                  @{ $self->{seeds} });
@@ -207,6 +215,28 @@ sub look {
         }
 
         $self->{addrs} = \%of;
+        return;
+    }
+}
+
+
+sub look_at_sentinels {
+    my ($self) = @_;
+
+    $self->{looked} = time();
+
+    for my $sentinel (@{ $self->{sentinels} }) {
+        my $addr = eval {
+            my $conn = TB::Resp->connect(port => $sentinel->{port},
+                                         password => $sentinel->{password});
+
+            $conn->call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME',
+                        $sentinel->{name});
+        } or next;
+
+        $self->{addrs} = { map { $_ => "$addr->[0]:$addr->[1]" }
+                           map { TB::Cluster::slot_of_shard($_) }
+                           @{ $self->{shards} } };
         return;
     }
 }

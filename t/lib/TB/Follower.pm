@@ -7,7 +7,7 @@ package TB::Follower;
 #         keys => ['tb:{s001}:x', ...],       a process for each
 #         seeds => [{ host, port }, ...],     nodes of a cluster, or Sentinels
 #         password => ..., sentinel => 'main', sentinel_password => ...,
-#         wait => 1);                         a write counts when a replica has it
+#         wait => 1);                         a write counts when so many replicas have it
 #     my %times = $follower->stop();          key => [ times of writes that did ]
 #
 # A write that has no reply within 200 ms is given up with its connection; then,
@@ -137,7 +137,7 @@ sub put {
     my $addr = $self->{addr} or return 0;
     my @write = ['SET', $self->{key}, ++$self->{n}];
 
-    push @write, ['WAIT', 1, 1000] if $self->{wait};
+    push @write, ['WAIT', $self->{wait}, 1000] if $self->{wait};
 
     for (1 .. 3) {
         my @replies = $self->patiently($addr, @write);
@@ -148,7 +148,8 @@ sub put {
             return 0;
         }
 
-        return !$self->{wait} || $replies[-1] eq '1' if $reply eq 'OK';
+        return !$self->{wait} || $replies[-1] >= $self->{wait}
+            if $reply eq 'OK';
 
         if ($reply =~ /^(MOVED|ASK) \d+ (\S+)/) {
             $addr = $2;

@@ -23,7 +23,8 @@ package TB::Nginx;
 # the configuration; keys (tb_rpc_jwt_key); listen (parameters of it);
 # redis_port or redis_server (a URL), redis (settings of tb_rpc_redis); workers;
 # connections (of a worker, 10240).
-# What call() and open() take: oneway, persistent, timeout, v1, uuid.
+# What call() and open() take: oneway, persistent, timeout, v1, uuid, expires
+# (seconds from now).
 
 use strict;
 use warnings;
@@ -358,6 +359,8 @@ sub text {
 
     $body .= ",\"timeout\":$opt{timeout}" if defined $opt{timeout};
     $body .= ',"persistent":true' if $opt{persistent};
+    $body .= ',"expirationTime":' . int((time() + $opt{expires}) * 1000)
+        if $opt{expires};
     $body .= ",\"requestUUID\":\"$opt{uuid}\"" if defined $opt{uuid};
     $self->{token} ||= macro('token:tenant');
 

@@ -8,7 +8,8 @@ package TB::Sentinel;
 #     $sentinel->call('SENTINEL', 'FAILOVER', 'main')
 #     $sentinel->stop(); $sentinel->go();
 #
-# after: ms of silence until the master counts as down; its quorum is 1.
+# after: ms of silence until the master counts as down.  quorum: 1; where more may
+# find that out by themselves, they would make two masters after each other.
 # more: further lines of its configuration.
 
 use strict;
@@ -26,7 +27,7 @@ my $started = 0;
 sub start {
     my ($class, %opt) = @_;
 
-    my $self = bless { name => 'main', after => 1000, more => '',
+    my $self = bless { name => 'main', after => 1000, quorum => 1, more => '',
                        port => free_port(),
                        owner => $$, dir => 'sentinel' . $started++, %opt },
                      $class;
@@ -35,7 +36,7 @@ sub start {
 port $self->{port}
 bind 127.0.0.1
 dir @{[scratch()]}/$self->{dir}
-sentinel monitor $self->{name} 127.0.0.1 $self->{master}{port} 1
+sentinel monitor $self->{name} 127.0.0.1 $self->{master}{port} $self->{quorum}
 sentinel auth-pass $self->{name} $TB::RedisServer::PASSWORD{admin}
 sentinel down-after-milliseconds $self->{name} $self->{after}
 sentinel failover-timeout $self->{name} 5000

@@ -1,11 +1,23 @@
-package Stage;
+package TB::Stage;
 
-# What the faults of bench/faults happen to: Redis, an nginx on it, devices,
-# and bridges that answer at once.  Cluster and Sentinels are both this:
+# What TB::Faults happen to: Redis, an nginx on it, devices, and bridges that
+# answer at once.
 #
-#     $stage->{nginx}, {devices} (names), {of} (device => what of Redis it is
-#     on), {logs} (what the bridges took), {keys} (for plain writers, of each
-#     device's slot), follower(wait => 1), settled(), mode('wait' or 'min')
+#     my $stage = TB::Stage::Cluster->new(net => $net, masters => 3,
+#                                         replicas => 2);     a TB::Cluster's
+#     my $stage = TB::Stage::Sentinel->new();     a master, two replicas, three
+#                                                 Sentinels
+#     $stage->mode('wait');       starts nginx: "wait 1"; wait2: "wait 2"; min:
+#                                 Redis has min-replicas-to-write 1
+#     $stage->{nginx}
+#     $stage->{devices}           their names
+#     $stage->masters();          these by the master that they are on
+#     $stage->{logs}              what the bridges took
+#     $stage->follower();         a TB::Follower: a key in each device's slot
+#     $stage->settled();          all of Redis agrees
+#
+# As many devices as PER_MASTER are on each master of a cluster, four with
+# Sentinels.
 
 use strict;
 use warnings;
@@ -14,7 +26,6 @@ use TB::Bridge;
 use TB::Cluster;
 use TB::ClusterBridge;
 use TB::Env qw(scratch wait_for);
-use TB::FastBridge;
 use TB::Fixture;
 use TB::Follower;
 use TB::Nginx;
@@ -25,6 +36,7 @@ my $admin = $TB::RedisServer::PASSWORD{admin};
 
 # longer than a failover takes; the rest is there to find out
 my %redis = (wait => 'wait 1 1s; command_timeout 10s;',
+             wait2 => 'wait 2 1s; command_timeout 10s;',
              min => 'command_timeout 10s;');
 
 
@@ -41,6 +53,17 @@ sub nginx {
 
     return TB::Nginx->start(workers => 2, redis_server => $server,
                             redis => join "\n", $redis{$mode}, @lines);
+}
+
+
+# for how many replicas
+
+sub waits {
+    my ($self) = @_;
+
+    my %waits = (wait => 1, wait2 => 2);
+
+    return $waits{$self->{mode}} || 0;
 }
 
 
@@ -74,34 +97,35 @@ sub mode {
 
 # --- a cluster --------------------------------------------------------------
 
-package Stage::Cluster;
+package TB::Stage::Cluster;
 
-our @ISA = ('Stage');
+our @ISA = ('TB::Stage');
 
-my $PER_MASTER = 3;
+use constant PER_MASTER => 3;
 
 
 sub new {
     my ($class, %opt) = @_;
 
     my $cluster = TB::Cluster->new(masters => 3, replicas => 2, %opt);
+    my $masters = $cluster->{masters};
     my $self = bless { cluster => $cluster, net => $opt{net},
-                       first => $cluster->url(0), devices => [], of => {},
+                       first => $cluster->url(0), devices => [],
                        logs => [], keys => {} }, $class;
     my @shards;
 
     $self->{lines} = [ (map { 'server ' . $cluster->url($_) . ';' } 1, 2),
                        'cluster on;' ];
 
-    for (my $n = 1; @{ $self->{devices} } < 3 * $PER_MASTER; $n++) {
-        my $id = Stage::uuid($n);
+    for (my $n = 1; @{ $self->{devices} } < $masters * PER_MASTER; $n++) {
+        my $id = TB::Stage::uuid($n);
         my $shard = TB::Bridge::shard($id, 128);
         my $master = $cluster->master_of_shard($shard);
 
         next if grep { $_ == $shard } @{ $shards[$master] || [] }
-                or @{ $shards[$master] || [] } == $PER_MASTER;
+                or @{ $shards[$master] || [] } == PER_MASTER;
 
-        my $name = Stage::name('c', scalar @{ $self->{devices} });
+        my $name = TB::Stage::name('c', scalar @{ $self->{devices} });
 
         TB::Fixture::set_macro($name => $id);
         push @{ $shards[$master] }, $shard;
@@ -114,7 +138,7 @@ sub new {
                        'bridge', 'b1');
     }
 
-    for my $master (0 .. 2) {
+    for my $master (0 .. $masters - 1) {
         my $log = TB::Env::scratch() . "/taken.$master";
 
         push @{ $self->{logs} }, $log;
@@ -151,12 +175,12 @@ sub masters {
 
 
 sub follower {
-    my ($self, %opt) = @_;
+    my ($self) = @_;
 
     my $cluster = $self->{cluster};
 
     return TB::Follower->start(
-        %opt, password => $admin,
+        wait => $self->waits(), password => $admin,
         keys => [ map { $self->{keys}{$_} } @{ $self->{devices} } ],
         seeds => [ map { { host => $cluster->addr($_),
                            port => $cluster->port($_) } }
@@ -169,9 +193,9 @@ sub settled { $_[0]{cluster}->wait_ok(60) }
 
 # --- Sentinels --------------------------------------------------------------
 
-package Stage::Sentinel;
+package TB::Stage::Sentinel;
 
-our @ISA = ('Stage');
+our @ISA = ('TB::Stage');
 
 
 sub new {
@@ -181,11 +205,11 @@ sub new {
         TB::RedisServer->start(library => $_ == 0,
                                args => ['--masterauth', $admin])
     } 0 .. 2;
-    my $self = bless { redis => \@redis, devices => [], of => {}, logs => [],
+    my $self = bless { redis => \@redis, devices => [], logs => [],
                        keys => {} }, $class;
 
     for my $n (0 .. 3) {
-        my ($name, $id) = (Stage::name('s', $n), Stage::uuid($n));
+        my ($name, $id) = (TB::Stage::name('s', $n), TB::Stage::uuid($n));
 
         TB::Fixture::set_macro($name => $id);
         push @{ $self->{devices} }, $name;
@@ -197,27 +221,38 @@ sub new {
 
     $_->call('REPLICAOF', '127.0.0.1', $redis[0]{port}) for @redis[1, 2];
 
-    $self->{sentinel} = [ map { TB::Sentinel->start(master => $redis[0]) }
-                          0 .. 2 ];
+    $self->{sentinel} = [ map { TB::Sentinel->start(master => $redis[0],
+                                                quorum => 2) } 0 .. 2 ];
     $self->{first} = "redis://127.0.0.1:$self->{sentinel}[0]{port}";
     $self->{lines} = [ (map { "server redis://127.0.0.1:$_->{port};" }
                         @{ $self->{sentinel} }[1, 2]), 'sentinel main;' ];
 
-    for my $n (0 .. 2) {
-        my $log = TB::Env::scratch() . "/taken.s$n";
+    my $log = TB::Env::scratch() . '/taken.s';
 
-        push @{ $self->{logs} }, $log;
-        push @{ $self->{bridges} }, TB::FastBridge->start(
-            log => $log, connect => { $redis[$n]->access('bridge') });
-    }
-
+    $self->{logs} = [$log];
+    $self->{bridge} = TB::ClusterBridge->start(
+        sentinels => $self->{sentinel}, redis => $redis[0], log => $log,
+        shards => [ map { TB::Bridge::shard(TB::Fixture::macro($_), 128) }
+                    @{ $self->{devices} } ]);
     $self->settled();
 
     return $self;
 }
 
 
-sub servers { return grep { $_->{pid} } @{ $_[0]{redis} } }
+# who gets another role closes our connections
+
+sub servers {
+    my ($self) = @_;
+
+    my @servers = grep { $_->{pid} } @{ $self->{redis} };
+
+    undef $_->{client} for @servers;
+
+    return @servers;
+}
+
+
 sub masters { return { all => $_[0]{devices} } }
 
 
@@ -228,15 +263,15 @@ sub master {
                                           'GET-MASTER-ADDR-BY-NAME',
                                           'main')->[1];
 
-    return (grep { $_->{port} == $port } @{ $self->{redis} })[0];
+    return (grep { $_->{port} == $port } $self->servers())[0];
 }
 
 
 sub follower {
-    my ($self, %opt) = @_;
+    my ($self) = @_;
 
     return TB::Follower->start(
-        %opt, password => $admin, sentinel => 'main',
+        wait => $self->waits(), password => $admin, sentinel => 'main',
         keys => [ values %{ $self->{keys} } ],
         seeds => [ map { { host => '127.0.0.1', port => $_->{port} } }
                    @{ $self->{sentinel} } ]);
