@@ -177,8 +177,13 @@ tb_redis_servers_check(tb_redis_conf_t *conf)
     char         *host;
     tb_server_t  *s;
 
-    if (conf->nservers > 1 && !conf->sentinel) {
-        return "is given several times, which needs --redis-sentinel";
+    if (conf->nservers > 1 && !conf->sentinel && !conf->cluster) {
+        return "is given several times, which needs --redis-cluster or"
+               " --redis-sentinel";
+    }
+
+    if (conf->cluster && conf->db) {
+        return "has a database, a cluster has 0 only";
     }
 
     port = conf->sentinel ? TB_SENTINEL_PORT : TB_REDIS_PORT;
@@ -186,8 +191,8 @@ tb_redis_servers_check(tb_redis_conf_t *conf)
     for (i = 0; i < conf->nservers; i++) {
         s = &conf->servers[i];
 
-        if (s->path && conf->sentinel) {
-            return "unix: is one server, and no Sentinel";
+        if (s->path && (conf->sentinel || conf->cluster)) {
+            return "unix: is one server, no Sentinel and no cluster";
         }
 
         if (s->path == NULL && s->port == 0) {
@@ -213,6 +218,12 @@ tb_redis_options_check(tb_options_t *opt, const char **option)
 
     if (conf->user && !conf->password) {
         return "needs --redis-password-file";
+    }
+
+    *option = "--redis-cluster and --redis-sentinel";
+
+    if (conf->cluster && conf->sentinel) {
+        return "exclude each other";
     }
 
     *option = "--redis-sentinel-user and --redis-sentinel-password-file";

@@ -34,13 +34,16 @@ const tb_option_t  tb_table[] = {
     { NULL, NULL, 0, 0, 0, "Redis", NULL, NULL },
 
     { "redis", tb_set_redis, 0, 0, 0, "URL", "redis://127.0.0.1:6379",
-      "redis://host[:port][/db], rediss:// for TLS,\nor unix:/path; of Sentinels, several" },
+      "redis://host[:port][/db], rediss:// for TLS,\nor unix:/path; several of Sentinels or a cluster" },
 
     { "redis-user", tb_set_text, TB_OFF(redis.user), 1, 0, "USER", NULL,
       "ACL user" },
 
     { "redis-password-file", tb_set_redis_secret, 0, 0, 0,
       "FILE", NULL, "its password, the first line of FILE" },
+
+    { "redis-cluster", tb_set_switch, TB_OFF(redis.cluster), 0, 0, NULL,
+      "off", "it is a Redis Cluster" },
 
     { "redis-sentinel", tb_set_text, TB_OFF(redis.sentinel), 1, 0, "NAME",
       NULL, "the URLs are Sentinels, which know the master\nby this name" },

@@ -23,6 +23,13 @@ tb_now(void)
 
 
 int64_t
+tb_sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+
+int64_t
 tb_backoff(int *backoff, int max)
 {
     int  wait;

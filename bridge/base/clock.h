@@ -15,6 +15,8 @@
 
 /* ms of a clock that never goes back */
 int64_t tb_now(void);
+/* of two moments */
+int64_t tb_sooner(int64_t a, int64_t b);
 /* doubles *backoff up to max, returns when to retry */
 int64_t tb_backoff(int *backoff, int max);
 

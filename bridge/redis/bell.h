@@ -2,7 +2,7 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The connection that listens to the bells of our queues.
+ * The bells of our queues: who hears them where.
  */
 
 
@@ -13,16 +13,16 @@
 #include "take.h"
 
 
-typedef struct tb_bell_s  tb_bell_t;
+typedef struct tb_bells_s  tb_bells_t;
 
 
-tb_bell_t *tb_bell_create(const tb_redis_conf_t *conf, tb_commands_t *c,
+tb_bells_t *tb_bells_create(const tb_redis_conf_t *conf, tb_commands_t *c,
     tb_takes_t *t);
-void tb_bell_free(tb_bell_t *bell);
+void tb_bells_free(tb_bells_t *bells);
 
-void tb_bell_poll(tb_bell_t *bell, tb_poll_t *p);
-void tb_bell_run(tb_bell_t *bell, const tb_poll_t *p);
-int64_t tb_bell_timer(tb_bell_t *bell);
+void tb_bells_run(tb_bells_t *bells, const tb_poll_t *p);
+void tb_bells_poll(tb_bells_t *bells, tb_poll_t *p);
+int64_t tb_bells_timer(tb_bells_t *bells);
 
 
 #endif /* _TB_BELL_H_INCLUDED_ */

@@ -2,40 +2,26 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The command connection: pipelined, answered in order.  A command stays in
- * the list until its reply was handled; after a reconnect everything that has
- * no reply is sent again, in the same order.  All functions used here may be
- * repeated: the second report returns 0, the same ticket takes the same calls.
+ * Commands: each has a key, so a shard, so a node, which has it until its
+ * reply was handled.  What a node refuses without having done it goes there
+ * again soon, or to whom has the shard meanwhile, in the same order.  All
+ * functions used here may be repeated: the second report returns 0, the same
+ * ticket takes the same calls.
  */
 
 
-#include "../../common/tb_rpc_redis_error.h"
-#include "../../common/tb_rpc_shard.h"
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
-#include "../base/uuid.h"
+#include "cluster.h"
 #include "command.h"
-#include "greet.h"
+#include "judge.h"
 #include "key.h"
+#include "line.h"
 #include "sentinel.h"
 
 
-/* commands written and not yet answered */
-#define TB_MAX_PIPELINE      256
-
-
-typedef struct tb_cmd_s  tb_cmd_t;
-
-struct tb_cmd_s {
-    tb_cmd_t                 *next;
-    tb_reply_pt               handler;
-    void                     *data;
-    char                     *buf;
-    size_t                    len;
-    int64_t                   at;          /* written, or to be repeated */
-    int                       patient;     /* OOM and NOPERM are waited out */
-};
+#define TB_COMMAND_MAX_WAIT  2000
 
 
 struct tb_commands_s {
@@ -44,16 +30,34 @@ struct tb_commands_s {
     tb_bridge_t              *bridge;
     tb_counters_t            *count;
     tb_tls_t                 *tls;
-    tb_sentinel_t            *sentinel;    /* or NULL */
-    tb_redis_t                redis;
-    unsigned                  moves;       /* of the master, seen */
     int                       shards;
-    tb_cmd_t                 *head;
-    tb_cmd_t                **tail;
-    tb_cmd_t                 *unsent;
-    tb_cmd_t                 *later;       /* to be repeated */
-    unsigned                  nwritten;
+
+    tb_node_t                *single;      /* or NULL */
+    tb_sentinel_t            *sentinel;    /* or NULL */
+    tb_cluster_t             *cluster;     /* or NULL */
+    unsigned                  moves;       /* seen */
+
+    int                       ncommands;   /* without a reply */
+    uint64_t                  number;
     int64_t                   written_at;  /* of what is handled */
+    int                       held;        /* there are lines that are */
+    int                       fresh;
+    tb_line_t                 line[TB_MAX_SHARDS];
+};
+
+
+static void tb_command_ready(void *owner, tb_node_t *node);
+static tb_verdict_e tb_command_judge(void *owner, tb_node_t *node,
+    tb_cmd_t *cmd, redisReply *reply);
+static void tb_command_done(void *owner, tb_cmd_t *cmd, redisReply *reply);
+static void tb_command_again(void *owner, tb_node_t *node, tb_cmd_t *cmd);
+
+
+static const tb_node_events_t  tb_command_events = {
+    tb_command_ready,
+    tb_command_judge,
+    tb_command_done,
+    tb_command_again
 };
 
 
@@ -61,6 +65,7 @@ tb_commands_t *
 tb_command_create(const tb_redis_conf_t *conf,
     const tb_redis_events_t *events, tb_bridge_t *b, tb_counters_t *count)
 {
+    int             i;
     tb_tls_t       *tls;
     tb_commands_t  *c;
 
@@ -79,18 +84,49 @@ tb_command_create(const tb_redis_conf_t *conf,
     c->bridge = b;
     c->count = count;
     c->tls = tls;
+    c->shards = conf->shards;
+
+    if (conf->cluster) {
+        c->cluster = tb_cluster_create(conf, tls, &tb_command_events, c,
+                                       &c->shards);
+        return c;
+    }
 
     if (conf->sentinel) {
         c->sentinel = tb_sentinel_create(conf, tls);
     }
 
-    tb_command_redis(c, &c->redis, "commands");
-    c->redis.shards = &c->shards;
+    c->single = tb_alloc(sizeof(tb_node_t));
+    tb_node_init(c->single, &tb_command_events, c);
+    tb_command_redis(c, c->single, &c->single->redis, "commands");
+    c->single->redis.shards = &c->shards;
 
-    c->shards = conf->shards;
-    c->tail = &c->head;
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        c->line[i].node = c->single;
+    }
 
     return c;
+}
+
+
+void
+tb_command_free(tb_commands_t *c)
+{
+    int  i;
+
+    if (c->single) {
+        tb_node_clear(c->single);
+        free(c->single);
+    }
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        tb_line_clear(&c->line[i]);
+    }
+
+    tb_cluster_free(c->cluster);
+    tb_sentinel_free(c->sentinel);
+    tb_tls_free(c->tls);
+    free(c);
 }
 
 
@@ -104,11 +140,19 @@ tb_command_reload(tb_commands_t *c)
 
 
 void
-tb_command_redis(tb_commands_t *c, tb_redis_t *r, const char *label)
+tb_command_redis(tb_commands_t *c, const tb_node_t *node, tb_redis_t *r,
+    const char *label)
 {
-    tb_redis_init(r, c->conf, c->tls, c->sentinel
-                                      ? tb_sentinel_master(c->sentinel)
-                                      : &c->conf->servers[0], label);
+    const tb_server_t  *server;
+
+    server = c->sentinel ? tb_sentinel_master(c->sentinel)
+                         : &c->conf->servers[0];
+
+    if (c->cluster) {
+        server = &node->server;
+    }
+
+    tb_redis_init(r, c->conf, c->tls, server, label);
 
     if (c->sentinel) {
         r->kind = TB_REDIS_MASTER;
@@ -138,17 +182,111 @@ tb_command_place(tb_commands_t *c, tb_redis_t *r, unsigned *moves)
 }
 
 
+tb_node_t *
+tb_command_nodes(const tb_commands_t *c)
+{
+    return c->cluster ? tb_cluster_nodes(c->cluster) : c->single;
+}
+
+
+tb_node_t *
+tb_command_node(const tb_commands_t *c, int shard)
+{
+    return c->line[shard].node;
+}
+
+
+unsigned
+tb_command_moves(const tb_commands_t *c)
+{
+    return c->moves;
+}
+
+
+void
+tb_command_lost(tb_commands_t *c)
+{
+    if (c->cluster) {
+        tb_cluster_ask(c->cluster);
+    }
+}
+
+
+int
+tb_shard_up(const tb_commands_t *c, int shard)
+{
+    const tb_line_t  *line;
+
+    line = &c->line[shard];
+
+    return line->node != NULL && !line->held && tb_node_up(line->node);
+}
+
+
+int
+tb_shard_fresh(const tb_commands_t *c, int shard)
+{
+    return c->line[shard].fresh;
+}
+
+
+int
+tb_shards_spread(const tb_commands_t *c)
+{
+    return c->cluster != NULL;
+}
+
+
+int
+tb_shard_away(const tb_commands_t *c, int shard)
+{
+    return c->cluster != NULL && !tb_shard_up(c, shard);
+}
+
+
+int
+tb_shards_away(const tb_commands_t *c, const int *n)
+{
+    int  i, sum;
+
+    sum = 0;
+
+    for (i = 0; c->cluster != NULL && i < TB_MAX_SHARDS; i++) {
+        if (n[i] && !tb_shard_up(c, i)) {
+            sum += n[i];
+        }
+    }
+
+    return sum;
+}
+
+
+const tb_redis_conf_t *
+tb_command_conf(const tb_commands_t *c)
+{
+    return c->conf;
+}
+
+
 int
 tb_command_up(const tb_commands_t *c)
 {
-    return c->redis.state == TB_REDIS_READY;
+    int  i;
+
+    for (i = 0; i < c->shards; i++) {
+        if (c->line[i].node == NULL || !tb_node_up(c->line[i].node)) {
+            return 0;
+        }
+    }
+
+    return c->shards > 0;
 }
 
 
 int
 tb_command_idle(const tb_commands_t *c)
 {
-    return c->head == NULL && c->later == NULL;
+    return c->ncommands == 0;
 }
 
 
@@ -166,251 +304,179 @@ tb_shards(const tb_commands_t *c)
 }
 
 
-static void
-tb_command_append(tb_commands_t *c, tb_cmd_t *cmd)
-{
-    cmd->next = NULL;
-    *c->tail = cmd;
-    c->tail = &cmd->next;
-
-    if (c->unsent == NULL) {
-        c->unsent = cmd;
-    }
-}
-
-
 void
 tb_command(tb_commands_t *c, tb_reply_pt handler, void *data,
     int patient, int argc, const char **argv, const size_t *lens)
 {
-    int        len;
-    tb_cmd_t  *cmd;
+    int          shard;
+    tb_cmd_t    *cmd;
+    const char  *key;
 
-    cmd = tb_alloc(sizeof(tb_cmd_t));
+    key = argv[strcmp(argv[0], "FCALL") == 0 ? 3 : 1];
+    shard = tb_key_shard(c->conf, key, strlen(key));
 
-    len = redisFormatCommandArgv(&cmd->buf, argc, argv, lens);
-    if (len < 0) {
-        tb_log(TB_LOG_ERROR, "no memory for a command, giving up");
+    if (shard == TB_ERROR) {
+        tb_log(TB_LOG_ERROR, "a key of no shard, giving up: %s", key);
         exit(1);
     }
 
-    cmd->len = (size_t) len;
+    cmd = tb_cmd_create(argc, argv, lens);
     cmd->handler = handler;
     cmd->data = data;
     cmd->patient = patient;
+    cmd->shard = shard;
+    cmd->number = ++c->number;
+    cmd->out = &c->line[shard].out;
 
-    tb_command_append(c, cmd);
+    c->ncommands++;
+
+    tb_line_push(&c->line[shard], cmd);
+
+    c->held |= c->line[shard].held;
 }
 
 
-int
-tb_device_shard(const tb_commands_t *c, const char *device)
+static tb_verdict_e
+tb_command_judge(void *owner, tb_node_t *node, tb_cmd_t *cmd,
+    redisReply *reply)
 {
-    return (int) tb_rpc_shard(device, TB_UUID_LEN, (unsigned) c->shards);
-}
+    tb_commands_t  *c = owner;
 
+    c->count->redis_errors++;
 
-void
-tb_device_key(const tb_commands_t *c, const char *what, const char *device,
-    char *out, size_t size)
-{
-    tb_key(c->conf, tb_device_shard(c, device), what, device, out, size);
-}
-
-
-void
-tb_fcall(tb_commands_t *c, tb_reply_pt handler, void *data, int patient,
-    const char *function, const char *device, int argc, const tb_str_t *args)
-{
-    char  key[TB_MAX_KEY];
-
-    tb_device_key(c, "device", device, key, sizeof(key));
-    tb_fcall_key(c, handler, data, patient, function, key, argc, args);
-}
-
-
-void
-tb_fcall_key(tb_commands_t *c, tb_reply_pt handler, void *data,
-    int patient, const char *function, const char *key, int argc,
-    const tb_str_t *args)
-{
-    int          i;
-    size_t       lens[4 + TB_MAX_ARGS];
-    const char  *argv[4 + TB_MAX_ARGS];
-
-    argv[0] = "FCALL";
-    argv[1] = function;
-    argv[2] = "1";
-    argv[3] = key;
-
-    for (i = 0; i < 4; i++) {
-        lens[i] = strlen(argv[i]);
-    }
-
-    for (i = 0; i < argc; i++) {
-        argv[4 + i] = args[i].data;
-        lens[4 + i] = args[i].len;
-    }
-
-    tb_command(c, handler, data, patient, 4 + argc, argv, lens);
-}
-
-
-/* it passes without us, and then the same command succeeds */
-
-static int
-tb_command_transient(tb_rpc_redis_error_e error, int patient)
-{
-    switch (error) {
-
-    case TB_RPC_REDIS_OTHER:
-    case TB_RPC_REDIS_ELSEWHERE:
-
-        /* the same again, after a reconnect to the same server as well */
-
-        return 0;
-
-    case TB_RPC_REDIS_HALF:
-    case TB_RPC_REDIS_NO_RIGHT:
-    case TB_RPC_REDIS_FULL:
-
-        /* an operator's mistake gets repaired */
-
-        return patient;
-
-    default:
-        return 1;
-    }
-}
-
-
-/* the first one has its reply */
-
-static tb_cmd_t *
-tb_command_shift(tb_commands_t *c)
-{
-    tb_cmd_t  *cmd;
-
-    cmd = c->head;
-
-    c->head = cmd->next;
-    if (c->head == NULL) {
-        c->tail = &c->head;
-    }
-
-    c->nwritten--;
-    c->redis.deadline = c->nwritten ? tb_now() + TB_COMMAND_TIMEOUT : 0;
-
-    return cmd;
-}
-
-
-/* its shard is on its way to another master: the same again, soon */
-
-static void
-tb_command_repeat(tb_commands_t *c, tb_cmd_t *cmd)
-{
-    cmd->at = tb_now() + 20 + random() % 80;
-    cmd->next = c->later;
-    c->later = cmd;
+    return tb_judge(c->cluster, node, cmd, reply);
 }
 
 
 static void
-tb_command_repeated(tb_commands_t *c)
+tb_command_done(void *owner, tb_cmd_t *cmd, redisReply *reply)
 {
-    int64_t    now;
-    tb_cmd_t  *cmd, **p;
+    tb_commands_t  *c = owner;
+
+    c->ncommands--;
+    c->written_at = cmd->at;
+
+    tb_line_works(&c->line[cmd->shard]);
+
+    cmd->handler(c->bridge, cmd->data, reply);
+
+    tb_cmd_free(cmd);
+}
+
+
+/*
+ * Its shard is on its way to another master, or that one can't just now: the
+ * same again soon; where somebody has to repair something, later and later.  At
+ * once where it has another node.
+ */
+
+static void
+tb_command_again(void *owner, tb_node_t *node, tb_cmd_t *cmd)
+{
+    int             wait, n;
+    tb_commands_t  *c = owner;
+
+    n = cmd->refusals++;
+    wait = 20 + (int) (random() % 80);
+
+    if (cmd->slow) {
+        wait *= n < 5 ? 1 << n : TB_COMMAND_MAX_WAIT / 100;
+
+    } else if (n == 0 && c->cluster
+               && tb_cluster_node(c->cluster, cmd->shard) != node)
+    {
+        wait = 0;
+    }
+
+    tb_line_hold(&c->line[cmd->shard], cmd, tb_now() + wait);
+    c->held = 1;
+}
+
+
+static void
+tb_command_ready(void *owner, tb_node_t *node)
+{
+    int             i;
+    tb_commands_t  *c = owner;
+
+    if (c->cluster) {
+        tb_cluster_ready(c->cluster, node);
+    }
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        if (c->line[i].node == node) {
+            c->line[i].fresh = 1;
+            c->fresh = 1;
+        }
+    }
+}
+
+
+/* shards that have another node; what was left at one that went */
+
+static void
+tb_command_moved(tb_commands_t *c)
+{
+    int         i;
+    tb_node_t  *node;
+
+    c->moves = tb_cluster_moves(c->cluster);
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        node = tb_cluster_node(c->cluster, i);
+
+        if (c->line[i].node != node) {
+            tb_line_move(&c->line[i], node, i);
+            c->held = 1;
+            c->line[i].fresh = 1;
+            c->fresh |= node != NULL && tb_node_up(node);
+        }
+    }
+}
+
+
+/* commands that waited for a moment, or for another node */
+
+static void
+tb_command_release(tb_commands_t *c)
+{
+    int      i;
+    int64_t  now;
 
     now = tb_now();
+    c->held = 0;
 
-    for (p = &c->later; *p != NULL; /* void */ ) {
-        cmd = *p;
-
-        if (cmd->at > now) {
-            p = &cmd->next;
-            continue;
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        if (c->line[i].held
+            && tb_line_release(&c->line[i], now) == TB_AGAIN)
+        {
+            c->held = 1;
         }
-
-        *p = cmd->next;
-        tb_command_append(c, cmd);
     }
 }
 
 
-int64_t
-tb_command_timer(tb_commands_t *c)
-{
-    int64_t    t;
-    tb_cmd_t  *cmd;
-
-    t = tb_redis_timer(&c->redis);
-
-    if (c->sentinel && tb_sentinel_timer(c->sentinel) < t) {
-        t = tb_sentinel_timer(c->sentinel);
-    }
-
-    for (cmd = c->later; cmd != NULL; cmd = cmd->next) {
-        if (cmd->at < t) {
-            t = cmd->at;
-        }
-    }
-
-    return t;
-}
-
+/* what is known of devices of these shards may be forgotten there */
 
 static void
-tb_command_replies(tb_commands_t *c)
+tb_command_tell(tb_commands_t *c, int all)
 {
-    tb_cmd_t              *cmd;
-    redisReply            *reply;
-    tb_rpc_redis_error_e   error;
+    int  i;
 
-    while (c->redis.state == TB_REDIS_READY) {
-        reply = tb_redis_reply(&c->redis);
-        if (reply == NULL) {
-            return;
+    c->fresh = 0;
+
+    for (i = 0; all && i < TB_MAX_SHARDS; i++) {
+        c->line[i].fresh = 1;
+    }
+
+    if (c->shards) {
+        c->events->ready(c->bridge);
+    }
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        if (c->line[i].node == NULL || tb_node_up(c->line[i].node)) {
+            c->line[i].fresh = 0;
         }
-
-        cmd = c->head;
-
-        if (cmd == NULL || c->nwritten == 0) {
-            freeReplyObject(reply);
-            tb_redis_fail(&c->redis, "a reply that nothing was asked for");
-            return;
-        }
-
-        if (reply->type == REDIS_REPLY_ERROR) {
-            c->count->redis_errors++;
-
-            error = tb_rpc_redis_error(reply->str, reply->len);
-
-            if (error == TB_RPC_REDIS_TRYAGAIN) {
-                tb_command_repeat(c, tb_command_shift(c));
-                freeReplyObject(reply);
-                continue;
-            }
-
-            if (tb_command_transient(error, cmd->patient)) {
-                tb_redis_fail(&c->redis, "%s%s", tb_redis_hint(&c->redis, reply),
-                              tb_redis_error(reply));
-                freeReplyObject(reply);
-                return;
-            }
-
-        } else {
-            tb_redis_good(&c->redis);
-        }
-
-        tb_command_shift(c);
-        c->written_at = cmd->at;
-
-        cmd->handler(c->bridge, cmd->data, reply);
-
-        redisFreeCommand(cmd->buf);
-        free(cmd);
-        freeReplyObject(reply);
     }
 }
 
@@ -418,51 +484,39 @@ tb_command_replies(tb_commands_t *c)
 void
 tb_command_run(tb_commands_t *c, const tb_poll_t *p)
 {
+    int         shards;
+    tb_node_t  *node;
+
+    shards = c->shards;
+
     if (c->sentinel) {
         tb_sentinel_run(c->sentinel, p);
     }
 
-    tb_command_place(c, &c->redis, &c->moves);
-    tb_greet_io(&c->redis, p);
-
-    if (c->redis.state != TB_REDIS_READY) {
-        c->unsent = c->head;
-        c->nwritten = 0;
-        return;
+    if (c->single) {
+        tb_command_place(c, &c->single->redis, &c->moves);
     }
 
-    if (c->redis.fresh) {
-        c->redis.fresh = 0;
-        c->unsent = c->head;
-        c->nwritten = 0;
-        c->events->ready(c->bridge);
+    for (node = tb_command_nodes(c); node != NULL; node = node->next) {
+        tb_node_run(node, p);
     }
 
-    tb_command_replies(c);
-    tb_command_repeated(c);
-}
+    if (c->cluster) {
+        tb_cluster_run(c->cluster);
 
-
-static void
-tb_command_flush(tb_commands_t *c)
-{
-    tb_cmd_t  *cmd;
-
-    if (c->redis.state != TB_REDIS_READY || c->redis.fresh) {
-        return;
-    }
-
-    while (c->unsent != NULL && c->nwritten < TB_MAX_PIPELINE) {
-        cmd = c->unsent;
-
-        tb_wire_append(&c->redis.wire, cmd->buf, cmd->len);
-        cmd->at = tb_now();
-
-        if (c->nwritten++ == 0) {
-            c->redis.deadline = cmd->at + TB_COMMAND_TIMEOUT;
+        if (c->moves != tb_cluster_moves(c->cluster)) {
+            tb_command_moved(c);
         }
 
-        c->unsent = cmd->next;
+        tb_cluster_sweep(c->cluster);
+    }
+
+    if (c->held) {
+        tb_command_release(c);
+    }
+
+    if (c->fresh || c->shards != shards) {
+        tb_command_tell(c, c->shards != shards);
     }
 }
 
@@ -470,8 +524,11 @@ tb_command_flush(tb_commands_t *c)
 void
 tb_command_poll(tb_commands_t *c, tb_poll_t *p)
 {
-    tb_command_flush(c);
-    tb_redis_poll(&c->redis, p);
+    tb_node_t  *node;
+
+    for (node = tb_command_nodes(c); node != NULL; node = node->next) {
+        tb_node_poll(node, p);
+    }
 
     if (c->sentinel) {
         tb_sentinel_poll(c->sentinel, p);
@@ -479,22 +536,30 @@ tb_command_poll(tb_commands_t *c, tb_poll_t *p)
 }
 
 
-void
-tb_command_free(tb_commands_t *c)
+int64_t
+tb_command_timer(tb_commands_t *c)
 {
-    tb_cmd_t  *cmd;
+    int         i;
+    int64_t     t;
+    tb_node_t  *node;
 
-    tb_redis_free(&c->redis);
-    tb_sentinel_free(c->sentinel);
-    tb_tls_free(c->tls);
-    *c->tail = c->later;
+    t = INT64_MAX;
 
-    while (c->head != NULL) {
-        cmd = c->head;
-        c->head = cmd->next;
-        redisFreeCommand(cmd->buf);
-        free(cmd);
+    for (node = tb_command_nodes(c); node != NULL; node = node->next) {
+        t = tb_sooner(t, tb_redis_timer(&node->redis));
     }
 
-    free(c);
+    if (c->sentinel) {
+        t = tb_sooner(t, tb_sentinel_timer(c->sentinel));
+    }
+
+    if (c->cluster) {
+        t = tb_sooner(t, tb_cluster_timer(c->cluster));
+    }
+
+    for (i = 0; c->held && i < TB_MAX_SHARDS; i++) {
+        t = tb_sooner(t, tb_line_timer(&c->line[i]));
+    }
+
+    return t;
 }

@@ -2,8 +2,8 @@
 /*
  * Copyright (C) tb-rpc contributors.
  *
- * The command connection.  A command lives until its reply was handled, over
- * reconnects.
+ * Commands to Redis, wherever their key lives.  A command lives until its
+ * reply was handled, over reconnects and from one master to the next.
  */
 
 
@@ -11,15 +11,10 @@
 #define _TB_COMMAND_H_INCLUDED_
 
 
-#include "conn.h"
-
-
-#define TB_MAX_ARGS          (1 + 2 * 256)
+#include "node.h"
 
 
 typedef struct tb_commands_s  tb_commands_t;
-
-typedef void (*tb_reply_pt)(tb_bridge_t *b, void *data, redisReply *reply);
 
 
 /*
@@ -39,39 +34,56 @@ int64_t tb_command_timer(tb_commands_t *c);
 /* files for TLS are read again */
 void tb_command_reload(tb_commands_t *c);
 
-/* another connection to where the commands go */
-void tb_command_redis(tb_commands_t *c, tb_redis_t *r, const char *label);
-/*
- * To be called in each turn before its tb_greet_io(): holds it until it is
- * known where it is to go, and leaves what is no master any more; *moves is
- * for this function only, 0 at first.
- */
-void tb_command_place(tb_commands_t *c, tb_redis_t *r, unsigned *moves);
-
+/* there is a connection for each shard */
 int tb_command_up(const tb_commands_t *c);
 /* all are answered */
 int tb_command_idle(const tb_commands_t *c);
 /* when that was written whose reply is handled now */
 int64_t tb_command_written(const tb_commands_t *c);
 
-/* patient: OOM and NOPERM are waited out */
+/*
+ * The key is argv[1], or argv[3] of an FCALL, and of a shard.  patient: OOM
+ * and NOPERM are waited out.
+ */
 void tb_command(tb_commands_t *c, tb_reply_pt handler, void *data,
     int patient, int argc, const char **argv, const size_t *lens);
-/* FCALL <function> 1 <key> <args>, at most TB_MAX_ARGS of them */
-void tb_fcall_key(tb_commands_t *c, tb_reply_pt handler, void *data,
-    int patient, const char *function, const char *key, int argc,
-    const tb_str_t *args);
-/* the same with the key of a device */
-void tb_fcall(tb_commands_t *c, tb_reply_pt handler, void *data,
-    int patient, const char *function, const char *device, int argc,
-    const tb_str_t *args);
 
 /* 0 until they are known */
 int tb_shards(const tb_commands_t *c);
-int tb_device_shard(const tb_commands_t *c, const char *device);
-/* <prefix>{s<n>}:<what>:<device> */
-void tb_device_key(const tb_commands_t *c, const char *what,
-    const char *device, char *out, size_t size);
+
+/* a command of it can be written now */
+int tb_shard_up(const tb_commands_t *c, int shard);
+/* in events->ready(): it is one of those that this is about */
+int tb_shard_fresh(const tb_commands_t *c, int shard);
+/* 1: shards are spread over several nodes, of which one may be away */
+int tb_shards_spread(const tb_commands_t *c);
+/* so it is, and that node is */
+int tb_shard_away(const tb_commands_t *c, int shard);
+/* the sum of n[shard] over those that are away */
+int tb_shards_away(const tb_commands_t *c, const int *n);
+
+const tb_redis_conf_t *tb_command_conf(const tb_commands_t *c);
+
+/* for other connections to the same nodes */
+
+/* another number whenever a shard has another node, or a node is left */
+unsigned tb_command_moves(const tb_commands_t *c);
+/* the first one, by their next */
+tb_node_t *tb_command_nodes(const tb_commands_t *c);
+/* NULL: not known */
+tb_node_t *tb_command_node(const tb_commands_t *c, int shard);
+/* who has which shard is asked for soon */
+void tb_command_lost(tb_commands_t *c);
+
+/* as that of the node's commands; closed, to be opened at once */
+void tb_command_redis(tb_commands_t *c, const tb_node_t *node, tb_redis_t *r,
+    const char *label);
+/*
+ * To be called in each turn before its tb_greet_io(): holds it until it is
+ * known where it is to go, and leaves what is no master any more; *moves is
+ * for this function only, 0 at first.
+ */
+void tb_command_place(tb_commands_t *c, tb_redis_t *r, unsigned *moves);
 
 
 #endif /* _TB_COMMAND_H_INCLUDED_ */

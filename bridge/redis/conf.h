@@ -28,6 +28,7 @@ typedef struct {
     int                  db;
     char                *user;
     char                *password;
+    int                  cluster;
     char                *sentinel;         /* the master's name, or NULL */
     char                *sentinel_user;
     char                *sentinel_password;

@@ -18,6 +18,7 @@
 
 
 #define TB_REDIS_MAX_BACKOFF  2000
+#define TB_REDIS_TELL         10000
 
 
 static void tb_redis_next(tb_redis_t *r, const char *why);
@@ -135,6 +136,28 @@ tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
     r->failed = 1;
     tb_redis_close(r);
     r->retry_at = tb_backoff(&r->backoff, TB_REDIS_MAX_BACKOFF);
+}
+
+
+void
+tb_redis_refuse(tb_redis_t *r, const char *fmt, ...)
+{
+    int      level;
+    char     buf[1024];
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(buf, sizeof(buf), fmt, args);
+    va_end(args);
+
+    level = TB_LOG_DEBUG;
+
+    if (r->told_at == 0 || tb_now() - r->told_at >= TB_REDIS_TELL) {
+        r->told_at = tb_now();
+        level = TB_LOG_ERROR;
+    }
+
+    tb_log(level, "redis %s (%s): %s; trying again", r->where, r->label, buf);
 }
 
 

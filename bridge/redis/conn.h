@@ -66,6 +66,7 @@ typedef struct {
     int                     heard;         /* anything, of this connection */
     int                     failed;        /* since its owner has looked */
     int64_t                 closed_at;
+    int64_t                 told_at;       /* of a refusal, see below */
     int64_t                 retry_at;
     int64_t                 deadline;      /* 0: none */
 } tb_redis_t;
@@ -88,6 +89,9 @@ redisReply *tb_redis_reply(tb_redis_t *r);
 /* it works: the next failure is news and is retried soon */
 void tb_redis_good(tb_redis_t *r);
 void tb_redis_fail(tb_redis_t *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* it refuses something, and stays open: said every ten seconds at most */
+void tb_redis_refuse(tb_redis_t *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* what is to be done about an error, to be put before it; "" if unknown */
 const char *tb_redis_hint(const tb_redis_t *r, const redisReply *reply);

@@ -8,8 +8,8 @@
 
 
 #include "../base/log.h"
-#include "../base/str.h"
 #include "greet.h"
+#include "meta.h"
 
 
 #define TB_STEP_AUTH     0
@@ -20,8 +20,6 @@
 
 /* has functions and shard channels */
 #define TB_REDIS_VERSION      7
-/* of its keys and functions */
-#define TB_SCHEMA             2
 
 
 static void
@@ -60,7 +58,7 @@ tb_greet_auth(tb_redis_t *r)
 static void
 tb_greet_start(tb_redis_t *r)
 {
-    char                    db[16], key[256], name[256];
+    char                    db[16], key[TB_META_KEY], name[256];
     const char             *args[4];
     const tb_redis_conf_t  *conf;
 
@@ -90,12 +88,8 @@ tb_greet_start(tb_redis_t *r)
     tb_greet_step(r, TB_STEP_SETNAME, 3, args);
 
     if (r->shards) {
-        snprintf(key, sizeof(key), "%smeta", conf->prefix);
-        args[0] = "HMGET";
-        args[1] = key;
-        args[2] = "shards";
-        args[3] = "schema";
-        tb_greet_step(r, TB_STEP_META, 4, args);
+        tb_meta_command(conf, key, args);
+        tb_greet_step(r, TB_STEP_META, TB_META_ARGS, args);
     }
 
     r->state = TB_REDIS_GREETING;
@@ -179,6 +173,18 @@ tb_greet_hello(tb_redis_t *r, const redisReply *reply)
         return TB_ERROR;
     }
 
+    if (r->conf->cluster && *mode && strcmp(mode, "cluster") != 0) {
+        tb_redis_fail(r, "it is no node of a cluster, which --redis-cluster"
+                      " is for");
+        return TB_ERROR;
+    }
+
+    if (!r->conf->cluster && strcmp(mode, "cluster") == 0) {
+        tb_redis_fail(r, "it is a node of a cluster, which needs"
+                      " --redis-cluster");
+        return TB_ERROR;
+    }
+
     if (r->kind == TB_REDIS_MASTER && strcmp(role, "master") != 0) {
         tb_redis_fail(r, "it is a replica, and not the master that a"
                       " sentinel takes it for");
@@ -197,63 +203,18 @@ tb_greet_hello(tb_redis_t *r, const redisReply *reply)
 }
 
 
-/* what tb:meta says: shards, schema */
-
 static int
-tb_greet_meta(tb_redis_t *r, redisReply *reply)
+tb_greet_meta(tb_redis_t *r, const redisReply *reply)
 {
-    uint32_t                shards;
-    redisReply             *schema;
-    const tb_redis_conf_t  *conf;
+    char  why[512];
 
-    conf = r->conf;
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
-        tb_redis_fail(r, "%smeta: a reply of another kind", conf->prefix);
-        return TB_ERROR;
-    }
-
-    schema = reply->element[1];
-    reply = reply->element[0];
-
-    if (schema->type == REDIS_REPLY_STRING && atoi(schema->str) != TB_SCHEMA)
-    {
-        tb_redis_fail(r, "%smeta says schema %s: this Redis has calls of"
-                      " another version, which this one cannot read; use"
-                      " another --prefix or an empty Redis", conf->prefix,
-                      tb_safe(schema->str, schema->len));
-        return TB_ERROR;
-    }
-
-    if (reply->type == REDIS_REPLY_NIL || schema->type == REDIS_REPLY_NIL) {
-        if (conf->shards == 0) {
-            tb_redis_fail(r, "%smeta is not there yet, it is made by nginx"
-                          " or tb-rpc-admin; or use --shards", conf->prefix);
-            return TB_ERROR;
-        }
-
-        *r->shards = conf->shards;
+    if (tb_meta_reply(r->conf, reply, r->shards, why, sizeof(why)) == TB_OK) {
         return TB_OK;
     }
 
-    if (reply->type != REDIS_REPLY_STRING
-        || tb_number(reply->str, reply->len, 1, TB_MAX_SHARDS, &shards)
-           != TB_OK)
-    {
-        tb_redis_fail(r, "%smeta has a wrong number of shards",
-                      conf->prefix);
-        return TB_ERROR;
-    }
+    tb_redis_fail(r, "%s", why);
 
-    if (conf->shards && conf->shards != (int) shards) {
-        tb_redis_fail(r, "%smeta says %u shards, --shards %d",
-                      conf->prefix, (unsigned) shards, conf->shards);
-        return TB_ERROR;
-    }
-
-    *r->shards = (int) shards;
-
-    return TB_OK;
+    return TB_ERROR;
 }
 
 

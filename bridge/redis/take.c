@@ -6,7 +6,8 @@
  * its bell has rung (bell.c), while it says that something is left, and at
  * the latest TB_TAKE_EVERY after the last time: a ring may be lost.  One take
  * of a shard is under way at a time, and up to TB_MAX_TAKES in all; shards
- * have their turns in the order in which they rang.
+ * have their turns in the order in which they rang.  In a cluster those whose
+ * node is away keep their place, and others go first.
  *
  * A take claims what it returns.  So it asks for no more than can be written
  * to the broker now; and when its reply is lost, the command list sends it
@@ -29,6 +30,8 @@
 #define TB_MAX_TAKE          256
 /* a shard whose bell does not ring is taken from so often */
 #define TB_TAKE_EVERY        5000
+/* a node that hangs for so long holds up no other one's takes */
+#define TB_TAKE_LATE         500
 
 
 typedef struct tb_shard_s  tb_shard_t;
@@ -39,6 +42,7 @@ struct tb_shard_s {
     tb_takes_t               *takes;
     tb_shard_t               *next;        /* of those that rang */
     int64_t                   take_at;
+    int64_t                   asked_at;
     int                       asked;       /* by a take on its way; 0: none */
     unsigned                  rung:1;
     unsigned                  again:1;     /* rang while it was asked */
@@ -139,35 +143,75 @@ tb_take_ring(tb_takes_t *t, int n)
 }
 
 
-static tb_shard_t *
-tb_take_next(tb_takes_t *t)
+static void
+tb_take_unlink(tb_takes_t *t, tb_shard_t *prev, tb_shard_t *s)
 {
-    tb_shard_t  *s;
+    *(prev ? &prev->next : &t->rung_head) = s->next;
 
-    s = t->rung_head;
-
-    t->rung_head = s->next;
-    if (t->rung_head == NULL) {
-        t->rung_tail = NULL;
+    if (t->rung_tail == s) {
+        t->rung_tail = prev;
     }
 
     t->nrung--;
     s->rung = 0;
-
-    return s;
 }
 
 
-/* what can be written now, and is not asked for yet */
+/* those on their way and what they may bring; not those of a node that hangs */
 
 static int
-tb_take_room(tb_takes_t *t)
+tb_take_count(tb_takes_t *t, int *asked)
 {
-    if (t->stopped || !tb_command_up(t->commands)) {
+    int          i, n;
+    int64_t      now;
+    tb_shard_t  *s;
+
+    n = t->ntakes;
+    *asked = t->asked;
+
+    if (n == 0 || !tb_shards_spread(t->commands)) {
+        return n;
+    }
+
+    now = tb_now();
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        s = &t->shard[i];
+
+        if (s->asked && now - s->asked_at >= TB_TAKE_LATE) {
+            n--;
+            *asked -= s->asked;
+        }
+    }
+
+    return n;
+}
+
+
+/* its node is there, and has not too many already */
+
+static int
+tb_take_may(tb_takes_t *t, tb_shard_t *s)
+{
+    int         i, n;
+    tb_node_t  *node;
+
+    if (!tb_shard_up(t->commands, (int) (s - t->shard))) {
         return 0;
     }
 
-    return t->events->room(t->bridge) - t->asked;
+    if (!tb_shards_spread(t->commands)) {
+        return 1;
+    }
+
+    node = tb_command_node(t->commands, (int) (s - t->shard));
+    n = 0;
+
+    for (i = 0; i < TB_MAX_SHARDS; i++) {
+        n += t->shard[i].asked && tb_command_node(t->commands, i) == node;
+    }
+
+    return n < TB_MAX_TAKES;
 }
 
 
@@ -254,6 +298,7 @@ tb_take_send(tb_takes_t *t, tb_shard_t *s, int max)
     args[2].len = sprintf(count, "%d", max);
 
     s->asked = max;
+    s->asked_at = tb_now();
     t->asked += max;
     t->ntakes++;
 
@@ -300,30 +345,50 @@ tb_take_sweep(tb_takes_t *t)
 void
 tb_take_run(tb_takes_t *t)
 {
-    int          n, max;
-    tb_shard_t  *s;
+    int          n, max, takes, asked;
+    tb_shard_t  *s, *prev, *next;
 
     tb_take_sweep(t);
 
-    while (t->rung_head != NULL && t->ntakes < TB_MAX_TAKES) {
-        max = tb_take_room(t);
+    if (t->stopped || t->rung_head == NULL) {
+        return;
+    }
+
+    takes = tb_take_count(t, &asked);
+    prev = NULL;
+
+    for (s = t->rung_head; s != NULL && takes < TB_MAX_TAKES; s = next) {
+        next = s->next;
+
+        /* there may be fewer shards than there were */
+
+        if (s - t->shard >= tb_shards(t->commands)) {
+            tb_take_unlink(t, prev, s);
+            continue;
+        }
+
+        if (!tb_take_may(t, s)) {
+            prev = s;
+            continue;
+        }
+
+        max = t->events->room(t->bridge) - asked;
         if (max <= 0) {
             return;
         }
 
         /* divided among those that have their turn now */
 
-        n = TB_MAX_TAKES - t->ntakes;
+        n = TB_MAX_TAKES - takes;
         n = t->nrung < n ? t->nrung : n;
         max = max > n ? max / n : 1;
+        max = max > TB_MAX_TAKE ? TB_MAX_TAKE : max;
 
-        s = tb_take_next(t);
+        tb_take_unlink(t, prev, s);
+        tb_take_send(t, s, max);
 
-        /* there may be fewer shards than there were */
-
-        if (s - t->shard < tb_shards(t->commands)) {
-            tb_take_send(t, s, max > TB_MAX_TAKE ? TB_MAX_TAKE : max);
-        }
+        takes++;
+        asked += max;
     }
 }
 

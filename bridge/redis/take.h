@@ -10,7 +10,7 @@
 #define _TB_TAKE_H_INCLUDED_
 
 
-#include "command.h"
+#include "fcall.h"
 
 
 typedef struct tb_takes_s  tb_takes_t;

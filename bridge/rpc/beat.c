@@ -20,10 +20,13 @@
 /* batches on their way, and devices in each */
 #define TB_MAX_BEATS         4
 #define TB_BEAT_DEVICES      ((TB_MAX_ARGS - 1) / 2)
+/* when a shard is looked at again whose node is away */
+#define TB_BEAT_AWAY         500
 
 
 struct tb_beats_s {
     int           n;                   /* batches on their way */
+    int           busy[TB_MAX_SHARDS]; /* of them, of each shard */
     int64_t       at;                  /* the next moment of a shard */
     int64_t       shard[TB_MAX_SHARDS];
     int           more[TB_MAX_SHARDS]; /* still to come, at once */
@@ -32,6 +35,7 @@ struct tb_beats_s {
 
 
 typedef struct {
+    int           shard;
     int           n;
     tb_device_t  *devices[TB_BEAT_DEVICES];
 } tb_beat_t;
@@ -51,12 +55,26 @@ tb_beats_free(tb_beats_t *beats)
 }
 
 
+/* 1: one more may go; those to a node that is away hold up no others */
+
+static int
+tb_beats_room(const tb_bridge_t *b)
+{
+    int  n;
+
+    n = b->beats->n;
+
+    return n < TB_MAX_BEATS
+           || n - tb_shards_away(b->redis, b->beats->busy) < TB_MAX_BEATS;
+}
+
+
 int64_t
 tb_beats_timer(const tb_bridge_t *b)
 {
     /* with many on their way it is a reply that is waited for */
 
-    return b->beats->n == TB_MAX_BEATS ? INT64_MAX : b->beats->at;
+    return tb_beats_room(b) ? b->beats->at : INT64_MAX;
 }
 
 
@@ -95,6 +113,7 @@ tb_beat_reply(tb_bridge_t *b, void *data, redisReply *reply)
     tb_device_t  *dev;
 
     b->beats->n--;
+    b->beats->busy[beat->shard]--;
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "heartbeats of %d devices refused, trying again:"
@@ -147,6 +166,9 @@ tb_beat_send(tb_bridge_t *b, int n, tb_beat_t *beat)
     }
 
     b->beats->n++;
+    b->beats->busy[n]++;
+    beat->shard = n;
+
     tb_fcall_key(b->redis, tb_beat_reply, beat, 1, "tb_rpc_heartbeat", key,
                  1 + 2 * beat->n, args);
 }
@@ -197,6 +219,10 @@ tb_beats_now(tb_bridge_t *b)
     int  i, n;
 
     for (i = 0; i < TB_MAX_SHARDS; i++) {
+        if (!tb_shard_fresh(b->redis, i)) {
+            continue;
+        }
+
         for (n = tb_list_beats(b, i); n; n--) {
             /* there may be another number of shards */
             tb_list(b, tb_list_first(b, TB_LIST_BEAT, i), TB_LIST_BEAT);
@@ -204,7 +230,9 @@ tb_beats_now(tb_bridge_t *b)
     }
 
     for (i = 0; i < TB_MAX_SHARDS; i++) {
-        b->beats->more[i] = tb_list_beats(b, i);
+        if (tb_shard_fresh(b->redis, i)) {
+            b->beats->more[i] = tb_list_beats(b, i);
+        }
     }
 
     b->beats->next = 0;
@@ -221,13 +249,15 @@ tb_beats_again(tb_bridge_t *b)
 
     beats = b->beats;
 
-    while (beats->next < tb_shards(b->redis) && beats->n < TB_MAX_BEATS) {
+    while (beats->next < tb_shards(b->redis) && tb_beats_room(b)) {
         i = beats->next;
         n = tb_list_beats(b, i);
         n = n < beats->more[i] ? n : beats->more[i];
         n = n < TB_BEAT_DEVICES ? n : TB_BEAT_DEVICES;
 
-        if (n == 0) {
+        /* one that is away will be fresh when it is back */
+
+        if (n == 0 || tb_shard_away(b->redis, i)) {
             beats->next++;
             continue;
         }
@@ -250,9 +280,7 @@ tb_beats_run(tb_bridge_t *b)
 
     tb_beats_again(b);
 
-    if (now < beats->at || tb_shards(b->redis) == 0
-        || beats->n == TB_MAX_BEATS)
-    {
+    if (now < beats->at || tb_shards(b->redis) == 0 || !tb_beats_room(b)) {
         return;
     }
 
@@ -269,7 +297,10 @@ tb_beats_run(tb_bridge_t *b)
             *at = now + random() % period;
         }
 
-        if (*at <= now && n && beats->n < TB_MAX_BEATS) {
+        if (*at <= now && tb_shard_away(b->redis, i)) {
+            *at = now + TB_BEAT_AWAY;
+
+        } else if (*at <= now && n && tb_beats_room(b)) {
             parts = (n + TB_BEAT_DEVICES - 1) / TB_BEAT_DEVICES;
             *at = now + period / parts;
             tb_beat_shard(b, i, (n + parts - 1) / parts);

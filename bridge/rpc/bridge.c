@@ -67,7 +67,7 @@ tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
     }
 
     b->takes = tb_take_create(conf->redis, &tb_bridge_redis, b, b->redis);
-    b->bell = tb_bell_create(conf->redis, b->redis, b->takes);
+    b->bells = tb_bells_create(conf->redis, b->redis, b->takes);
     b->mqtt = tb_mqtt_create(conf->mqtt, &tb_bridge_mqtt, b, count);
 
     b->calls = tb_calls_create();
@@ -103,7 +103,7 @@ tb_bridge_free(tb_bridge_t *b)
         _exit(0);
     }
 
-    tb_bell_free(b->bell);
+    tb_bells_free(b->bells);
     tb_take_free(b->takes);
     tb_command_free(b->redis);
 
@@ -136,7 +136,7 @@ void
 tb_bridge_run(tb_bridge_t *b, const tb_poll_t *p)
 {
     tb_command_run(b->redis, p);
-    tb_bell_run(b->bell, p);
+    tb_bells_run(b->bells, p);
 
     /* without the number of shards no message can be made use of */
 
@@ -160,7 +160,7 @@ tb_bridge_poll(tb_bridge_t *b, tb_poll_t *p)
     tb_poll_clear(p);
 
     tb_command_poll(b->redis, p);
-    tb_bell_poll(b->bell, p);
+    tb_bells_poll(b->bells, p);
 
     fd = tb_mqtt_poll(b->mqtt, &events);
     b->mqtt_place = tb_poll_add(p, fd, fd == -1 ? 0 : events);
@@ -174,7 +174,7 @@ tb_bridge_timer(tb_bridge_t *b)
     int64_t  t, timers[5];
 
     timers[0] = tb_command_timer(b->redis);
-    timers[1] = tb_bell_timer(b->bell);
+    timers[1] = tb_bells_timer(b->bells);
     timers[2] = tb_shards(b->redis) ? tb_mqtt_timer(b->mqtt) : INT64_MAX;
     timers[3] = tb_presence_timer(b);
     timers[4] = tb_take_timer(b->takes);

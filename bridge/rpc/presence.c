@@ -34,6 +34,7 @@
 
 struct tb_presence_s {
     int           busy;                /* commands on their way */
+    int           of[TB_MAX_SHARDS];   /* of them, of each shard */
 };
 
 
@@ -54,6 +55,28 @@ tb_presence_free(tb_presence_t *p)
 }
 
 
+static void
+tb_presence_less(tb_bridge_t *b, const tb_device_t *dev)
+{
+    b->presence->busy--;
+    b->presence->of[dev->shard]--;
+}
+
+
+/* 1: one more may go; those to a node that is away hold up no others */
+
+static int
+tb_presence_room(const tb_bridge_t *b)
+{
+    int  n;
+
+    n = b->presence->busy;
+
+    return n < TB_MAX_PRESENCE
+           || n - tb_shards_away(b->redis, b->presence->of) < TB_MAX_PRESENCE;
+}
+
+
 /* its session is that of now, as far as we know */
 
 static int
@@ -68,7 +91,7 @@ tb_device_attached(tb_bridge_t *b, void *data, redisReply *reply)
 {
     tb_device_t  *dev = data;
 
-    b->presence->busy--;
+    tb_presence_less(b, dev);
 
     /* an unknown device may be made known later: tried at every beat */
 
@@ -105,7 +128,7 @@ tb_device_detached(tb_bridge_t *b, void *data, redisReply *reply)
 {
     tb_device_t  *dev = data;
 
-    b->presence->busy--;
+    tb_presence_less(b, dev);
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "device %s cannot be detached: %s", dev->id,
@@ -130,7 +153,7 @@ tb_device_found(tb_bridge_t *b, void *data, redisReply *reply)
     redisReply   *bridge, *session;
     tb_device_t  *dev = data;
 
-    b->presence->busy--;
+    tb_presence_less(b, dev);
     known = 0;
     ours = 0;
 
@@ -219,7 +242,9 @@ tb_device_step(tb_bridge_t *b, tb_device_t *dev)
 
     tb_list(b, dev, TB_LIST_NONE);
     dev->busy = 1;
+    dev->shard = tb_device_shard(b->redis, dev->id);
     b->presence->busy++;
+    b->presence->of[dev->shard]++;
 
     if (dev->given[0]) {
         strcpy(dev->session, dev->given);
@@ -512,10 +537,14 @@ tb_presence_run(tb_bridge_t *b)
     }
 
     while (tb_mqtt_up(b->mqtt) && tb_shards(b->redis)
-           && b->presence->busy < TB_MAX_PRESENCE
+           && tb_presence_room(b)
            && (dev = tb_list_first(b, TB_LIST_DIRTY, 0)) != NULL)
     {
-        if (dev->online && !tb_device_fresh(b, dev)) {
+        /* one whose shard is away is looked at again when that is back */
+
+        if ((dev->online && !tb_device_fresh(b, dev))
+            || tb_shard_away(b->redis, tb_device_shard(b->redis, dev->id)))
+        {
             tb_device_late(b, dev);
             continue;
         }

@@ -36,7 +36,7 @@ struct tb_bridge_s {
 
     tb_commands_t           *redis;
     tb_takes_t              *takes;
-    tb_bell_t               *bell;
+    tb_bells_t              *bells;
     tb_mqtt_t               *mqtt;
 
     tb_calls_t              *calls;

@@ -65,11 +65,12 @@ sub new {
 sub spawn {
     my ($log, @command) = @_;
 
-    # a Redis of its own takes the place of that of options()
+    # one Redis of its own takes the place of that of options()
 
     my @redis = grep { $command[$_] eq '--redis' } 0 .. $#command;
 
-    splice @command, $redis[0], 2 if @redis > 1;
+    splice @command, $redis[0], 2
+        if @redis > 1 && !grep { /^--redis-(?:cluster|sentinel)$/ } @command;
 
     my $pid = fork();
     die "fork: $!\n" if !defined $pid;

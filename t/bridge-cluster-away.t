@@ -1,0 +1,379 @@
+#!/usr/bin/perl
+
+# tb-rpc-mqtt-bridge and a Redis Cluster of which one master is away, and stays
+# so: those of the others get their calls and their heartbeats in time; and
+# what it makes of what nodes say of each other, by TLS and otherwise.
+#
+# runs: side by side, 60 s
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Bridge;
+use TB::Certs;
+use TB::Cluster;
+use TB::Env qw(file_in free_port scaled scratch wait_for);
+use TB::FakeRedis;
+use TB::Mqtt qw(spawn reap output text_of counter);
+use TB::RedisServer;
+
+my $mqtt = TB::Mqtt->new();
+my $alone = $mqtt->{redis};
+my $cluster = TB::Cluster->new(masters => 3);
+my @shard = map { $cluster->master_of_shard($_) } 0 .. 127;
+my (%where, $pid, $seen);
+
+
+# each key has one node for ever here
+
+sub node_of {
+    my ($key) = @_;
+
+    return $cluster->node($where{TB::Cluster::slot($key)}
+                          //= $cluster->master_of($key));
+}
+
+
+package Keyed;
+
+sub call {
+    my ($self, @argv) = @_;
+
+    return main::node_of($argv[0] eq 'FCALL' ? $argv[3] : $argv[1])
+               ->call(@argv);
+}
+
+sub fcall {
+    my ($self, $function, $key, @args) = @_;
+
+    return $self->call('FCALL', $function, 1, $key, @args);
+}
+
+
+package main;
+
+my $redis = $mqtt->{redis} = bless {}, 'Keyed';
+
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+$mqtt->broker();
+$mqtt->subscribe('calls', 'v1/devices/+/rpc/request/+');
+
+
+sub options {
+    my ($name, @more) = @_;
+
+    return ('--name', $name, '--redis-user', 'bridge',
+            '--redis-password-file', $mqtt->{password}, '--broker',
+            "mqtt://127.0.0.1:$mqtt->{port}", '--log-level', 'debug', @more);
+}
+
+
+sub start {
+    my ($name, @more) = @_;
+
+    my $pid = spawn("$name.log", TB::Mqtt::program(), options($name, @more));
+
+    wait_for { text_of("$name.log") =~ /mqtt: connected/ } 20
+        or diag(text_of("$name.log"));
+
+    return $pid;
+}
+
+
+# n devices of different shards of a node
+
+my $serial = 0;
+
+sub devices_at {
+    my ($node, $n, @fields) = @_;
+
+    my (@devices, %taken);
+
+    while (@devices < $n) {
+        my $id = sprintf 'dd000000-0000-11ee-8000-%012x', ++$serial;
+        my $shard = TB::Bridge::shard($id);
+
+        next if $shard[$shard] != $node || $taken{$shard}++;
+
+        $redis->fcall('tb_rpc_device_put', TB::RedisServer->device_key($id),
+                      $TB::Mqtt::TENANT, '', @fields);
+        push @devices, $id;
+    }
+
+    return @devices;
+}
+
+
+sub got {
+    my ($device, $id) = @_;
+
+    return wait_for {
+        text_of('calls') =~ m{\Q$device\E/rpc/request/$id }
+    } 20;
+}
+
+
+# --- one hangs --------------------------------------------------------------
+
+my @redis = ('--redis', $cluster->url(1), '--redis-cluster');
+
+$pid = start('hangs', '--static', @redis);
+
+my @victims = devices_at(0, 14, 'bridge', 'hangs');
+my @others = map { devices_at($_, 2, 'bridge', 'hangs') } 1, 2;
+
+for (@victims, @others) {
+    my (undef, $id) = $mqtt->call($_, '"m"', 1);
+
+    got($_, $id) or diag(substr text_of('hangs.log'), -2000);
+}
+
+# more takes than there may be are on their way to one that does not answer
+
+kill 'STOP', $pid;
+my @calls = map { [$_, ($mqtt->call($_, '"m"', 1))[1]] } @victims;
+$cluster->stop(0);
+kill 'CONT', $pid;
+sleep 0.1;
+
+my $start = time();
+
+for (@others, @others) {
+    my (undef, $id) = $mqtt->call($_, '"m"', 1);
+
+    ok(got($_, $id), 'a node hangs: the others get their calls');
+}
+
+cmp_ok(time() - $start, '<', scaled(3), 'soon');
+$cluster->cont(0);
+is(scalar(grep { got(@$_) } @calls), @calls, 'it goes on: and so do its own');
+is(counter('hangs', $pid, 'repeated'), 0, 'each came once');
+is(reap($pid, 'TERM'), 0, 'it ends');
+
+
+# --- one is away ------------------------------------------------------------
+
+$pid = start('away', @redis, '--session-ttl', 3000, '--presence-grace', 500);
+
+my @present = map { devices_at($_, 3) } 0 .. 2;
+
+$mqtt->publish("v1/devices/$_/status", 'online', '-r') for @present;
+ok($mqtt->attached($_, 'away'), 'a device is there') for @present;
+
+my %session = map { $_ => $redis->call('HGET', TB::RedisServer
+                                                ->device_key($_), 'session') }
+              @present;
+
+$cluster->kill(0);
+
+# what was said of others meanwhile is heard, too
+
+my ($new) = devices_at(1, 1);
+
+$mqtt->publish("v1/devices/$new/status", 'online', '-r');
+ok($mqtt->attached($new, 'away'), 'one is away: devices of others come');
+
+my $end = time() + scaled(7);
+
+while (time() < $end) {
+    $mqtt->tick($_) for @present[3 .. 8], $new;
+    sleep 0.2;
+}
+
+is($redis->call('HGET', TB::RedisServer->device_key($_), 'session'),
+   $session{$_}, 'and those that are there stay') for @present[3 .. 8];
+
+# what has happened to its own is known when it is back
+
+$mqtt->publish("v1/devices/$present[0]/status", 'offline', '-r');
+$cluster->start(0);
+$cluster->wait_ok();
+$mqtt->tick($_) for @present[0 .. 2];
+ok($mqtt->attached($present[0], ''), 'it is back: one has gone meanwhile');
+ok($mqtt->attached($_, 'away'), 'the others are there')
+    for @present[1, 2];
+is(reap($pid, 'TERM'), 0, 'it ends');
+unlike(text_of('away.log'), qr/refused, trying again/, 'and nothing failed');
+
+
+# --- of another kind --------------------------------------------------------
+
+my $runs = 0;
+
+sub says {
+    my ($what, $line, @more) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    my $name = 'no' . ++$runs;
+    my $pid = spawn("$name.log", TB::Mqtt::program(), options($name, @more));
+
+    ok(wait_for { text_of("$name.log") =~ $line }, $what)
+        or diag(text_of("$name.log"));
+
+    my @errors = text_of("$name.log") =~ /\[error\].*\(commands\).*again/g;
+
+    cmp_ok(scalar @errors, '<', 3, "$what: not all the time")
+        or diag(text_of("$name.log"));
+    is(reap($pid, 'TERM'), 0, "$what: it ends");
+}
+
+says('a Redis of its own',
+     qr/\(commands\): it is no node of a cluster, which --redis-cluster is/,
+     '--redis', "redis://127.0.0.1:$alone->{port}", '--redis-cluster');
+says('a cluster that is not said to be one',
+     qr/\(commands\): it is a node of a cluster, which needs --redis-cluster/,
+     '--redis', $cluster->url(0));
+says('nobody', qr/\(commands\): cannot connect: /, '--redis-cluster',
+     '--redis', 'redis://127.0.0.1:1', '--redis', 'redis://127.0.0.1:2');
+
+for (['a database', qr/--redis has a database, a cluster has 0 only/,
+      '--redis', 'redis://a/1', '--redis-cluster'],
+     ['a socket', qr/--redis unix: is one server, no Sentinel and no cluster/,
+      '--redis', 'unix:/a', '--redis-cluster'],
+     ['both', qr/--redis-cluster and --redis-sentinel exclude each other/,
+      '--redis', 'redis://a', '--redis-cluster', '--redis-sentinel', 'main'])
+{
+    my ($what, $line, @more) = @$_;
+    my ($status, $text) = output(TB::Mqtt::program(), '--name', 'x', @more);
+
+    is($status, 2, "$what: refused");
+    like($text, $line, "$what: and says why");
+}
+
+# a schema, no meta
+
+$redis->call('HSET', 'tb:meta', 'schema', 1);
+says('a cluster of another version', qr/tb:meta says schema 1: /, @redis);
+$redis->call('DEL', 'tb:meta');
+says('a new one', qr/tb:meta is not there yet/, @redis);
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+$cluster->cleanup();
+
+
+# --- what nodes say ---------------------------------------------------------
+
+# fakes, that say what they are told: "EPOCH HOST PORT", or all of a reply
+
+sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n" }
+
+sub fake {
+    return TB::FakeRedis->start(on => sub {
+        my ($mode, $conn, @argv) = @_;
+
+        return undef if !@argv;
+
+        my $command = uc join ' ', @argv[0 .. $#argv && 1];
+        my ($epoch, $host, $port) = split / /, $mode;
+
+        return '*6' . "\r\n" . join '', map { bulk($_) }
+               qw(version 7.0.15 mode cluster role master)
+            if $argv[0] eq 'HELLO';
+        return bulk("cluster_enabled:1\r\ncluster_current_epoch:$epoch\r\n")
+            if $command eq 'CLUSTER INFO' && $mode !~ /\r/;
+        return $mode if $command eq 'CLUSTER SLOTS' && $mode =~ /\r/;
+        return "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n"
+               . ($host eq 'nil' ? "\$-1\r\n" : bulk($host eq 'empty' ? ''
+                                                     : $host))
+               . ":$port\r\n" . bulk('id')
+            if $command eq 'CLUSTER SLOTS';
+        return "*2\r\n" . bulk(128) . bulk(2) if $argv[0] eq 'HMGET';
+        return "*1\r\n:0\r\n"
+            if ($argv[1] // '') eq 'tb_rpc_take';
+        return undef;
+    });
+}
+
+my @fake = (fake(), fake());
+my @by = ('--redis-cluster', '--redis', "redis://127.0.0.1:$fake[0]{port}");
+
+for my $answer (["*1\r\n:1\r\n", 'a number'],
+                ["*1\r\n*2\r\n:0\r\n:1\r\n", 'a range of nobody'],
+                ["*1\r\n*3\r\n:0\r\n:1\r\n*1\r\n:1\r\n", 'half a node'],
+                ["*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n\$1\r\na\r\n:70000\r\n",
+                 'a port that is none'],
+                ["*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n\$3\r\na\nb\r\n:1\r\n",
+                 'a host of two lines'],
+                ["+OK\r\n", 'nothing'])
+{
+    $fake[0]->tell('mode', $answer->[0]);
+    says("CLUSTER SLOTS says $answer->[1]",
+         qr/\(commands\): its CLUSTER SLOTS can't be used/, @by);
+}
+
+$fake[0]->tell('mode', "*0\r\n");
+says('no slots', qr/its cluster has no slots yet/, @by);
+$fake[0]->tell('mode', "-NOPERM no\r\n");
+says('no right', qr/has not all rights of .*: CLUSTER SLOTS|CLUSTER SLOTS refu/,
+     @by);
+
+# who knows nobody's host is where it was found
+
+for my $host (qw(nil empty ?)) {
+    $fake[0]->tell('mode', "1 $host $fake[0]{port}");
+    $pid = start("host$runs", @by, '--static');
+    ok(wait_for { $fake[0]->tell('seen', 'tb_rpc_take') > 0 },
+       "the host is $host: that of the connection");
+    is(reap($pid, 'TERM'), 0, 'it ends');
+    $runs++;
+}
+
+# one of two knows less than the other
+
+$_->tell('mode', "7 127.0.0.1 $fake[1]{port}") for @fake;
+$pid = start('stale', @by, '--redis', "redis://127.0.0.1:$fake[1]{port}",
+             '--static');
+wait_for { $fake[1]->tell('seen', 'tb_rpc_take') > 0 };
+$fake[1]->tell('mode', "6 127.0.0.1 $fake[0]{port}");
+ok(wait_for { (() = text_of('stale.log')
+                        =~ /knows the cluster only as it was before/g) >= 3 },
+   'one that was cut off is not believed');
+is(() = text_of('stale.log') =~ /it has no slot of the cluster any more/g, 0,
+   'and the master is not left');
+$fake[1]->tell('mode', "8 127.0.0.1 $fake[0]{port}");
+ok(wait_for { text_of('stale.log') =~ /it has no slot of the cluster any/ },
+   'what is newer is believed');
+is(reap($pid, 'TERM'), 0, 'it ends');
+
+
+# --- TLS, names -------------------------------------------------------------
+
+SKIP: {
+    skip 'no openssl', 3 if !TB::Certs::available();
+
+    my $certs = TB::Certs->new(scratch());
+
+    $certs->authority('ca');
+    $certs->certificate('server', 'ca', 'redis', 'DNS:localhost');
+
+    my $tls = eval { TB::Cluster->new(masters => 3, tls => $certs,
+                                      endpoint => 'hostname') };
+
+    skip 'a redis-server without TLS', 3 if !$tls;
+
+    $cluster = $tls;
+    %where = ();
+    @shard = map { $cluster->master_of_shard($_) } 0 .. 127;
+    $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+
+    $pid = start('tls', '--static', '--redis-cluster', '--redis-ca',
+                 $certs->path('ca.pem'), '--redis',
+                 'rediss://localhost:' . $cluster->port(0));
+
+    for my $device (map { devices_at($_, 1, 'bridge', 'tls') } 0 .. 2) {
+        my (undef, $id) = $mqtt->call($device, '"m"', 1);
+
+        ok(got($device, $id), 'by TLS, by the names that nodes give')
+            or diag(substr text_of('tls.log'), -2000);
+    }
+
+    is(reap($pid, 'TERM'), 0, 'it ends');
+}
+
+done_testing();
