@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 use TB::Certs;
 use TB::Env qw(file_in free_port scaled scratch wait_for);
 use TB::Mqtt qw(spawn reap output text_of counter);
-use TB::Proxy;
+use TB::Sentinel;
 
 plan skip_all => 'no openssl' if !TB::Certs::available();
 
@@ -202,6 +202,34 @@ unlike(text_of('tls.log'), qr/bridge-secret/, 'no secret in the log');
 works('a name', '--redis', "rediss://localhost:$port/0", @ca);
 shows('server', 'yes');
 works('a certificate of its own', '--redis', $url, own('client'));
+
+# Sentinels by TLS, and by it the master that they name
+
+shows('server');
+
+my $by_tls = free_port();
+my $sentinel = TB::Sentinel->start(
+    master => { port => $port }, more => join "\n",
+        "tls-port $by_tls", 'tls-replication yes', 'tls-auth-clients no',
+        'tls-cert-file ' . $certs->path('server.pem'),
+        'tls-key-file ' . $certs->path('server.key'),
+        'tls-ca-cert-file ' . $certs->path('ca.pem'));
+my $by = $mqtt->subscribe('by.sub', 'v1/devices/+/rpc/request/+');
+
+$pid = spawn('by.log', TB::Mqtt::program(), '--name', 'by', '--redis-user',
+             'bridge', '--redis-password-file', $mqtt->{password}, '--broker',
+             "mqtt://127.0.0.1:$mqtt->{port}", '--static', '--log-level',
+             'debug', '--redis-sentinel', 'main', '--redis',
+             "rediss://127.0.0.1:$by_tls", @ca);
+wait_for { text_of('by.log') =~ /mqtt: connected/ } 20;
+answers('by', 'by a Sentinel', 100);
+is(scalar(() = text_of('by.log')
+               =~ /127\.0\.0\.1:$port \((?:commands|bells)\): connected/g), 2,
+   'by a Sentinel: the master with TLS');
+is(reap($pid, 'TERM'), 0, 'it ends');
+reap($by, 'TERM');
+$sentinel->stop();
+shows('server', 'yes');
 
 
 # --- what does not ----------------------------------------------------------
