@@ -157,6 +157,41 @@ is(counter('hangs', $pid, 'repeated'), 0, 'each came once');
 is(reap($pid, 'TERM'), 0, 'it ends');
 
 
+# --- one refuses ------------------------------------------------------------
+
+# a report and a presence of a shard that can't just now; a minute is far away
+
+$pid = start('held', @redis, '--session-ttl', 60000, '--presence-grace', 500);
+
+my ($first, $second) = devices_at(1, 1);
+my $shard = TB::Bridge::shard($first);
+
+for (;;) {
+    ($second) = devices_at(1, 1);
+    last if TB::Bridge::shard($second) == $shard;
+}
+
+$cluster->call(1, 'CONFIG', 'SET', 'min-replicas-to-write', 1);
+$mqtt->publish("v1/devices/$first/status", 'online', '-r');
+ok(wait_for { text_of('held.log') =~ /NOREPLICAS.*; trying again/ },
+   'one refuses: the log says so');
+$mqtt->publish("v1/devices/$second/status", 'online', '-r');
+ok(wait_for { text_of('held.log') =~ /device \Q$second\E is online/ },
+   'another device of that shard');
+
+my @refused = text_of('held.log') =~ /NOREPLICAS/g;
+
+sleep 1;
+
+my @again = text_of('held.log') =~ /NOREPLICAS/g;
+
+cmp_ok(@again - @refused, '<', 60, 'one command at a time, in its time');
+$cluster->call(1, 'CONFIG', 'SET', 'min-replicas-to-write', 0);
+ok($mqtt->attached($_, 'held'), 'it is there as soon as it can be')
+    for $first, $second;
+is(reap($pid, 'TERM'), 0, 'it ends');
+
+
 # --- one is away ------------------------------------------------------------
 
 $pid = start('away', @redis, '--session-ttl', 3000, '--presence-grace', 500);

@@ -356,7 +356,12 @@ tb_command_done(void *owner, tb_cmd_t *cmd, redisReply *reply)
     c->ncommands--;
     c->written_at = cmd->at;
 
-    tb_line_works(&c->line[cmd->shard]);
+    /* what was not begun meanwhile may be */
+
+    if (tb_line_works(&c->line[cmd->shard]) && c->cluster) {
+        c->line[cmd->shard].fresh = 1;
+        c->fresh = 1;
+    }
 
     cmd->handler(c->bridge, cmd->data, reply);
 

@@ -109,11 +109,17 @@ tb_line_move(tb_line_t *line, tb_node_t *node, int shard)
 }
 
 
-void
+int
 tb_line_works(tb_line_t *line)
 {
+    int  refused;
+
+    refused = line->refused;
+
     line->refused = 0;
     line->tried = 0;
+
+    return refused;
 }
 
 

@@ -37,8 +37,8 @@ void tb_line_move(tb_line_t *line, tb_node_t *node, int shard);
  * TB_AGAIN: that has to wait
  */
 int tb_line_release(tb_line_t *line, int64_t now);
-/* one of them was done */
-void tb_line_works(tb_line_t *line);
+/* one of them was done; 1: that is news */
+int tb_line_works(tb_line_t *line);
 /* when to release it */
 int64_t tb_line_timer(const tb_line_t *line);
 void tb_line_clear(tb_line_t *line);
