@@ -99,7 +99,7 @@ sub some_devices {
 sub answered {
     my ($device, $call, $params, $text) = @_;
 
-    is($rpc->answer($device, $call, 20), "A$params", "$name: $text")
+    is($rpc->answer($device, $call), "A$params", "$name: $text")
         or diag(text_of("$name.log"));
 }
 
@@ -185,7 +185,8 @@ sub test_order {
     for my $n (1 .. 64 * 20) {
         my $d = $devices[$n % 2];
         push @{ $calls{$d} },
-             ($rpc->call($d, '"echo"', "[$n]", persistent => 1))[0];
+             ($rpc->call($d, '"echo"', "[$n]", persistent => 1,
+                         timeout => 300_000))[0];
     }
 
     my ($other) = $rpc->call($devices[2], '"echo"', '1', persistent => 1);
@@ -194,7 +195,7 @@ sub test_order {
     for my $d (@devices[0, 1]) {
         my @want = map { ("DELIVERED $_", "SUCCESSFUL $_") } @{ $calls{$d} };
 
-        wait_for { $rpc->status($d, $calls{$d}[-1]) eq 'SUCCESSFUL' } 20;
+        wait_for { $rpc->status($d, $calls{$d}[-1]) eq 'SUCCESSFUL' } 60;
         (my $seen, $last) = events($d, @{ $calls{$d} });
 
         my $sent = join ' ', grep { /^SENT/ } @$seen;
