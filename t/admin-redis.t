@@ -3,7 +3,7 @@
 # tb-rpc-admin and a Redis that is not one plain server: TLS, a Cluster, whose
 # slots move meanwhile, and Sentinels.
 #
-# runs: side by side, 30 s
+# runs: side by side, 25 s
 
 use strict;
 use warnings;

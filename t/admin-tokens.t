@@ -3,7 +3,7 @@
 # tb-rpc-admin: tokens, API keys, JWTs; where its options come from; what it
 # says to wrong usage.
 #
-# runs: side by side, 40 s
+# runs: side by side, 15 s
 
 use strict;
 use warnings;

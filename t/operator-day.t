@@ -5,7 +5,7 @@
 # followed, a token whose text is lost is revoked, and the key of the JWTs is
 # changed under load without a refused call.
 #
-# runs: alone, 60 s
+# runs: alone, 35 s
 
 use strict;
 use warnings;
