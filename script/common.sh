@@ -35,6 +35,27 @@ have() {
 }
 
 
+# copy_checkout HEAD: this checkout as a tar, or if HEAD is not empty the commit
+
+copy_checkout() {
+    local head=$1
+
+    cd "$TB_ROOT"
+
+    if [ -n "$head" ]; then
+        git archive --format=tar HEAD
+    elif [ -e .git ] && have git; then
+        git ls-files -z --cached --others --exclude-standard \
+            | while IFS= read -r -d '' file; do
+                  [ ! -e "$file" ] || printf '%s\0' "$file"
+              done \
+            | tar -c --null --no-recursion -T -
+    else
+        tar -c --exclude=./build .
+    fi
+}
+
+
 # the nginx that the module is for
 
 nginx_binary() {
