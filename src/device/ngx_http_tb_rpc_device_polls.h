@@ -1,6 +1,7 @@
 
 /*
- * Open polls: poll.c has the life of one, polls.c all of a worker.
+ * Open polls: poll.c has the life of one, tell.c tells Redis of them, polls.c
+ * has all of a worker.
  */
 
 
@@ -72,9 +73,9 @@ ngx_int_t ngx_http_tb_rpc_poll(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_worker_t *w,
     ngx_msec_t timeout);
 
-/* Redis is to be told of it, maybe again, or of its end; by ..._pump() */
-void ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll);
-void ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls);
+/* Redis has answered that it is open, data is the poll */
+void ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
 
 /* these end the poll, and its request */
 void ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
@@ -82,11 +83,18 @@ void ngx_http_tb_rpc_poll_serve(ngx_http_tb_rpc_poll_t *poll,
 void ngx_http_tb_rpc_poll_end(ngx_http_tb_rpc_poll_t *poll,
     ngx_uint_t status);
 
-/* back to the head of its queue with all that is parked, in their order */
-void ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked);
-
 /* when it ends Redis is to be told; what this misses lapses there */
 void ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll);
+
+
+/* ngx_http_tb_rpc_device_tell.c */
+
+/* Redis is to be told of it, maybe again, or of its end; by ..._pump() */
+void ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll);
+void ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls);
+
+/* back to the head of its queue with all that is parked, in their order */
+void ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked);
 
 
 /* ngx_http_tb_rpc_device_polls.c: sees to it that an exiting worker answers */

@@ -2,8 +2,9 @@
 /*
  * tb_rpc_device_api: path.c finds out what is asked for and hides the token,
  * device.c answers, or token.c finds out by which device; poll.c has the life
- * of a poll, polls.c all of a worker, deliver.c brings a call to the device and
- * reports about it, answer.c takes the device's answer.
+ * of a poll, tell.c tells Redis of it, polls.c has all of a worker, deliver.c
+ * brings a call to the device and reports about it, answer.c takes the device's
+ * answer.
  */
 
 
