@@ -18,6 +18,7 @@
 #include "src/auth/ngx_http_tb_rpc_jwt.h"
 #include "src/call/ngx_http_tb_rpc_call.h"
 #include "src/device/ngx_http_tb_rpc_device.h"
+#include "src/status/ngx_http_tb_rpc_status.h"
 #include "src/front/ngx_http_tb_rpc_front.h"
 #include "src/ngx_http_tb_rpc_version.h"
 
@@ -39,6 +40,7 @@ static ngx_http_tb_rpc_part_t  *ngx_http_tb_rpc_parts[] = {
     &ngx_http_tb_rpc_auth_part,
     &ngx_http_tb_rpc_call_part,
     &ngx_http_tb_rpc_device_part,
+    &ngx_http_tb_rpc_status_part,
     NULL
 };
 
@@ -206,6 +208,13 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
     { ngx_string("tb_rpc_device_api"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
       ngx_http_tb_rpc_device_api,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tb_rpc_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_tb_rpc_status,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -425,6 +434,17 @@ ngx_http_tb_rpc_postconfiguration(ngx_conf_t *cf)
                 (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
 
     h[0] = ngx_http_tb_rpc_device_log_handler;
+
+    if (mcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    h = ngx_array_push(handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_tb_rpc_log_handler;
 
     return NGX_OK;
 }

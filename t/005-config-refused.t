@@ -394,3 +394,62 @@ invalid value "0" in "wait", it must be a time above zero
 --- must_die
 --- error_log
 "wait" is duplicate
+
+
+
+=== TEST 29: tb_rpc_status in a form that there is not
+--- config
+    location /s {
+        tb_rpc_status  xml;
+    }
+--- must_die
+--- error_log
+invalid value "xml" in "tb_rpc_status"
+
+
+
+=== TEST 30: tb_rpc_status twice
+--- config
+    location /s {
+        tb_rpc_status;
+        tb_rpc_status  prometheus;
+    }
+--- must_die
+--- error_log
+"tb_rpc_status" directive is duplicate
+
+
+
+=== TEST 31: tb_rpc_status and tb_rpc
+--- config
+    location /s {
+        tb_rpc         v2;
+        tb_rpc_status;
+    }
+--- must_die
+--- error_log
+"tb_rpc_status" directive can't be in a location with "tb_rpc"
+
+
+
+=== TEST 32: tb_rpc_device_api and tb_rpc_status
+--- config
+    location /s {
+        tb_rpc_status;
+        tb_rpc_device_api;
+    }
+--- must_die
+--- error_log
+"tb_rpc_device_api" directive can't be in a location with "tb_rpc_status"
+
+
+
+=== TEST 33: another handler behind tb_rpc_status
+--- config
+    location /s {
+        tb_rpc_status  health;
+        empty_gif;
+    }
+--- must_die
+--- error_log
+"tb_rpc_status" can't be in a location with another content handler, as "proxy_pass" in

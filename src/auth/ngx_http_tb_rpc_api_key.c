@@ -69,6 +69,7 @@ ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
 
     if (key->len == 0 || key->len > NGX_HTTP_TB_RPC_API_KEY_MAX_LEN) {
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                          NGX_HTTP_TB_RPC_CAUSE_API_KEY_UNKNOWN,
                                           NGX_HTTP_TB_RPC_API_KEY_UNKNOWN);
     }
 
@@ -88,9 +89,13 @@ ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
         known = ngx_http_tb_rpc_cache_get(w->api_keys, digest,
                                           lcf->api_key_cache);
         if (known) {
+            ngx_http_tb_rpc_count(w, hits[NGX_HTTP_TB_RPC_CACHE_API_KEY]);
+
             return ngx_http_tb_rpc_api_key_use(r, ctx, id, known);
         }
     }
+
+    ngx_http_tb_rpc_count(w, misses[NGX_HTTP_TB_RPC_CACHE_API_KEY]);
 
     lookup = ngx_palloc(r->pool, sizeof(ngx_http_tb_rpc_lookup_t));
     if (lookup == NULL) {
@@ -301,6 +306,7 @@ ngx_http_tb_rpc_api_key_parse(ngx_http_tb_rpc_lookup_t *lookup,
 
     if (rc == NGX_DONE) {
         key->error = NGX_HTTP_TB_RPC_API_KEY_UNKNOWN;
+        key->cause = NGX_HTTP_TB_RPC_CAUSE_API_KEY_UNKNOWN;
         return NGX_OK;
     }
 
@@ -318,6 +324,7 @@ ngx_http_tb_rpc_api_key_parse(ngx_http_tb_rpc_lookup_t *lookup,
                       (size_t) 16, hex);
 
         key->error = NGX_HTTP_TB_RPC_API_KEY_UNKNOWN;
+        key->cause = NGX_HTTP_TB_RPC_CAUSE_API_KEY_UNKNOWN;
         return NGX_OK;
     }
 
@@ -327,6 +334,7 @@ ngx_http_tb_rpc_api_key_parse(ngx_http_tb_rpc_lookup_t *lookup,
 
     if (value[4].len != 1 || value[4].data[0] != '1') {
         key->error = NGX_HTTP_TB_RPC_API_KEY_DISABLED;
+        key->cause = NGX_HTTP_TB_RPC_CAUSE_API_KEY_DISABLED;
         return NGX_OK;
     }
 
@@ -404,7 +412,7 @@ ngx_http_tb_rpc_api_key_use(ngx_http_request_t *r,
 
     if (key->error) {
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
-                                          key->error);
+                                          key->cause, key->error);
     }
 
     /* a cached answer does not outlive the key */
@@ -414,6 +422,7 @@ ngx_http_tb_rpc_api_key_use(ngx_http_request_t *r,
 
     if (key->expiration && key->expiration <= now) {
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                          NGX_HTTP_TB_RPC_CAUSE_API_KEY_EXPIRED,
                                           "API key is expired");
     }
 

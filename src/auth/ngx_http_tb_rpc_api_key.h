@@ -15,6 +15,7 @@
 
 typedef struct {
     const char                   *error;        /* NULL: a good key */
+    ngx_uint_t                    cause;        /* of the error */
     int64_t                       expiration;   /* epoch ms, 0 = never */
     ngx_http_tb_rpc_authority_e   authority;
 

@@ -16,6 +16,8 @@ static ngx_int_t ngx_http_tb_rpc_auth_create(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_access_done(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_int_t ngx_http_tb_rpc_access_refuse(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_int_t rc);
+static void ngx_http_tb_rpc_auth_count(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx);
 static ngx_int_t ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
     ngx_uint_t preview);
@@ -141,6 +143,8 @@ ngx_http_tb_rpc_access_refuse(ngx_http_request_t *r,
     {
         /* the core decides, with what others said */
 
+        ngx_http_tb_rpc_auth_count(r, ctx);
+
         if (ngx_http_tb_rpc_set_challenge(r) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -168,6 +172,8 @@ ngx_http_tb_rpc_auth_refuse(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_int_t rc)
 {
     if (rc == NGX_HTTP_UNAUTHORIZED) {
+        ngx_http_tb_rpc_auth_count(r, ctx);
+
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: unauthorized: %s", ctx->auth_error);
 
@@ -192,11 +198,25 @@ ngx_http_tb_rpc_auth_refuse(ngx_http_request_t *r,
 }
 
 
+static void
+ngx_http_tb_rpc_auth_count(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
+{
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_tb_rpc_module);
+
+    if (mcf->worker) {
+        ngx_http_tb_rpc_count(mcf->worker, refused[ctx->auth_cause]);
+    }
+}
+
+
 ngx_int_t
 ngx_http_tb_rpc_auth_error(ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t code,
-    const char *message)
+    ngx_uint_t cause, const char *message)
 {
     ctx->auth_code = code;
+    ctx->auth_cause = cause;
     ctx->auth_error = message;
 
     return NGX_HTTP_UNAUTHORIZED;
@@ -326,6 +346,7 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
 
     if (rc == NGX_ABORT) {
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                          NGX_HTTP_TB_RPC_CAUSE_DUPLICATE,
                                           "Duplicate authorization header");
     }
 
@@ -355,6 +376,7 @@ ngx_http_tb_rpc_check_credential(ngx_http_request_t *r,
     }
 
     return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                      NGX_HTTP_TB_RPC_CAUSE_CREDENTIAL,
                                       NGX_HTTP_TB_RPC_AUTH_FAILED);
 }
 

@@ -42,9 +42,12 @@ ngx_int_t ngx_http_tb_rpc_authenticate(ngx_http_request_t *r,
 ngx_int_t ngx_http_tb_rpc_preview(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t **preview);
 
-/* notes code and message (static text); NGX_HTTP_UNAUTHORIZED */
+/*
+ * Notes code and message (static text), and the cause under which it is
+ * counted; NGX_HTTP_UNAUTHORIZED
+ */
 ngx_int_t ngx_http_tb_rpc_auth_error(ngx_http_tb_rpc_ctx_t *ctx,
-    ngx_uint_t code, const char *message);
+    ngx_uint_t code, ngx_uint_t cause, const char *message);
 
 /* sends the 401 or 503 that belongs to a code of ..._authenticate() */
 ngx_int_t ngx_http_tb_rpc_auth_refuse(ngx_http_request_t *r,

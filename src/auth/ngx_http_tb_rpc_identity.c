@@ -115,6 +115,7 @@ ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
         }
 
         return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                          NGX_HTTP_TB_RPC_CAUSE_IDENTITY,
                                           NGX_HTTP_TB_RPC_AUTH_FAILED);
     }
 
@@ -152,6 +153,7 @@ ngx_http_tb_rpc_bad_values(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     }
 
     return ngx_http_tb_rpc_auth_error(ctx, NGX_HTTP_TB_RPC_AUTHENTICATION,
+                                      NGX_HTTP_TB_RPC_CAUSE_IDENTITY,
                                       NGX_HTTP_TB_RPC_AUTH_FAILED);
 }
 

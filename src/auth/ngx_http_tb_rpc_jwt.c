@@ -91,6 +91,8 @@ ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     known = w ? ngx_http_tb_rpc_jwt_cache_get(w->jwts, lcf, token) : NULL;
 
     if (known) {
+        ngx_http_tb_rpc_count(w, hits[NGX_HTTP_TB_RPC_CACHE_JWT]);
+
         ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                        "tb_rpc jwt: verified before");
 
@@ -105,6 +107,10 @@ ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
         error = ngx_http_tb_rpc_jwt_times(&lcf->auth, known);
 
     } else {
+        if (w) {
+            ngx_http_tb_rpc_count(w, misses[NGX_HTTP_TB_RPC_CACHE_JWT]);
+        }
+
         error = ngx_http_tb_rpc_jwt_check(r, token, &checked);
 
         if (error == NULL) {
@@ -126,11 +132,24 @@ static ngx_int_t
 ngx_http_tb_rpc_jwt_refuse(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     const char *error)
 {
-    ngx_uint_t                   code;
+    ngx_uint_t                   code, cause;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
     if (error == ngx_http_tb_rpc_jwt_no_memory) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (error == ngx_http_tb_rpc_jwt_bad_signature) {
+        cause = NGX_HTTP_TB_RPC_CAUSE_JWT_SIGNATURE;
+
+    } else if (error == ngx_http_tb_rpc_jwt_bad_claims) {
+        cause = NGX_HTTP_TB_RPC_CAUSE_JWT_CLAIMS;
+
+    } else if (error == ngx_http_tb_rpc_jwt_expired) {
+        cause = NGX_HTTP_TB_RPC_CAUSE_JWT_EXPIRED;
+
+    } else {
+        cause = NGX_HTTP_TB_RPC_CAUSE_JWT_MALFORMED;
     }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
@@ -147,7 +166,7 @@ ngx_http_tb_rpc_jwt_refuse(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
            ? NGX_HTTP_TB_RPC_TOKEN_EXPIRED
            : NGX_HTTP_TB_RPC_AUTHENTICATION;
 
-    return ngx_http_tb_rpc_auth_error(ctx, code, error);
+    return ngx_http_tb_rpc_auth_error(ctx, code, cause, error);
 }
 
 

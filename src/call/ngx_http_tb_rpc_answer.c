@@ -191,9 +191,19 @@ ngx_http_tb_rpc_answered(ngx_http_tb_rpc_held_t *held)
 {
     u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t                  argv[2];
+    ngx_http_tb_rpc_ctx_t     *ctx;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = held->worker;
+    ctx = held->ctx;
+
+    /* the answer may overtake the reply to the create */
+
+    ctx->device_time = ngx_current_msec - ctx->redis_start;
+
+    if (ctx->redis_time != (ngx_msec_t) -1) {
+        ctx->device_time -= ctx->redis_time;
+    }
 
     ngx_str_set(&argv[0], "DEL");
     ngx_http_tb_rpc_answer_key(held, &argv[1], key);

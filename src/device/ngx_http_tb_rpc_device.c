@@ -168,6 +168,9 @@ ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_req_t *dr)
     if (dr->ctx->device_id.len == 0) {
         dr->ctx->result = NGX_HTTP_TB_RPC_UNKNOWN_TOKEN;
 
+        ngx_http_tb_rpc_count(dr->worker,
+                              refused[NGX_HTTP_TB_RPC_CAUSE_DEVICE_TOKEN]);
+
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "tb_rpc: unauthorized: the token \"%V...\" is no "
                       "device's", &dr->ctx->key_id);

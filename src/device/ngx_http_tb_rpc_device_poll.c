@@ -79,6 +79,7 @@ ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
     poll->session = ++polls->session;
     poll->node.key = poll->session;
     ngx_rbtree_insert(&polls->tree, &poll->node);
+    w->npolls++;
 
     ngx_http_tb_rpc_polls_guard(polls);
 
@@ -362,6 +363,7 @@ ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll)
     polls = poll->polls;
 
     ngx_rbtree_delete(&polls->tree, &poll->node);
+    polls->worker->npolls--;
 
     if (poll->queued) {
         poll->queued = 0;

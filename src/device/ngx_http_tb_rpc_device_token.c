@@ -106,9 +106,14 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr)
             ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                            "tb_rpc device: its token was seen before");
 
+            ngx_http_tb_rpc_count(dr->worker,
+                                  hits[NGX_HTTP_TB_RPC_CACHE_TOKEN]);
+
             return ngx_http_tb_rpc_device_known(dr, known);
         }
     }
+
+    ngx_http_tb_rpc_count(dr->worker, misses[NGX_HTTP_TB_RPC_CACHE_TOKEN]);
 
     if (dr->op == NGX_HTTP_TB_RPC_DO_ANSWER) {
 

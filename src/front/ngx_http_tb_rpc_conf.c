@@ -11,6 +11,7 @@
 #include "../auth/ngx_http_tb_rpc_auth_conf.h"
 #include "../call/ngx_http_tb_rpc_call_conf.h"
 #include "../device/ngx_http_tb_rpc_device.h"
+#include "../status/ngx_http_tb_rpc_status.h"
 #include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
 
@@ -50,6 +51,7 @@ ngx_http_tb_rpc_create_main_conf(ngx_conf_t *cf)
      *     mcf->prefix = { 0, NULL };
      *     mcf->longest_hold = 0;
      *     mcf->used = 0;
+     *     mcf->zone = NULL;
      *     mcf->worker = NULL;
      */
 
@@ -139,6 +141,7 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->api = 0;
      *     conf->device_api = 0;
+     *     conf->status = 0;
      *     conf->poll_timeout = 0;
      *     conf->file = NULL;
      *     conf->line = 0;
@@ -190,7 +193,7 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (conf->api == 0 && !conf->device_api) {
+    if (conf->api == 0 && !conf->device_api && conf->status == 0) {
 
         if (clcf->noname) {
             ngx_http_tb_rpc_merge_nameless(prev, conf, clcf);
@@ -212,6 +215,7 @@ ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
     conf->api = prev->api;
     conf->device_api = prev->device_api;
     conf->poll_timeout = prev->poll_timeout;
+    conf->status = prev->status;
 
     if (clcf->lmt_excpt && clcf->handler == NULL) {
         clcf->handler = ngx_http_tb_rpc_content(conf);
@@ -224,6 +228,10 @@ ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
 {
     if (conf->device_api) {
         return ngx_http_tb_rpc_device_handler;
+    }
+
+    if (conf->status) {
+        return ngx_http_tb_rpc_status_handler;
     }
 
     return conf->api ? ngx_http_tb_rpc_handler : NULL;
@@ -253,7 +261,7 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
                                       "needs a \"tb_rpc_redis\" block");
     }
 
-    if (conf->device_api) {
+    if (conf->device_api || conf->status) {
 
         /* devices have their own credentials, and their own time */
 
@@ -283,8 +291,9 @@ ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text)
 {
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc%s\" %s in %s:%ui",
-                  conf->device_api ? "_device_api" : "", text, conf->file,
-                  conf->line);
+                  conf->device_api ? "_device_api"
+                                   : conf->status ? "_status" : "",
+                  text, conf->file, conf->line);
 
     return NGX_CONF_ERROR;
 }
@@ -303,6 +312,10 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (lcf->device_api) {
         return "can't be in a location with \"tb_rpc_device_api\"";
+    }
+
+    if (lcf->status) {
+        return "can't be in a location with \"tb_rpc_status\"";
     }
 
     value = cf->args->elts;
@@ -340,6 +353,10 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "can't be in a location with \"tb_rpc\"";
     }
 
+    if (lcf->status) {
+        return "can't be in a location with \"tb_rpc_status\"";
+    }
+
     lcf->poll_timeout = NGX_HTTP_TB_RPC_POLL_TIMEOUT;
 
     if (cf->args->nelts == 2) {
@@ -359,6 +376,71 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     lcf->device_api = 1;
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+char *
+ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    ngx_str_t                    *value;
+    ngx_uint_t                    i;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
+
+    static ngx_conf_enum_t  forms[] = {
+        { ngx_string("json"), NGX_HTTP_TB_RPC_STATUS_JSON },
+        { ngx_string("prometheus"), NGX_HTTP_TB_RPC_STATUS_PROMETHEUS },
+        { ngx_string("health"), NGX_HTTP_TB_RPC_STATUS_HEALTH },
+        { ngx_null_string, 0 }
+    };
+
+    if (lcf->status) {
+        return "is duplicate";
+    }
+
+    if (lcf->api || lcf->device_api) {
+        return lcf->api ? "can't be in a location with \"tb_rpc\""
+                        : "can't be in a location with "
+                          "\"tb_rpc_device_api\"";
+    }
+
+    lcf->status = NGX_HTTP_TB_RPC_STATUS_JSON;
+
+    if (cf->args->nelts == 2) {
+        value = cf->args->elts;
+
+        for (i = 0; forms[i].name.len; i++) {
+            if (value[1].len == forms[i].name.len
+                && ngx_strcmp(value[1].data, forms[i].name.data) == 0)
+            {
+                break;
+            }
+        }
+
+        if (forms[i].name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\" in \"tb_rpc_status\", "
+                               "it must be \"json\", \"prometheus\" or "
+                               "\"health\"", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        lcf->status = forms[i].value;
+    }
+
+    /* how a worker is needs no memory that is shared */
+
+    if (lcf->status != NGX_HTTP_TB_RPC_STATUS_HEALTH) {
+        mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
+
+        mcf->zone = ngx_http_tb_rpc_zone_add(cf);
+        if (mcf->zone == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
 
     return ngx_http_tb_rpc_set_content(cf, lcf);
 }

@@ -21,6 +21,11 @@
 ngx_int_t ngx_http_tb_rpc_handler(ngx_http_request_t *r);
 
 
+/* ngx_http_tb_rpc_log.c: only where there is something to count in */
+
+ngx_int_t ngx_http_tb_rpc_log_handler(ngx_http_request_t *r);
+
+
 /* ngx_http_tb_rpc_route.c */
 
 /*
@@ -50,6 +55,7 @@ char *ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent,
 char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* post handlers: neither zero nor, sizes, above 1m */

@@ -53,6 +53,7 @@ ngx_http_tb_rpc_get_ctx(ngx_http_request_t *r)
 
     ctx->request = r;
     ctx->redis_time = (ngx_msec_t) -1;
+    ctx->device_time = (ngx_msec_t) -1;
 
     ngx_http_set_ctx(r, ctx, ngx_http_tb_rpc_module);
 

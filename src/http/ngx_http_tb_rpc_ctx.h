@@ -98,6 +98,7 @@ typedef struct {
     ngx_int_t                      auth_rc;     /* NGX_AGAIN while waiting */
     ngx_uint_t                     auth_code;   /* errorCode of a refusal */
     const char                    *auth_error;  /* its message */
+    ngx_uint_t                     auth_cause;  /* what is counted */
 
     ngx_http_tb_rpc_call_t        *call;
     ngx_http_tb_rpc_held_t        *held;
@@ -108,6 +109,7 @@ typedef struct {
     ngx_http_tb_rpc_result_e       result;
     ngx_msec_t                     redis_start;
     ngx_msec_t                     redis_time;  /* ms, -1 = Redis not asked */
+    ngx_msec_t                     device_time; /* ms, -1 = no answer */
     unsigned                       previewing:1;
 } ngx_http_tb_rpc_ctx_t;
 

@@ -26,6 +26,12 @@
 #define NGX_HTTP_TB_RPC_OFFLINE_REJECT  1
 
 
+#define NGX_HTTP_TB_RPC_STATUS_JSON        1
+#define NGX_HTTP_TB_RPC_STATUS_PROMETHEUS  2
+#define NGX_HTTP_TB_RPC_STATUS_HTML        3
+#define NGX_HTTP_TB_RPC_STATUS_HEALTH      4
+
+
 /*
  * What rooms below this one have in it: their files tell defaults and
  * inheritance.
@@ -60,6 +66,7 @@ typedef struct {
 typedef struct {
     ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
     ngx_uint_t                    device_api;   /* tb_rpc_device_api */
+    ngx_uint_t                    status;       /* tb_rpc_status, 0 = off */
     u_char                       *file;         /* where one was said */
     ngx_uint_t                    line;
     ngx_msec_t                    poll_timeout; /* of a poll without one */

@@ -20,6 +20,7 @@
 #include <hiredis/hiredis.h>
 
 #include "ngx_tb_redis_conf.h"
+#include "ngx_tb_redis_counts.h"
 #include "ngx_tb_redis_reply.h"
 
 
@@ -95,6 +96,8 @@ struct ngx_tb_redis_client_s {
 
     /* 1: the reply to a REPLICATED command that wrote nothing; may be NULL */
     ngx_uint_t              (*unchanged)(redisReply *reply);
+
+    ngx_tb_redis_counts_t    *counts;     /* NULL: nobody counts */
 
     /* set by ngx_tb_redis_client_init() */
 

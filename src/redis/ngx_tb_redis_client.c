@@ -84,6 +84,7 @@ ngx_tb_redis_state_create(ngx_tb_redis_client_t *client)
     state->client = client;
     state->log = client->log;
     state->quiet = *client->log;
+    state->counts = client->counts;
 
     if (!(state->quiet.log_level & NGX_LOG_DEBUG_ALL)
         && state->quiet.log_level > NGX_LOG_ALERT)
@@ -335,6 +336,46 @@ ngx_tb_redis_is_ready(ngx_tb_redis_client_t *client, ngx_str_t *key,
     node = ngx_tb_redis_route(state, ngx_tb_redis_slot(state, key));
 
     return node && ngx_tb_redis_node_is_ready(node, flags);
+}
+
+
+ngx_uint_t
+ngx_tb_redis_client_nodes(ngx_tb_redis_client_t *client,
+    ngx_tb_redis_node_info_t *info, ngx_uint_t n)
+{
+    ngx_uint_t            i;
+    ngx_queue_t          *q;
+    ngx_tb_redis_node_t  *node;
+
+    if (client->state == NULL) {
+        return 0;
+    }
+
+    i = 0;
+
+    for (q = ngx_queue_head(&client->state->nodes);
+         q != ngx_queue_sentinel(&client->state->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
+
+        if (i < n) {
+            info[i].addr = *ngx_tb_redis_node_addr(node);
+            info[i].command = node->command.status;
+            info[i].subscription = node->pubsub.status;
+            info[i].writable = ngx_tb_redis_node_is_ready(node, 0);
+            info[i].ready = ngx_tb_redis_node_is_ready(node,
+                                                     NGX_TB_REDIS_SUBSCRIBED);
+            info[i].waiting = node->nwaiting;
+            info[i].channels = node->nchannels;
+            info[i].reconnects = node->command.opened
+                                 ? node->command.opened - 1 : 0;
+        }
+
+        i++;
+    }
+
+    return i;
 }
 
 

@@ -128,6 +128,8 @@ ngx_tb_redis_command_create(ngx_tb_redis_state_t *state, ngx_str_t *argv,
         return NULL;
     }
 
+    ngx_tb_redis_count(state, commands);
+
     cmd->handler = handler;
     cmd->data = data;
     cmd->flags = flags;
@@ -332,6 +334,13 @@ ngx_tb_redis_finish(ngx_tb_redis_command_t *cmd, ngx_uint_t status,
         ngx_del_timer(&cmd->timer);
     }
 
+    if (status == NGX_TB_REDIS_UNSENT) {
+        ngx_tb_redis_count(cmd->state, unsent);
+
+    } else if (status == NGX_TB_REDIS_LOST) {
+        ngx_tb_redis_count(cmd->state, lost);
+    }
+
     handler = cmd->handler;
 
     if (handler) {
@@ -387,6 +396,7 @@ ngx_tb_redis_bury(ngx_tb_redis_command_t *cmd)
     cmd->overdue = 1;
 
     conn->noverdue++;
+    ngx_tb_redis_count(cmd->state, lost);
 
     if (!conn->watch.timer_set) {
         ngx_add_timer(&conn->watch, cmd->node->conf->command_timeout);

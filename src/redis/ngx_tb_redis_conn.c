@@ -35,6 +35,17 @@ static const char  *ngx_tb_redis_states[] = {
 };
 
 
+const char *
+ngx_tb_redis_state_name(ngx_uint_t status)
+{
+    if (status > NGX_TB_REDIS_ST_BACKOFF) {
+        return "unknown";
+    }
+
+    return ngx_tb_redis_states[status];
+}
+
+
 void
 ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_node_t *node,
     ngx_tb_redis_role_t *role)
@@ -278,6 +289,9 @@ ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn)
                       "tb_rpc_redis: %s connection to %V is ready"
                       ", failed attempts before: %ui",
                       conn->role->name, &conn->name, conn->tries);
+
+        conn->opened++;
+        ngx_tb_redis_count(conn->node->state, connected[conn->role->counted]);
     }
 
     conn->up = 1;
@@ -402,6 +416,7 @@ ngx_tb_redis_conn_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
     delay = delay / 2 + (ngx_msec_t) ngx_random() % (delay / 2 + 1);
 
     conn->tries++;
+    ngx_tb_redis_count(conn->node->state, failed[conn->role->counted]);
 
     ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_BACKOFF, delay);
 

@@ -84,6 +84,8 @@ typedef struct {
 
     /* 1: TLS sessions are those of the node's master */
     ngx_uint_t                   sessions;
+
+    ngx_uint_t                   counted;       /* as which one */
 } ngx_tb_redis_role_t;
 
 
@@ -116,6 +118,7 @@ struct ngx_tb_redis_conn_s {
     ngx_msec_t                   received;
     ngx_msec_t                   silent;    /* since then, a reply is due */
     ngx_uint_t                   tries;     /* since it was ready */
+    ngx_uint_t                   opened;    /* how often it was made ready */
     uint32_t                     reasons[NGX_TB_REDIS_REASONS];
     ngx_uint_t                   nreasons;
 

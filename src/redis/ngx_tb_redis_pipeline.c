@@ -39,7 +39,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_command_role = {
     ngx_tb_redis_command_backoff,
     ngx_tb_redis_command_down,
     ngx_tb_redis_command_watch,
-    1
+    1,
+    NGX_TB_REDIS_COMMANDS
 };
 
 
@@ -139,6 +140,10 @@ ngx_tb_redis_command_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
             && conn->node->state->cluster == NULL)
         {
             ngx_tb_redis_drain(conn);
+        }
+
+        if (reply->type == REDIS_REPLY_ERROR) {
+            ngx_tb_redis_count(conn->node->state, errors);
         }
 
         ngx_tb_redis_answered(conn, cmd, reply);

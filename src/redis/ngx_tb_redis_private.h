@@ -36,6 +36,7 @@ struct ngx_tb_redis_state_s {
     ngx_tb_redis_client_t       *client;
     ngx_log_t                   *log;
     ngx_log_t                    quiet;     /* for what is tried repeatedly */
+    ngx_tb_redis_counts_t       *counts;    /* may be NULL */
 
     ngx_uint_t                   busy;
     unsigned                     closed:1;  /* free it, client is gone */
@@ -55,6 +56,11 @@ struct ngx_tb_redis_state_s {
 
 
 #define ngx_tb_redis_enter(st)       (st)->busy++
+
+#define ngx_tb_redis_count(st, member)                                        \
+    if ((st)->counts) {                                                       \
+        (void) ngx_atomic_fetch_add(&(st)->counts->member, 1);                \
+    }
 
 void ngx_tb_redis_leave(ngx_tb_redis_state_t *state);
 

@@ -40,7 +40,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_pubsub_role = {
     ngx_tb_redis_pubsub_backoff,
     ngx_tb_redis_pubsub_down,
     ngx_tb_redis_pubsub_watch,
-    1
+    1,
+    NGX_TB_REDIS_SUBSCRIPTION
 };
 
 

@@ -46,7 +46,8 @@ ngx_tb_redis_role_t  ngx_tb_redis_sentinel_role = {
     ngx_tb_redis_sentinel_backoff,
     ngx_tb_redis_conn_drop,
     ngx_tb_redis_sentinel_watch,
-    0
+    0,
+    NGX_TB_REDIS_SENTINEL
 };
 
 

@@ -473,6 +473,12 @@ ngx_http_tb_rpc_tick_done(void *data, ngx_uint_t status, redisReply *reply)
 
     tick->told = 0;
 
+    ngx_http_tb_rpc_count(tick->worker, ticks);
+
+    if (touched > 0) {
+        ngx_http_tb_rpc_add(tick->worker, ticked, (ngx_uint_t) touched);
+    }
+
     if (touched == 0) {
 
         /* what is due and can't be touched is no reason to hurry */

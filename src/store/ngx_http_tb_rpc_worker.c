@@ -70,6 +70,7 @@ ngx_http_tb_rpc_worker_start(ngx_http_tb_rpc_worker_t *w)
     ngx_http_tb_rpc_part_t  *part;
 
     w->dummy.fd = (ngx_socket_t) -1;
+    w->counts = ngx_http_tb_rpc_zone_counts(w->conf->zone);
 
     ngx_queue_init(&w->nodes);
 
@@ -194,6 +195,7 @@ ngx_http_tb_rpc_worker_redis(ngx_http_tb_rpc_worker_t *w)
     client->subscribed = ngx_http_tb_rpc_worker_subscribed;
     client->gone = ngx_http_tb_rpc_node_gone;
     client->unchanged = ngx_http_tb_rpc_unchanged;
+    client->counts = w->counts ? &w->counts->redis : NULL;
 
     client->name.data = ngx_pnalloc(w->pool, sizeof("tb-rpc-") - 1 + 8);
     if (client->name.data == NULL) {

@@ -14,6 +14,7 @@
 #include <ngx_http.h>
 
 #include "../redis/ngx_tb_redis.h"
+#include "../count/ngx_http_tb_rpc_zone.h"
 
 
 typedef struct ngx_http_tb_rpc_main_conf_s  ngx_http_tb_rpc_main_conf_t;
@@ -24,6 +25,7 @@ typedef struct ngx_http_tb_rpc_node_s       ngx_http_tb_rpc_node_t;
 /* of rooms that this one does not see */
 typedef struct ngx_http_tb_rpc_jwt_cache_s  ngx_http_tb_rpc_jwt_cache_t;
 typedef struct ngx_http_tb_rpc_polls_s      ngx_http_tb_rpc_polls_t;
+typedef struct ngx_http_tb_rpc_watch_s      ngx_http_tb_rpc_watch_t;
 
 
 /*
@@ -69,10 +71,13 @@ struct ngx_http_tb_rpc_main_conf_s {
     ngx_uint_t                    max_held;     /* per worker */
     ngx_msec_t                    longest_hold; /* max of tb_rpc_max_timeout */
 
-    ngx_uint_t                    used;         /* a location has tb_rpc or
-                                                   tb_rpc_device_api */
+    ngx_uint_t                    used;         /* a location has tb_rpc,
+                                                   tb_rpc_device_api or
+                                                   tb_rpc_status */
     uint64_t                      stamp;        /* epoch ms of this
                                                    configuration */
+
+    ngx_shm_zone_t               *zone;         /* NULL: no tb_rpc_status */
 
     ngx_http_tb_rpc_part_t      **parts;        /* the last one is NULL */
     ngx_http_tb_rpc_worker_t     *worker;       /* set in the worker only */
@@ -90,6 +95,11 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_rbtree_t                  held;         /* by rpcId */
     ngx_rbtree_node_t             sentinel;
     ngx_uint_t                    nheld;
+
+    ngx_uint_t                    npolls;       /* open, of devices */
+
+    ngx_http_tb_rpc_counts_t     *counts;       /* NULL: nobody counts */
+    ngx_http_tb_rpc_watch_t      *watch;        /* of tb_rpc_status */
 
     uint64_t                      last_time;    /* of the last rpcId */
     u_char                        node[6];

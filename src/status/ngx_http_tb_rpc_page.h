@@ -1,0 +1,73 @@
+
+/*
+ * A page on its way: what is shown, and its text.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_
+
+
+#include "ngx_http_tb_rpc_status.h"
+
+
+/* the most that is printed at once */
+
+#define NGX_HTTP_TB_RPC_PAGE_LINE       1024
+
+
+typedef struct {
+    ngx_pool_t                   *pool;
+    u_char                       *start;
+    u_char                       *last;
+    u_char                       *end;
+    unsigned                      failed:1;     /* without memory */
+
+    /* a copy: others go on writing */
+
+    ngx_http_tb_rpc_worker_t     *worker;
+    ngx_http_tb_rpc_zone_t       *zone;
+    ngx_http_tb_rpc_counts_t      counts;
+    ngx_http_tb_rpc_process_t    *processes;
+    ngx_uint_t                    nprocesses;
+
+    ngx_uint_t                    running;
+    ngx_uint_t                    exiting;
+    ngx_uint_t                    held;
+    ngx_uint_t                    polls;
+    ngx_uint_t                    waiting;      /* commands */
+} ngx_http_tb_rpc_page_t;
+
+
+/* NGX_ERROR without memory */
+ngx_int_t ngx_http_tb_rpc_page_init(ngx_http_tb_rpc_page_t *page,
+    ngx_pool_t *pool, ngx_http_tb_rpc_worker_t *w);
+
+/* as ngx_sprintf(), at most NGX_HTTP_TB_RPC_PAGE_LINE bytes */
+void ngx_cdecl ngx_http_tb_rpc_print(ngx_http_tb_rpc_page_t *page,
+    const char *fmt, ...);
+
+/* the name of a result, and commands that wait at a process */
+void ngx_http_tb_rpc_print_result(ngx_http_tb_rpc_page_t *page, ngx_uint_t n);
+ngx_uint_t ngx_http_tb_rpc_process_waiting(ngx_http_tb_rpc_process_t *p);
+
+ngx_atomic_uint_t ngx_http_tb_rpc_histogram_count(
+    ngx_http_tb_rpc_histogram_t *h);
+
+
+/* ngx_http_tb_rpc_status_json.c and ..._prometheus.c: the whole text */
+
+void ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page);
+void ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page);
+
+/* ngx_http_tb_rpc_status_health.c: sends it; for the end of the request */
+
+ngx_int_t ngx_http_tb_rpc_status_health(ngx_http_request_t *r,
+    ngx_http_tb_rpc_worker_t *w);
+
+/* ngx_http_tb_rpc_watch.c: what this process has, now */
+
+void ngx_http_tb_rpc_watch_update(ngx_http_tb_rpc_worker_t *w);
+
+
+#endif /* _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_ */
