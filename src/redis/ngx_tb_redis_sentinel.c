@@ -14,7 +14,8 @@
 #include "ngx_tb_redis_ssl.h"
 
 
-#define NGX_TB_REDIS_SENTINEL_ASK  500          /* ms */
+#define NGX_TB_REDIS_SENTINEL_ASK   500         /* ms */
+#define NGX_TB_REDIS_SENTINEL_TRIES 8           /* some 2 seconds */
 
 
 static void ngx_tb_redis_sentinel_login(ngx_tb_redis_conf_t *conf,
@@ -27,6 +28,8 @@ static void ngx_tb_redis_sentinel_reply(ngx_tb_redis_conn_t *conn,
 static ngx_uint_t ngx_tb_redis_sentinel_backoff(ngx_tb_redis_conn_t *conn,
     ngx_uint_t shift);
 static void ngx_tb_redis_sentinel_watch(ngx_tb_redis_conn_t *conn);
+static void ngx_tb_redis_sentinel_leave(ngx_tb_redis_conn_t *conn);
+static ngx_uint_t ngx_tb_redis_sentinel_next(ngx_tb_redis_node_t *node);
 static ngx_uint_t ngx_tb_redis_sentinel_count(ngx_tb_redis_node_t *node);
 static void ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn);
 static void ngx_tb_redis_sentinel_answer(void *data, ngx_uint_t status,
@@ -57,6 +60,13 @@ ngx_tb_redis_sentinel_ask(ngx_tb_redis_node_t *node)
     ngx_tb_redis_conn_t  *conn;
 
     conn = &node->sentinel;
+
+    if (conn->status == NGX_TB_REDIS_ST_READY
+        && node->command.tries
+        && node->command.tries % NGX_TB_REDIS_SENTINEL_TRIES == 0)
+    {
+        ngx_tb_redis_sentinel_leave(conn);
+    }
 
     if (conn->status == NGX_TB_REDIS_ST_IDLE) {
         ngx_tb_redis_conn_start(conn);
@@ -146,15 +156,47 @@ ngx_tb_redis_sentinel_reply(ngx_tb_redis_conn_t *conn, redisReply *reply)
 static ngx_uint_t
 ngx_tb_redis_sentinel_backoff(ngx_tb_redis_conn_t *conn, ngx_uint_t shift)
 {
-    ngx_uint_t            n;
-    ngx_tb_redis_node_t  *node;
+    ngx_uint_t  n;
 
-    node = conn->node;
+    n = ngx_tb_redis_sentinel_next(conn->node);
+
+    return ngx_min(conn->tries / n, NGX_TB_REDIS_SENTINEL_SHIFT);
+}
+
+
+/*
+ * Whom it names is not there, or is no master: one that is cut off from the
+ * others does not know what they have done.
+ */
+
+static void
+ngx_tb_redis_sentinel_leave(ngx_tb_redis_conn_t *conn)
+{
+    if (ngx_tb_redis_sentinel_next(conn->node) == 1) {
+        return;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, conn->node->log, 0,
+                   "tb_rpc_redis: sentinel %V does not lead to a master",
+                   &conn->name);
+
+    ngx_tb_redis_conn_close(conn);
+    conn->role->down(conn);
+}
+
+
+/* how many there are */
+
+static ngx_uint_t
+ngx_tb_redis_sentinel_next(ngx_tb_redis_node_t *node)
+{
+    ngx_uint_t  n;
+
     n = ngx_tb_redis_sentinel_count(node);
 
     node->asked = (node->asked + 1) % n;
 
-    return ngx_min(conn->tries / n, NGX_TB_REDIS_SENTINEL_SHIFT);
+    return n;
 }
 
 
