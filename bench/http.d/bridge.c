@@ -5,6 +5,8 @@
  *
  *     bridge PORT USER PASSWORD NAME SHARDS
  *
+ * SHARDS is their number, or a list of those that it serves: "3,17,".
+ *
  * It says "ready" when the bells of all shards are subscribed.  At the end of
  * its standard input it says "<taken> <reported>", which is how many calls it
  * got, and of how many reports Redis said that the call was open.  An error
@@ -37,6 +39,7 @@ typedef struct {
     redisContext        *bells;
     const char          *name;
     int                  nshards;
+    char                 ours[MAX_SHARDS];
 
     char                 claimer[128];
     unsigned long long   ticket;
@@ -118,11 +121,17 @@ subscribe(bridge_t *b)
     redisReply  *reply;
 
     for (i = 0; i < b->nshards; i++) {
-        redisAppendCommand(b->bells, "SSUBSCRIBE tb:{s%03o}:bell:%s", i,
-                           b->name);
+        if (b->ours[i]) {
+            redisAppendCommand(b->bells, "SSUBSCRIBE tb:{s%03o}:bell:%s", i,
+                               b->name);
+        }
     }
 
     for (i = 0; i < b->nshards; i++) {
+        if (!b->ours[i]) {
+            continue;
+        }
+
         reply = reply_of(b->bells);
 
         if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3) {
@@ -179,7 +188,7 @@ take(bridge_t *b)
 
     for (i = 0; i < b->nshards; i++) {
 
-        if (!b->rung[i] && now - b->looked[i] <= SWEEP) {
+        if (!b->ours[i] || (!b->rung[i] && now - b->looked[i] <= SWEEP)) {
             continue;
         }
 
@@ -290,6 +299,37 @@ anything_rung(bridge_t *b)
 }
 
 
+static int
+serve(bridge_t *b, const char *shards)
+{
+    int    n;
+    char  *end;
+
+    for (b->nshards = 0; *shards; shards = end + 1) {
+        n = (int) strtol(shards, &end, 10);
+
+        if (end == shards || n < 0 || n > MAX_SHARDS) {
+            return 0;
+        }
+
+        if (*end == '\0') {
+            memset(b->ours, 1, n);
+            b->nshards = n;
+            break;
+        }
+
+        if (*end != ',' || n == MAX_SHARDS) {
+            return 0;
+        }
+
+        b->ours[n] = 1;
+        b->nshards = MAX_SHARDS;
+    }
+
+    return b->nshards;
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -298,9 +338,7 @@ main(int argc, char **argv)
 
     memset(&b, 0, sizeof(b));
 
-    if (argc != 6 || (b.nshards = atoi(argv[5])) < 1
-        || b.nshards > MAX_SHARDS)
-    {
+    if (argc != 6 || !serve(&b, argv[5])) {
         errx(2, "usage: bridge PORT USER PASSWORD NAME SHARDS");
     }
 
