@@ -294,7 +294,8 @@ $cluster->cleanup();
 
 # --- what nodes say ---------------------------------------------------------
 
-# fakes, that say what they are told: "EPOCH HOST PORT", or all of a reply
+# fakes, that say what they are told: "EPOCH HOST PORT", or all of a reply to
+# CLUSTER SLOTS; and to a take, what is behind a bar
 
 sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n" }
 
@@ -305,7 +306,8 @@ sub fake {
         return undef if !@argv;
 
         my $command = uc join ' ', @argv[0 .. $#argv && 1];
-        my ($epoch, $host, $port) = split / /, $mode;
+        my ($view, $error) = split /\|/, $mode;
+        my ($epoch, $host, $port) = split / /, $view // '';
 
         return '*6' . "\r\n" . join '', map { bulk($_) }
                qw(version 7.0.15 mode cluster role master)
@@ -319,7 +321,7 @@ sub fake {
                . ":$port\r\n" . bulk('id')
             if $command eq 'CLUSTER SLOTS';
         return "*2\r\n" . bulk(128) . bulk(2) if $argv[0] eq 'HMGET';
-        return "*1\r\n:0\r\n"
+        return defined $error ? "-$error\r\n" : "*1\r\n:0\r\n"
             if ($argv[1] // '') eq 'tb_rpc_take';
         return undef;
     });
@@ -357,6 +359,27 @@ for my $host (qw(nil empty ?)) {
        "the host is $host: that of the connection");
     is(reap($pid, 'TERM'), 0, 'it ends');
     $runs++;
+}
+
+# what is no direction is none, and what is refused is said again
+
+for my $error ('MOVED', 'MOVED 1', 'MOVED x a:1', 'MOVED 16384 a:1',
+               'MOVED 1 a', 'MOVED 1 a:0', 'MOVED 1 a:x', 'MOVED 1 a b:1',
+               'MOVED 1 ' . 'h' x 300 . ':1', 'ASK 1 127.0.0.1:1',
+               'CLUSTERDOWN The cluster is down', 'READONLY', 'TRYAGAIN')
+{
+    my $name = 'error' . ++$runs;
+
+    $fake[0]->tell('mode', "1 127.0.0.1 $fake[0]{port}|$error");
+
+    my $seen = $fake[0]->tell('seen', 'tb_rpc_take');
+
+    $pid = start($name, @by, '--static');
+    ok(wait_for { $fake[0]->tell('seen', 'tb_rpc_take') > $seen + 130 },
+       substr "said again: $error", 0, 60);
+    $fake[0]->tell('mode', "1 127.0.0.1 $fake[0]{port}");
+    is(counter($name, $pid, 'taken'), 0, 'it goes on');
+    is(reap($pid, 'TERM'), 0, 'it ends');
 }
 
 # one of two knows less than the other

@@ -248,6 +248,7 @@ rings('at first', @device);
 
 my @moving = called($device[0]);
 my $moving = TB::Bridge::shard($device[0]);
+my $before = () = text_of('c1.log') =~ /: connected/g;
 my %stage;
 
 $cluster->reshard(0, 1, shards => [$moving], keys => 1, hook => sub {
@@ -265,6 +266,8 @@ answered('on the move', 'an answer while its slot moves is not lost',
 is($cluster->master_of_shard($moving), 1, 'it has moved');
 rings('moved', $device[0]);
 connected('moved');
+is(scalar(() = text_of('c1.log') =~ /: connected/g), $before,
+   'and no connection was ended by that');
 
 # to one that has no library yet: it is waited for
 
