@@ -289,6 +289,9 @@ says('a cluster of another version', qr/tb:meta says schema 1: /, @redis);
 $redis->call('DEL', 'tb:meta');
 says('a new one', qr/tb:meta is not there yet/, @redis);
 $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+says('other shards', qr/tb:meta says 128 shards, --shards 64/, @redis,
+     '--shards', 64);
+unlike(text_of("no$runs.log"), qr/mqtt: connected/, 'and nothing is done');
 $cluster->cleanup();
 
 

@@ -84,7 +84,10 @@ tb_command_create(const tb_redis_conf_t *conf,
     c->bridge = b;
     c->count = count;
     c->tls = tls;
-    c->shards = conf->shards;
+
+    /* a cluster is asked first: it has no connection to end over it */
+
+    c->shards = conf->cluster ? 0 : conf->shards;
 
     if (conf->cluster) {
         c->cluster = tb_cluster_create(conf, tls, &tb_command_events, c,
