@@ -91,8 +91,7 @@ ngx_http_tb_rpc_poll(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 
     r->main->count++;
 
-    ngx_http_tb_rpc_poll_enqueue(poll);
-    ngx_http_tb_rpc_polls_pump(polls);
+    ngx_http_tb_rpc_poll_tell(poll);
 
     return NGX_DONE;
 }
@@ -103,12 +102,14 @@ ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_http_tb_rpc_poll_t *poll = data;
 
+    ngx_http_tb_rpc_lane_t   *lane;
     ngx_http_tb_rpc_polls_t  *polls;
 
     polls = poll->polls;
+    lane = poll->lane;
 
     poll->asked = 0;
-    polls->asked--;
+    lane->asked--;
 
     if (poll->request == NULL) {
         ngx_http_tb_rpc_poll_late(poll, status, reply);
@@ -127,7 +128,7 @@ ngx_http_tb_rpc_poll_reply(void *data, ngx_uint_t status, redisReply *reply)
         ngx_http_tb_rpc_poll_answered(poll, reply);
     }
 
-    ngx_http_tb_rpc_polls_pump(polls);
+    (void) ngx_http_tb_rpc_polls_pump(polls, lane);
 }
 
 
@@ -148,7 +149,7 @@ ngx_http_tb_rpc_poll_answered(ngx_http_tb_rpc_poll_t *poll,
     if (ngx_http_tb_rpc_word(&word, "wait")) {
 
         if (poll->again) {
-            ngx_http_tb_rpc_poll_enqueue(poll);
+            ngx_http_tb_rpc_poll_tell(poll);
         }
 
         return;
@@ -229,7 +230,7 @@ ngx_http_tb_rpc_poll_late(ngx_http_tb_rpc_poll_t *poll, ngx_uint_t status,
                && ngx_http_tb_rpc_device_is_ready(poll->polls->worker,
                                                   poll->device_id, 0))
     {
-        ngx_http_tb_rpc_poll_enqueue(poll);
+        ngx_http_tb_rpc_poll_tell(poll);
         return;
     }
 
@@ -386,8 +387,7 @@ ngx_http_tb_rpc_poll_release(ngx_http_tb_rpc_poll_t *poll)
     }
 
     if (poll->forget) {
-        ngx_http_tb_rpc_poll_enqueue(poll);
-        ngx_http_tb_rpc_polls_pump(polls);
+        ngx_http_tb_rpc_poll_tell(poll);
         return;
     }
 

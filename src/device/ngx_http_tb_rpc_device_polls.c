@@ -27,6 +27,8 @@ static ngx_http_tb_rpc_poll_t *ngx_http_tb_rpc_poll_find(
 static ngx_int_t ngx_http_tb_rpc_poll_number(u_char **p, u_char *last,
     int64_t *value);
 static void ngx_http_tb_rpc_polls_watch(ngx_event_t *ev);
+static ngx_uint_t ngx_http_tb_rpc_polls_pump_all(
+    ngx_http_tb_rpc_polls_t *polls);
 static void ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w);
 static void ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w);
 
@@ -58,11 +60,9 @@ ngx_http_tb_rpc_polls_create(ngx_http_tb_rpc_worker_t *w)
     polls->worker = w;
 
     ngx_rbtree_init(&polls->tree, &polls->sentinel, ngx_rbtree_insert_value);
-    ngx_queue_init(&polls->queue);
-    ngx_queue_init(&polls->parked);
-    ngx_queue_init(&polls->lookups);
-    ngx_queue_init(&polls->lookups_parked);
     ngx_queue_init(&polls->deliveries);
+
+    ngx_http_tb_rpc_lanes_init(polls);
 
     /* not cancelable: an exiting worker has to answer its polls */
 
@@ -82,6 +82,19 @@ ngx_http_tb_rpc_polls_guard(ngx_http_tb_rpc_polls_t *polls)
     if (!polls->watch.timer_set) {
         ngx_add_timer(&polls->watch, NGX_HTTP_TB_RPC_POLL_WATCH);
     }
+}
+
+
+void
+ngx_http_tb_rpc_polls_soon(ngx_http_tb_rpc_polls_t *polls)
+{
+    /* a timer that is set is not set again for so little */
+
+    if (polls->watch.timer_set) {
+        ngx_del_timer(&polls->watch);
+    }
+
+    ngx_add_timer(&polls->watch, 1);
 }
 
 
@@ -139,8 +152,7 @@ ngx_http_tb_rpc_poll_message(ngx_http_tb_rpc_worker_t *w, u_char *p,
 
         /* too large to be published: it comes by a reply */
 
-        ngx_http_tb_rpc_poll_enqueue(poll);
-        ngx_http_tb_rpc_polls_pump(w->polls);
+        ngx_http_tb_rpc_poll_tell(poll);
         return;
     }
 
@@ -244,10 +256,7 @@ ngx_http_tb_rpc_polls_again(ngx_http_tb_rpc_worker_t *w)
         node = ngx_rbtree_next(&polls->tree, node);
     }
 
-    ngx_http_tb_rpc_lookups_watch(polls);
-
-    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
-    ngx_http_tb_rpc_polls_pump(polls);
+    (void) ngx_http_tb_rpc_polls_pump_all(polls);
 }
 
 
@@ -288,20 +297,49 @@ ngx_http_tb_rpc_polls_watch(ngx_event_t *ev)
         }
     }
 
-    ngx_http_tb_rpc_lookups_watch(polls);
+    n = ngx_http_tb_rpc_polls_pump_all(polls);
 
-    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
-    ngx_http_tb_rpc_polls_pump(polls);
-
-    /* without its Redis nobody can be told: what is parked is not waited for */
-
-    if (polls->tree.root != polls->tree.sentinel
-        || !ngx_queue_empty(&polls->lookups)
-        || !ngx_queue_empty(&polls->lookups_parked)
-        || !ngx_queue_empty(&polls->queue))
+    if ((n || polls->tree.root != polls->tree.sentinel)
+        && !polls->watch.timer_set)
     {
         ngx_add_timer(&polls->watch, next);
     }
+}
+
+
+/* returns how many lanes have something left that is to be waited for */
+
+static ngx_uint_t
+ngx_http_tb_rpc_polls_pump_all(ngx_http_tb_rpc_polls_t *polls)
+{
+    ngx_int_t                rc;
+    ngx_uint_t               n;
+    ngx_http_tb_rpc_lane_t  *lane;
+
+    n = 0;
+
+    for (lane = ngx_http_tb_rpc_lane_next(polls, NULL);
+         lane;
+         lane = ngx_http_tb_rpc_lane_next(polls, lane))
+    {
+        ngx_http_tb_rpc_lookups_watch(polls, lane);
+
+        rc = ngx_http_tb_rpc_polls_pump(polls, lane);
+
+        if (rc == NGX_DECLINED) {
+            ngx_http_tb_rpc_polls_sort(lane);
+        }
+
+        /* without its Redis nobody can be told */
+
+        if (!ngx_queue_empty(&lane->lookups)
+            || (!ngx_queue_empty(&lane->polls) && rc != NGX_DECLINED))
+        {
+            n++;
+        }
+    }
+
+    return n;
 }
 
 
@@ -312,6 +350,7 @@ ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w)
 {
     ngx_queue_t              *q;
     ngx_rbtree_node_t        *node;
+    ngx_http_tb_rpc_lane_t   *lane;
     ngx_http_tb_rpc_poll_t   *poll;
     ngx_http_tb_rpc_polls_t  *polls;
 
@@ -329,16 +368,19 @@ ngx_http_tb_rpc_polls_close(ngx_http_tb_rpc_worker_t *w)
         ngx_http_tb_rpc_poll_end(poll, NGX_HTTP_REQUEST_TIME_OUT);
     }
 
-    ngx_http_tb_rpc_lookups_close(polls);
+    for (lane = ngx_http_tb_rpc_lane_next(polls, NULL);
+         lane;
+         lane = ngx_http_tb_rpc_lane_next(polls, lane))
+    {
+        ngx_http_tb_rpc_lookups_close(lane);
 
-    ngx_http_tb_rpc_polls_unpark(&polls->queue, &polls->parked);
+        while (!ngx_queue_empty(&lane->polls)) {
 
-    while (!ngx_queue_empty(&polls->queue)) {
+            q = ngx_queue_head(&lane->polls);
+            ngx_queue_remove(q);
 
-        q = ngx_queue_head(&polls->queue);
-        ngx_queue_remove(q);
-
-        ngx_free(ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue));
+            ngx_free(ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue));
+        }
     }
 
     if (polls->watch.timer_set) {

@@ -1,7 +1,7 @@
 
 /*
- * Open polls: poll.c has the life of one, tell.c tells Redis of them, polls.c
- * has all of a worker.
+ * Open polls: poll.c has the life of one, tell.c tells Redis of them, in the
+ * lanes of lane.c, polls.c has all of a worker.
  */
 
 
@@ -14,11 +14,29 @@
 
 
 /*
- * polls that Redis is told of at once, and that are answered at once; tokens
+ * polls that a node is told of at once, and that are answered at once; tokens
  * that are looked up at once
  */
 
 #define NGX_HTTP_TB_RPC_POLL_BATCH  512
+
+
+/*
+ * What waits for a node of Redis: one that is away or hangs, or a shard that
+ * has none, stands in the way of nobody else.
+ */
+
+typedef struct {
+    ngx_queue_t                   queue;        /* in polls->lanes */
+
+    /* may be freed by now: to be compared only; NULL: nobody's */
+    ngx_tb_redis_node_t          *node;
+
+    ngx_queue_t                   polls;        /* it is to be told */
+    ngx_uint_t                    asked;        /* it is being told */
+    ngx_queue_t                   lookups;      /* whose token is it */
+    ngx_uint_t                    looking;      /* it is being asked */
+} ngx_http_tb_rpc_lane_t;
 
 
 struct ngx_http_tb_rpc_polls_s {
@@ -26,12 +44,8 @@ struct ngx_http_tb_rpc_polls_s {
 
     ngx_rbtree_t                  tree;         /* by session */
     ngx_rbtree_node_t             sentinel;
-    ngx_queue_t                   queue;        /* Redis is to be told */
-    ngx_queue_t                   parked;       /* its node is away */
-    ngx_uint_t                    asked;        /* Redis is being told */
-    ngx_queue_t                   lookups;      /* whose token is it */
-    ngx_queue_t                   lookups_parked;
-    ngx_uint_t                    looking;      /* Redis is being asked */
+    ngx_queue_t                   lanes;
+    ngx_http_tb_rpc_lane_t        nobody;       /* the first of them */
     ngx_uint_t                    session;      /* of the latest poll */
     ngx_queue_t                   deliveries;   /* responses being sent */
 
@@ -47,7 +61,8 @@ struct ngx_http_tb_rpc_polls_s {
 
 typedef struct {
     ngx_rbtree_node_t             node;         /* key: session */
-    ngx_queue_t                   queue;
+    ngx_queue_t                   queue;        /* in lane->polls */
+    ngx_http_tb_rpc_lane_t       *lane;         /* if queued or asked */
     ngx_http_tb_rpc_polls_t      *polls;
     ngx_http_request_t           *request;      /* NULL: it is over */
     ngx_http_cleanup_pt          *cleanup;
@@ -91,15 +106,38 @@ void ngx_http_tb_rpc_poll_forget(ngx_http_tb_rpc_poll_t *poll);
 
 /* Redis is to be told of it, maybe again, or of its end; by ..._pump() */
 void ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll);
-void ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls);
 
-/* back to the head of its queue with all that is parked, in their order */
-void ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked);
+/* the same, now, if it is its turn; a poll that is over may be freed */
+void ngx_http_tb_rpc_poll_tell(ngx_http_tb_rpc_poll_t *poll);
+
+/* tells of as many as may be; NGX_DECLINED: it rests, its node is away */
+ngx_int_t ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane);
+
+/* of a lane that rests: some that have left its node go to their lane */
+void ngx_http_tb_rpc_polls_sort(ngx_http_tb_rpc_lane_t *lane);
 
 
-/* ngx_http_tb_rpc_device_polls.c: sees to it that an exiting worker answers */
+/* ngx_http_tb_rpc_device_lane.c */
 
+void ngx_http_tb_rpc_lanes_init(ngx_http_tb_rpc_polls_t *polls);
+
+/* the lane of a node, or of nobody (NULL); without memory that one, too */
+ngx_http_tb_rpc_lane_t *ngx_http_tb_rpc_lane(ngx_http_tb_rpc_polls_t *polls,
+    ngx_tb_redis_node_t *node);
+
+/* the next of all lanes, the first one after NULL; NULL: no more */
+ngx_http_tb_rpc_lane_t *ngx_http_tb_rpc_lane_next(
+    ngx_http_tb_rpc_polls_t *polls, ngx_http_tb_rpc_lane_t *lane);
+
+
+/* ngx_http_tb_rpc_device_polls.c */
+
+/* sees to it that an exiting worker answers, and that nobody waits forever */
 void ngx_http_tb_rpc_polls_guard(ngx_http_tb_rpc_polls_t *polls);
+
+/* pumps all lanes soon */
+void ngx_http_tb_rpc_polls_soon(ngx_http_tb_rpc_polls_t *polls);
 
 
 #endif /* _NGX_HTTP_TB_RPC_DEVICE_POLLS_H_INCLUDED_ */

@@ -2,9 +2,9 @@
 /*
  * tb_rpc_device_api: path.c finds out what is asked for and hides the token,
  * device.c answers, or token.c finds out by which device; poll.c has the life
- * of a poll, tell.c tells Redis of it, polls.c has all of a worker, deliver.c
- * brings a call to the device and reports about it, answer.c takes the device's
- * answer.
+ * of a poll, tell.c tells Redis of it, lane.c has what waits for a node,
+ * polls.c all of a worker, deliver.c brings a call to the device and reports
+ * about it, answer.c takes the device's answer.
  */
 
 
@@ -39,11 +39,12 @@ struct ngx_http_tb_rpc_device_req_s {
     int64_t                       value;        /* ms, or a requestId */
     u_char                        digest[EVP_MAX_MD_SIZE];
 
-    ngx_queue_t                   queue;
+    ngx_queue_t                   queue;        /* in lane->lookups */
+    ngx_http_tb_rpc_lane_t       *lane;         /* if queued or counted */
     ngx_tb_redis_command_t       *command;
     ngx_http_cleanup_pt          *cleanup;
     unsigned                      queued:1;
-    unsigned                      counted:1;    /* in polls->looking */
+    unsigned                      counted:1;    /* in lane->looking */
 };
 
 
@@ -67,11 +68,12 @@ ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr);
 /* the worker's cache; NULL without memory */
 ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
 
-/* Redis may be back, or away for too long */
-void ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls);
+/* its Redis may be back, or away for too long */
+void ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane);
 
 /* refuses all that wait */
-void ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls);
+void ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_lane_t *lane);
 
 
 /* ngx_http_tb_rpc_device_answer.c: as a content handler */

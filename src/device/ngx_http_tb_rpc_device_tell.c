@@ -1,6 +1,7 @@
 
 /*
- * What Redis is told of polls: that one is open, and that it is over.
+ * What Redis is told of polls: that one is open, and that it is over.  Each of
+ * its nodes has a lane with a window of its own.
  */
 
 
@@ -17,6 +18,7 @@
 #define NGX_HTTP_TB_RPC_POLL_GRACE  2000
 
 
+static ngx_msec_int_t ngx_http_tb_rpc_poll_left(ngx_http_tb_rpc_poll_t *poll);
 static ngx_int_t ngx_http_tb_rpc_poll_ask(ngx_http_tb_rpc_poll_t *poll);
 static ngx_int_t ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll);
 static void ngx_http_tb_rpc_poll_told(void *data, ngx_uint_t status,
@@ -26,49 +28,102 @@ static void ngx_http_tb_rpc_poll_told(void *data, ngx_uint_t status,
 void
 ngx_http_tb_rpc_poll_enqueue(ngx_http_tb_rpc_poll_t *poll)
 {
+    ngx_tb_redis_node_t     *node;
+    ngx_http_tb_rpc_lane_t  *lane;
+
     if (poll->asked) {
         poll->again = 1;
         return;
     }
 
-    if (!poll->queued) {
-        poll->queued = 1;
-        ngx_queue_insert_tail(&poll->polls->queue, &poll->queue);
+    node = ngx_http_tb_rpc_device_node(poll->polls->worker, poll->device_id);
+    lane = ngx_http_tb_rpc_lane(poll->polls, node);
+
+    if (poll->queued) {
+
+        if (poll->lane == lane) {
+            return;
+        }
+
+        /* its shard has moved meanwhile */
+
+        ngx_queue_remove(&poll->queue);
     }
+
+    poll->queued = 1;
+    poll->lane = lane;
+
+    ngx_queue_insert_tail(&lane->polls, &poll->queue);
+}
+
+
+void
+ngx_http_tb_rpc_poll_tell(ngx_http_tb_rpc_poll_t *poll)
+{
+    ngx_http_tb_rpc_poll_enqueue(poll);
+
+    (void) ngx_http_tb_rpc_polls_pump(poll->polls, poll->lane);
 }
 
 
 /*
- * A hundred thousand polls are not told of in one turn, nor their ends.  Those
- * whose node is away don't stand in the way of others.
+ * A hundred thousand polls are not told of in one turn, nor their ends, nor do
+ * they come to another lane in one turn.  A lane whose first one can't be told
+ * of rests.
  */
 
-void
-ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
+ngx_int_t
+ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane)
 {
     ngx_int_t                rc;
+    ngx_uint_t               n;
     ngx_queue_t             *q;
+    ngx_tb_redis_node_t     *node;
     ngx_http_tb_rpc_poll_t  *poll;
 
-    while (!ngx_queue_empty(&polls->queue)
-           && polls->asked < NGX_HTTP_TB_RPC_POLL_BATCH)
+    for (n = 0;
+         !ngx_queue_empty(&lane->polls)
+         && lane->asked < NGX_HTTP_TB_RPC_POLL_BATCH;
+         /* void */ )
     {
-        q = ngx_queue_head(&polls->queue);
+        q = ngx_queue_head(&lane->polls);
         poll = ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue);
 
-        if (!ngx_http_tb_rpc_device_is_ready(polls->worker, poll->device_id,
-                                             NGX_TB_REDIS_SUBSCRIBED))
-        {
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(&polls->parked, q);
+        node = ngx_http_tb_rpc_device_node(polls->worker, poll->device_id);
+
+        if (node != lane->node) {
+            ngx_http_tb_rpc_poll_enqueue(poll);
+
+            if (poll->lane == lane) {
+
+                /* no memory for another one */
+
+                return NGX_OK;
+            }
+
+            if (n++ == 0) {
+                ngx_http_tb_rpc_polls_soon(polls);
+            }
+
+            if (n == NGX_HTTP_TB_RPC_POLL_BATCH) {
+                return NGX_OK;
+            }
+
             continue;
+        }
+
+        if (node == NULL
+            || !ngx_tb_redis_node_is_ready(node, NGX_TB_REDIS_SUBSCRIBED))
+        {
+            return NGX_DECLINED;
         }
 
         rc = poll->request ? ngx_http_tb_rpc_poll_ask(poll)
                            : ngx_http_tb_rpc_poll_unpoll(poll);
 
         if (rc == NGX_ERROR) {
-            break;
+            return NGX_OK;
         }
 
         ngx_queue_remove(q);
@@ -83,22 +138,58 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls)
         poll->again = 0;
         poll->known = 1;
 
-        polls->asked++;
+        lane->asked++;
+    }
+
+    return NGX_OK;
+}
+
+
+/* behind the first of a lane that rests some may be of another node by now */
+
+void
+ngx_http_tb_rpc_polls_sort(ngx_http_tb_rpc_lane_t *lane)
+{
+    ngx_uint_t               n;
+    ngx_queue_t             *q, *stays;
+    ngx_http_tb_rpc_poll_t  *poll;
+
+    stays = NULL;
+
+    for (n = 0; n < NGX_HTTP_TB_RPC_POLL_BATCH; n++) {
+
+        q = ngx_queue_head(&lane->polls);
+
+        if (q == stays || q == ngx_queue_sentinel(&lane->polls)) {
+            return;
+        }
+
+        poll = ngx_queue_data(q, ngx_http_tb_rpc_poll_t, queue);
+
+        ngx_queue_remove(q);
+        poll->queued = 0;
+
+        if (poll->request == NULL && ngx_http_tb_rpc_poll_left(poll) <= 0) {
+            ngx_free(poll);
+            continue;
+        }
+
+        ngx_http_tb_rpc_poll_enqueue(poll);
+
+        if (stays == NULL && poll->lane == lane) {
+            stays = q;
+        }
     }
 }
 
 
-void
-ngx_http_tb_rpc_polls_unpark(ngx_queue_t *queue, ngx_queue_t *parked)
+/* for so long Redis knows it, in ms */
+
+static ngx_msec_int_t
+ngx_http_tb_rpc_poll_left(ngx_http_tb_rpc_poll_t *poll)
 {
-    ngx_queue_t  *q;
-
-    while (!ngx_queue_empty(parked)) {
-        q = ngx_queue_last(parked);
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_head(queue, q);
-    }
+    return (ngx_msec_int_t) (poll->end + NGX_HTTP_TB_RPC_POLL_GRACE
+                             - ngx_current_msec);
 }
 
 
@@ -153,15 +244,11 @@ ngx_http_tb_rpc_poll_unpoll(ngx_http_tb_rpc_poll_t *poll)
     u_char                     session[NGX_INT64_LEN];
     ngx_str_t                  argv[NGX_HTTP_TB_RPC_ARGS + 2], *arg;
     ngx_uint_t                 flags;
-    ngx_msec_int_t             left;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = poll->polls->worker;
 
-    left = (ngx_msec_int_t) (poll->end + NGX_HTTP_TB_RPC_POLL_GRACE
-                             - ngx_current_msec);
-
-    if (left <= 0) {
+    if (ngx_http_tb_rpc_poll_left(poll) <= 0) {
         return NGX_DECLINED;
     }
 
@@ -197,13 +284,15 @@ ngx_http_tb_rpc_poll_told(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_http_tb_rpc_poll_t *poll = data;
 
+    ngx_http_tb_rpc_lane_t   *lane;
     ngx_http_tb_rpc_polls_t  *polls;
 
     polls = poll->polls;
+    lane = poll->lane;
 
-    polls->asked--;
+    lane->asked--;
 
     ngx_free(poll);
 
-    ngx_http_tb_rpc_polls_pump(polls);
+    (void) ngx_http_tb_rpc_polls_pump(polls, lane);
 }

@@ -38,7 +38,11 @@ static void ngx_http_tb_rpc_tokens_cleanup(void *data);
 static void ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r);
 static void ngx_http_tb_rpc_device_token_key(ngx_http_tb_rpc_device_req_t *dr,
     ngx_str_t *key, u_char *buf);
-static void ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls);
+static void ngx_http_tb_rpc_lookup_enqueue(ngx_http_tb_rpc_device_req_t *dr);
+static ngx_tb_redis_node_t *ngx_http_tb_rpc_lookup_node(
+    ngx_http_tb_rpc_device_req_t *dr);
+static ngx_int_t ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane);
 static void ngx_http_tb_rpc_lookup_refuse(ngx_http_tb_rpc_device_req_t *dr);
 static ngx_int_t ngx_http_tb_rpc_device_get(ngx_http_tb_rpc_device_req_t *dr,
     ngx_uint_t flags);
@@ -133,11 +137,11 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    dr->queued = 1;
-    ngx_queue_insert_tail(&polls->lookups, &dr->queue);
+    ngx_http_tb_rpc_lookup_enqueue(dr);
 
     ngx_http_tb_rpc_polls_guard(polls);
-    ngx_http_tb_rpc_lookups_pump(polls);
+
+    (void) ngx_http_tb_rpc_lookups_pump(polls, dr->lane);
 
     cln->handler = ngx_http_tb_rpc_device_cleanup;
     cln->data = dr;
@@ -191,32 +195,86 @@ ngx_http_tb_rpc_lookup_answer(ngx_http_request_t *r)
 
 
 static void
-ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
+ngx_http_tb_rpc_lookup_enqueue(ngx_http_tb_rpc_device_req_t *dr)
 {
-    u_char                         buf[NGX_HTTP_TB_RPC_KEY_LEN];
-    ngx_str_t                      key;
+    ngx_http_tb_rpc_lane_t  *lane;
+
+    lane = ngx_http_tb_rpc_lane(dr->worker->polls,
+                                ngx_http_tb_rpc_lookup_node(dr));
+    if (dr->queued) {
+        ngx_queue_remove(&dr->queue);
+    }
+
+    dr->queued = 1;
+    dr->lane = lane;
+
+    ngx_queue_insert_tail(&lane->lookups, &dr->queue);
+}
+
+
+static ngx_tb_redis_node_t *
+ngx_http_tb_rpc_lookup_node(ngx_http_tb_rpc_device_req_t *dr)
+{
+    u_char     buf[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t  key;
+
+    ngx_http_tb_rpc_device_token_key(dr, &key, buf);
+
+    return ngx_tb_redis_key_node(&dr->worker->redis, &key);
+}
+
+
+/* as with polls; NGX_DECLINED: the lane rests, its node is away */
+
+static ngx_int_t
+ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane)
+{
+    ngx_uint_t                     n;
     ngx_queue_t                   *q;
+    ngx_tb_redis_node_t           *node;
     ngx_http_tb_rpc_device_req_t  *dr;
 
-    while (!ngx_queue_empty(&polls->lookups)
-           && polls->looking < NGX_HTTP_TB_RPC_POLL_BATCH)
+    for (n = 0;
+         !ngx_queue_empty(&lane->lookups)
+         && lane->looking < NGX_HTTP_TB_RPC_POLL_BATCH;
+         /* void */ )
     {
-        q = ngx_queue_head(&polls->lookups);
+        q = ngx_queue_head(&lane->lookups);
         dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
 
-        ngx_http_tb_rpc_device_token_key(dr, &key, buf);
+        node = ngx_http_tb_rpc_lookup_node(dr);
 
-        if (!ngx_tb_redis_is_ready(&polls->worker->redis, &key, 0)) {
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(&polls->lookups_parked, q);
+        if (node != lane->node) {
+            ngx_http_tb_rpc_lookup_enqueue(dr);
+
+            if (dr->lane == lane) {
+
+                /* no memory for another one */
+
+                return NGX_OK;
+            }
+
+            if (n++ == 0) {
+                ngx_http_tb_rpc_polls_soon(polls);
+            }
+
+            if (n == NGX_HTTP_TB_RPC_POLL_BATCH) {
+                return NGX_OK;
+            }
+
             continue;
+        }
+
+        if (node == NULL || !ngx_tb_redis_node_is_ready(node, 0)) {
+            return NGX_DECLINED;
         }
 
         if (ngx_http_tb_rpc_device_get(dr, NGX_TB_REDIS_REPEAT
                                            |NGX_TB_REDIS_UNBOUNDED)
             != NGX_OK)
         {
-            break;
+            return NGX_OK;
         }
 
         ngx_queue_remove(q);
@@ -224,54 +282,66 @@ ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls)
         dr->queued = 0;
         dr->counted = 1;
 
-        polls->looking++;
+        lane->looking++;
     }
+
+    return NGX_OK;
 }
 
 
-/* waiting for others is no reason to be refused, waiting for Redis is */
+/*
+ * Waiting for others is no reason to be refused, waiting for Redis is.  Some at
+ * a time are looked at; behind the first some may be of another node by now.
+ */
 
 void
-ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls)
+ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane)
 {
     ngx_uint_t                     n;
     ngx_msec_t                     timeout;
-    ngx_queue_t                   *q;
+    ngx_queue_t                   *q, *stays;
     ngx_http_tb_rpc_device_req_t  *dr;
 
-    ngx_http_tb_rpc_polls_unpark(&polls->lookups, &polls->lookups_parked);
-    ngx_http_tb_rpc_lookups_pump(polls);
+    if (ngx_http_tb_rpc_lookups_pump(polls, lane) != NGX_DECLINED) {
+        return;
+    }
 
     timeout = polls->worker->conf->redis->command_timeout;
+    stays = NULL;
 
     for (n = 0; n < NGX_HTTP_TB_RPC_POLL_BATCH; n++) {
 
-        if (ngx_queue_empty(&polls->lookups_parked)) {
+        q = ngx_queue_head(&lane->lookups);
+
+        if (q == stays || q == ngx_queue_sentinel(&lane->lookups)) {
             return;
         }
 
-        q = ngx_queue_head(&polls->lookups_parked);
         dr = ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue);
 
-        if (ngx_current_msec - dr->start < timeout) {
-            return;
+        if (ngx_current_msec - dr->start >= timeout) {
+            ngx_http_tb_rpc_lookup_refuse(dr);
+            continue;
         }
 
-        ngx_http_tb_rpc_lookup_refuse(dr);
+        ngx_http_tb_rpc_lookup_enqueue(dr);
+
+        if (stays == NULL && dr->lane == lane) {
+            stays = q;
+        }
     }
 }
 
 
 void
-ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_polls_t *polls)
+ngx_http_tb_rpc_lookups_close(ngx_http_tb_rpc_lane_t *lane)
 {
     ngx_queue_t  *q;
 
-    ngx_http_tb_rpc_polls_unpark(&polls->lookups, &polls->lookups_parked);
+    while (!ngx_queue_empty(&lane->lookups)) {
 
-    while (!ngx_queue_empty(&polls->lookups)) {
-
-        q = ngx_queue_head(&polls->lookups);
+        q = ngx_queue_head(&lane->lookups);
 
         ngx_http_tb_rpc_lookup_refuse(
                       ngx_queue_data(q, ngx_http_tb_rpc_device_req_t, queue));
@@ -350,15 +420,15 @@ ngx_http_tb_rpc_device_cleanup(void *data)
 static void
 ngx_http_tb_rpc_device_counted(ngx_http_tb_rpc_device_req_t *dr)
 {
-    ngx_http_tb_rpc_polls_t  *polls;
+    ngx_http_tb_rpc_lane_t  *lane;
 
     if (dr->counted) {
         dr->counted = 0;
 
-        polls = dr->worker->polls;
-        polls->looking--;
+        lane = dr->lane;
+        lane->looking--;
 
-        ngx_http_tb_rpc_lookups_pump(polls);
+        (void) ngx_http_tb_rpc_lookups_pump(dr->worker->polls, lane);
     }
 }
 

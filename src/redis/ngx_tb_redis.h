@@ -141,9 +141,9 @@ ngx_tb_redis_node_t *ngx_tb_redis_channel_node(ngx_tb_redis_client_t *client,
 ngx_uint_t ngx_tb_redis_channel_is_new(ngx_tb_redis_client_t *client,
     ngx_uint_t n);
 
-/* 1 if a command with that key would be written now (flags: the same) */
-ngx_uint_t ngx_tb_redis_is_ready(ngx_tb_redis_client_t *client, ngx_str_t *key,
-    ngx_uint_t flags);
+/* the node that a command with that key is for; NULL: nobody's */
+ngx_tb_redis_node_t *ngx_tb_redis_key_node(ngx_tb_redis_client_t *client,
+    ngx_str_t *key);
 
 /*
  * Encodes and queues a command for the node of its key, argv[3] of FCALL and

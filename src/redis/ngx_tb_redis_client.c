@@ -320,22 +320,18 @@ ngx_tb_redis_free_gone(ngx_tb_redis_state_t *state)
 }
 
 
-ngx_uint_t
-ngx_tb_redis_is_ready(ngx_tb_redis_client_t *client, ngx_str_t *key,
-    ngx_uint_t flags)
+ngx_tb_redis_node_t *
+ngx_tb_redis_key_node(ngx_tb_redis_client_t *client, ngx_str_t *key)
 {
-    ngx_tb_redis_node_t   *node;
     ngx_tb_redis_state_t  *state;
 
     state = client->state;
 
     if (state == NULL) {
-        return 0;
+        return NULL;
     }
 
-    node = ngx_tb_redis_route(state, ngx_tb_redis_slot(state, key));
-
-    return node && ngx_tb_redis_node_is_ready(node, flags);
+    return ngx_tb_redis_route(state, ngx_tb_redis_slot(state, key));
 }
 
 
