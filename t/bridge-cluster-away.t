@@ -295,6 +295,37 @@ unlike(text_of("no$runs.log"), qr/mqtt: connected/, 'and nothing is done');
 $cluster->cleanup();
 
 
+# --- one group only ---------------------------------------------------------
+
+# its master hangs with an answer that it was sent; a replica tells of another
+# one, which is connected to only then
+
+$cluster = TB::Cluster->new(masters => 1, replicas => 2);
+%where = ();
+@shard = (0) x 128;
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
+$pid = start('group', '--static', '--redis-cluster', '--redis',
+             $cluster->url(0), '--redis', $cluster->url(2));
+
+my ($device) = devices_at(0, 1, 'bridge', 'group');
+my ($rpc, $id) = $mqtt->call($device, '"m"', 1, timeout => 60000);
+
+ok(got($device, $id), 'one group: a call');
+sleep 0.3;                      # until its replicas have that, too
+$cluster->stop(0);
+$mqtt->publish("v1/devices/$device/rpc/response/$id", '"silent"');
+wait_for { text_of('group.log') =~ /answers request $id/ };
+$cluster->call(1, 'CLUSTER', 'FAILOVER', 'TAKEOVER');
+%where = ();
+$where{TB::Cluster::slot(TB::Bridge::key('device', $device))} = 1;
+is($mqtt->answer($device, $rpc, 20), 'A"silent"',
+   'one group: what its master never answered goes to the next one')
+    or diag(substr text_of('group.log'), -3000);
+$cluster->cont(0);
+is(reap($pid, 'TERM'), 0, 'it ends');
+$cluster->cleanup();
+
+
 # --- what nodes say ---------------------------------------------------------
 
 # fakes, that say what they are told: "EPOCH HOST PORT", or all of a reply to

@@ -51,13 +51,15 @@ static tb_verdict_e tb_command_judge(void *owner, tb_node_t *node,
     tb_cmd_t *cmd, redisReply *reply);
 static void tb_command_done(void *owner, tb_cmd_t *cmd, redisReply *reply);
 static void tb_command_again(void *owner, tb_node_t *node, tb_cmd_t *cmd);
+static void tb_command_fetch(void *owner, tb_node_t *node);
 
 
 static const tb_node_events_t  tb_command_events = {
     tb_command_ready,
     tb_command_judge,
     tb_command_done,
-    tb_command_again
+    tb_command_again,
+    tb_command_fetch
 };
 
 
@@ -398,6 +400,28 @@ tb_command_again(void *owner, tb_node_t *node, tb_cmd_t *cmd)
 
     tb_line_hold(&c->line[cmd->shard], cmd, tb_now() + wait);
     c->held = 1;
+}
+
+
+/* it never said what has become of those whose shard is elsewhere by now */
+
+static void
+tb_command_fetch(void *owner, tb_node_t *node)
+{
+    int             i;
+    tb_cmd_t       *cmd, *next;
+    tb_commands_t  *c = owner;
+
+    for (cmd = node->head; cmd != NULL; cmd = next) {
+        i = cmd->shard;
+        next = cmd->next;
+
+        if (i != TB_OWN && c->line[i].node != node) {
+            tb_line_fetch(&c->line[i], node, i);
+            c->held = 1;
+            next = node->head;
+        }
+    }
 }
 
 

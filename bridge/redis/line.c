@@ -91,14 +91,22 @@ tb_line_hold(tb_line_t *line, tb_cmd_t *cmd, int64_t until)
 
 
 void
-tb_line_move(tb_line_t *line, tb_node_t *node, int shard)
+tb_line_fetch(tb_line_t *line, tb_node_t *node, int shard)
 {
     tb_cmd_t  *pulled;
 
+    pulled = tb_node_pull(node, shard);
+    line->last = NULL;
+    line->head = tb_line_merge(line->head, pulled);
+    line->held = 1;
+}
+
+
+void
+tb_line_move(tb_line_t *line, tb_node_t *node, int shard)
+{
     if (line->node != NULL) {
-        pulled = tb_node_pull(line->node, shard);
-        line->last = NULL;
-        line->head = tb_line_merge(line->head, pulled);
+        tb_line_fetch(line, line->node, shard);
     }
 
     line->node = node;

@@ -30,6 +30,8 @@ typedef struct {
 void tb_line_push(tb_line_t *line, tb_cmd_t *cmd);
 /* one that was refused: all of them wait, until then at least */
 void tb_line_hold(tb_line_t *line, tb_cmd_t *cmd, int64_t until);
+/* those that are left at a node which has the line no more */
+void tb_line_fetch(tb_line_t *line, tb_node_t *node, int shard);
 /* their node is another one from now on; NULL: nobody's */
 void tb_line_move(tb_line_t *line, tb_node_t *node, int shard);
 /*

@@ -153,11 +153,14 @@ tb_node_pull(tb_node_t *node, int shard)
 static void
 tb_node_lost(tb_node_t *node)
 {
+    unsigned   n;
     tb_cmd_t  *cmd, *own, **p;
 
     if (node->head == node->unsent && node->nown == 0) {
         return;
     }
+
+    n = node->nwritten;
 
     own = NULL;
     node->nown = 0;
@@ -190,6 +193,10 @@ tb_node_lost(tb_node_t *node)
         own = cmd->next;
         cmd->own(node, NULL);
         tb_cmd_free(cmd);
+    }
+
+    if (n) {
+        node->events->lost(node->owner, node);
     }
 }
 

@@ -57,6 +57,8 @@ typedef struct {
     /* the command is the owner's again */
     void          (*done)(void *owner, tb_cmd_t *cmd, redisReply *reply);
     void          (*again)(void *owner, tb_node_t *node, tb_cmd_t *cmd);
+    /* what was written has no reply: it is with the node still */
+    void          (*lost)(void *owner, tb_node_t *node);
 } tb_node_events_t;
 
 
