@@ -3,7 +3,8 @@
  * A poll.  Redis knows it by the worker's name and a number, the session,
  * and gives it at most one call: by the reply to tb_rpc_poll, or later by a
  * message.  A message may get lost; so whenever the worker was deaf for a
- * while, it tells of all its polls again, which brings the calls too.
+ * while, it tells of the polls of such shards again, which brings the calls,
+ * too.
  */
 
 
