@@ -89,7 +89,8 @@ my %call = (
 my %reads = (
     get => [$f->key($d, 'rpc', $done->[1]), $T, '*'],
     list => [$key, $T, '*', '', 'createdTime', 'asc', 0, 10],
-    uuid => [$f->key($d, 'uuid', TB::Functions::uuid())]
+    uuid => [$f->key($d, 'uuid', TB::Functions::uuid())],
+    queues => [$f->key($d, 'queues')]
 );
 
 # all that there are, but those that have no shard

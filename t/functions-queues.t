@@ -250,4 +250,67 @@ for my $persistent (1, 0) {
     ok($due->(), 'whenever it was looked at last');
 }
 
+# what waits, for those who want to see it ------------------------------------
+
+{
+    my ($b, $b2) = (bridge(), bridge());
+    my $d = $f->device(bridge => $b);
+    my $key = $f->key($d, 'queues');
+    my $told = sub {
+        my @told = @{ $f->root->fcall('queues', $key) };
+        my %by;
+
+        while (my ($name, $n, $age) = splice @told, 0, 3) {
+            $by{$name} = "$n $age";
+        }
+
+        return $by{ $_[0] };
+    };
+
+    is($told->($b), undef, 'nothing was pushed');
+
+    my @calls = map { $f->create($d, timeout => 10 ** 6) } 1 .. 3;
+
+    $f->pass(1500);
+    is($told->($b), '3 1500', 'three calls, the oldest for 1.5 s');
+    $f->take_all($d, $b);
+    is($told->($b), '0 -1', 'none any more');
+
+    $f->root->cmd('RPUSH', $f->key($d, 'queue', $b), map { "x $_" } 1 .. 20);
+    is($told->($b), '20 -1', 'references that mean nothing');
+    $f->root->cmd('DEL', $f->key($d, 'queue', $b));
+
+    # of another type it is no reason to fail
+
+    $f->root->cmd('DEL', $key);
+    $f->root->cmd('SET', $key, 'x');
+    $f->pass(61_000);
+    is(ref $f->create($d, timeout => 10 ** 6), 'ARRAY', 'a create goes on');
+    $f->root->cmd('DEL', $key);
+    $f->take_all($d, $b);
+
+    # an empty one is named for a day
+
+    $f->pass(61_000);
+    $f->create($d);
+    is($told->($b) =~ /^1 /, 1, 'it is named again');
+    $f->take_all($d, $b);
+    $f->pass(86_400_000 - 1000);
+    is($told->($b), '0 -1', 'for a day');
+
+    my $id = TB::Functions::uuid();
+
+    $id = TB::Functions::uuid() while $f->key($id, 'queues') ne $key;
+
+    my $other = $f->device(id => $id, bridge => $b2);
+
+    $f->pass(2000);
+    $f->create($other);
+    is($told->($b), undef, 'and then no longer');
+    like($told->($b2), qr/^1 /, 'the other one is');
+
+    like($f->root->fcall('queues', $f->key($d, 'queue', $b)),
+         qr/^ERR tb_rpc: 1 key is needed/, 'another key');
+}
+
 done_testing();

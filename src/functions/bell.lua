@@ -10,10 +10,29 @@ local dec = use('text', 'dec')
 local AGAIN = 1000              -- ms
 local LOOK = 60000              -- ms until tick looks at the queue
 local QUEUES = 4096             -- that are remembered
+local KEPT = 86400000           -- ms that an empty one is named
 
 
 local rung, looked, n = {}, {}, 0
 local bells = {}
+
+
+-- For those who want to see what waits: once a minute, so that a FLUSHALL or a
+-- failover loses it for that long.  Nothing is worth to fail for it.
+
+local function note(x, bridge)
+    local key = x.p .. 'queues'
+
+    pcall_redis('ZADD', key, x.time, bridge)
+
+    local old = pcall_redis('ZRANGE', key, '0', '0', 'WITHSCORES')
+
+    if old[2] and x.now - old[2] > KEPT
+       and pcall_redis('LLEN', x.p .. 'queue:' .. old[1]) == 0
+    then
+        pcall_redis('ZREM', key, old[1])
+    end
+end
 
 
 -- a reference was pushed to the queue of x, which has this many now
@@ -42,6 +61,7 @@ local function pushed(x, key, bridge, length)
     then
         looked[key] = x.now
         call('ZADD', x.due, 'NX', dec(x.now + LOOK), '#' .. bridge)
+        note(x, bridge)
     end
 end
 

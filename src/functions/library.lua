@@ -21,7 +21,7 @@ Lua's limits, count per file.
 
 --]]
 
-local VERSION = 6
+local VERSION = 7
 
 local bodies, made = {}, {}
 

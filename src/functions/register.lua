@@ -4,6 +4,7 @@ register('version', 'version', 'version', 'no-writes')
 register('get', 'record_api', 'get', 'no-writes')
 register('list', 'list', 'list', 'no-writes')
 register('uuid', 'record_api', 'find_uuid', 'no-writes')
+register('queues', 'queues', 'queues', 'no-writes')
 
 register('create', 'create', 'create')
 register('device_put', 'device_api', 'device_put')

@@ -677,7 +677,7 @@ sub nothing_left {
     for my $key (@{ $r->cmd('KEYS', '*') }) {
         my ($name) = $key =~ /^\Q$TB::Clock::PREFIX\E([^:]+)/;
 
-        next if $name =~ /^(config|stats|devices|events|clock-test)$/;
+        next if $name =~ /^(config|stats|devices|events|queues|clock-test)$/;
 
         if ($name eq 'answer' || $name eq 'taken') {
             my $ttl = $r->cmd('PTTL', $key);
