@@ -90,6 +90,15 @@ sub counts (&$$$) {
     is(requests($op, $result), $before + 1, $name);
 }
 
+# of tb_rpc_queues, in Redis
+
+sub redis_calls {
+    my ($calls) = redis()->call('INFO', 'commandstats')
+                  =~ /^cmdstat_fcall:calls=(\d+)/m;
+
+    return $calls;
+}
+
 sub tenant { return ('X-Authorization' => 'Bearer ' . macro('token:tenant')) }
 
 
@@ -211,6 +220,42 @@ like($processes[0]{nodes}[0]{node}, qr{^redis://127\.0\.0\.1:\d+$},
 soon { status()->{ticks}{count} > 0 } 'one of them ticks';
 cmp_ok(status()->{redis}{commands}, '>', 100, 'commands');
 is(status()->{redis}{lost}, 0, 'none was lost');
+
+
+# what waits for bridges: known for a second
+
+device("w$_", bridge => 'nobody') for 1 .. 3;
+is($nginx->call("w$_", 'm', '1', persistent => 1)->{status}, 200, 'a call')
+    for 1 .. 3;
+
+soon {
+    my ($queue) = grep { $_->{bridge} eq 'nobody' }
+                       @{ status()->{queues}{bridges} };
+
+    $queue && $queue->{calls} == 3 && $queue->{oldest} >= 100;
+} 'three calls wait for a bridge, in three shards';
+is(status()->{queues}{shards}, 128, 'all shards have told');
+soon { value('tb_rpc_queue_calls{bridge="nobody"}') == 3 } 'its metric';
+cmp_ok(value('tb_rpc_queue_oldest_seconds{bridge="nobody"}'), '>', 0,
+       'the oldest');
+
+my $told = redis_calls();
+
+fetch('/status') for 1 .. 20;
+cmp_ok(redis_calls() - $told, '<=', 2 * 2 * 128, 'Redis is not asked each time');
+
+# a bridge can't write a page: nothing but what is a name is shown
+
+redis()->call('ZADD', 'tb:{s000}:queues', 1, '"} 1 <b>');
+redis()->call('ZADD', 'tb:{s000}:queues', 1, 'x' x 65);
+soon { status()->{queues}{shards} == 128
+       && !grep { !/^[\w.:@-]+$/ || length > 64 }
+          map { $_->{bridge} } @{ status()->{queues}{bridges} } }
+    'only names of bridges';
+redis()->call('DEL', 'tb:{s000}:queues');
+redis()->call('SET', 'tb:{s000}:queues', 'x');
+soon { status()->{queues}{shards} == 127 } 'a shard that can\'t tell';
+redis()->call('DEL', 'tb:{s000}:queues');
 
 
 # the page for Prometheus -----------------------------------------------------

@@ -27,6 +27,8 @@ ngx_int_t
 ngx_http_tb_rpc_page_init(ngx_http_tb_rpc_page_t *page, ngx_pool_t *pool,
     ngx_http_tb_rpc_worker_t *w)
 {
+    ngx_http_tb_rpc_asking_t  *asking;
+
     ngx_memzero(page, sizeof(ngx_http_tb_rpc_page_t));
 
     page->pool = pool;
@@ -40,6 +42,16 @@ ngx_http_tb_rpc_page_init(ngx_http_tb_rpc_page_t *page, ngx_pool_t *pool,
 
     page->last = page->start;
     page->end = page->start + NGX_HTTP_TB_RPC_PAGE_SIZE;
+
+    asking = ngx_http_tb_rpc_watch_asking(w);
+
+    if (asking) {
+        page->queues = ngx_http_tb_rpc_queues(asking);
+
+        if (page->queues->shards == 0) {
+            page->queues = NULL;
+        }
+    }
 
     ngx_http_tb_rpc_watch_update(w);
     ngx_http_tb_rpc_zone_sweep(page->zone);

@@ -8,6 +8,7 @@
 #define _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_
 
 
+#include "ngx_http_tb_rpc_queues.h"
 #include "ngx_http_tb_rpc_status.h"
 
 
@@ -28,6 +29,7 @@ typedef struct {
     ngx_http_tb_rpc_worker_t     *worker;
     ngx_http_tb_rpc_zone_t       *zone;
     ngx_http_tb_rpc_counts_t      counts;
+    ngx_http_tb_rpc_queues_t     *queues;       /* NULL: not known */
     ngx_http_tb_rpc_process_t    *processes;
     ngx_uint_t                    nprocesses;
 
@@ -68,6 +70,10 @@ ngx_int_t ngx_http_tb_rpc_status_health(ngx_http_request_t *r,
 /* ngx_http_tb_rpc_watch.c: what this process has, now */
 
 void ngx_http_tb_rpc_watch_update(ngx_http_tb_rpc_worker_t *w);
+
+/* NULL: the worker is being closed */
+ngx_http_tb_rpc_asking_t *ngx_http_tb_rpc_watch_asking(
+    ngx_http_tb_rpc_worker_t *w);
 
 
 #endif /* _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_ */

@@ -21,6 +21,8 @@ static ngx_int_t ngx_http_tb_rpc_status_send(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_tb_rpc_status_handler(ngx_http_request_t *r)
 {
+    ngx_int_t                     rc;
+    ngx_http_tb_rpc_asking_t     *asking;
     ngx_http_tb_rpc_worker_t     *w;
     ngx_http_tb_rpc_loc_conf_t   *lcf;
     ngx_http_tb_rpc_main_conf_t  *mcf;
@@ -46,6 +48,21 @@ ngx_http_tb_rpc_status_handler(ngx_http_request_t *r)
 
     if (lcf->status == NGX_HTTP_TB_RPC_STATUS_HEALTH) {
         return ngx_http_tb_rpc_status_health(r, w);
+    }
+
+    asking = ngx_http_tb_rpc_watch_asking(w);
+
+    if (asking) {
+        rc = ngx_http_tb_rpc_queues_ask(asking, r,
+                                        ngx_http_tb_rpc_status_send);
+
+        if (rc == NGX_AGAIN) {
+            return NGX_DONE;
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     return ngx_http_tb_rpc_status_send(r, w);

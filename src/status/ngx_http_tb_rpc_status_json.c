@@ -22,6 +22,7 @@ static void ngx_http_tb_rpc_json_histogram(ngx_http_tb_rpc_page_t *page,
     const char *comma, ngx_str_t *name, ngx_http_tb_rpc_histogram_t *h);
 static void ngx_http_tb_rpc_json_auth(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_json_redis(ngx_http_tb_rpc_page_t *page);
+static void ngx_http_tb_rpc_json_queues(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_json_connections(ngx_http_tb_rpc_page_t *page,
     const char *name, ngx_atomic_t *n);
 
@@ -50,6 +51,7 @@ ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_json_durations(page);
     ngx_http_tb_rpc_json_auth(page);
     ngx_http_tb_rpc_json_redis(page);
+    ngx_http_tb_rpc_json_queues(page);
 
     ngx_http_tb_rpc_print(page, "\"ticks\":{\"count\":%uA,\"calls\":%uA}}\n",
                           page->counts.ticks, page->counts.ticked);
@@ -236,6 +238,40 @@ ngx_http_tb_rpc_json_redis(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_print(page, ",");
     ngx_http_tb_rpc_json_connections(page, "failed", redis->failed);
     ngx_http_tb_rpc_print(page, "},");
+}
+
+
+static void
+ngx_http_tb_rpc_json_queues(ngx_http_tb_rpc_page_t *page)
+{
+    ngx_uint_t                 i;
+    ngx_http_tb_rpc_bridge_t  *bridge;
+
+    if (page->queues == NULL) {
+        ngx_http_tb_rpc_print(page, "\"queues\":null,");
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page, "\"queues\":{\"shards\":%ui,\"bridges\":[",
+                          page->queues->shards);
+
+    for (i = 0; i < page->queues->nbridges; i++) {
+        bridge = &page->queues->bridges[i];
+
+        ngx_http_tb_rpc_print(page, "%s{\"bridge\":\"%*s\",\"calls\":%L,"
+                              "\"oldest\":", i ? "," : "",
+                              (size_t) bridge->len, bridge->name,
+                              bridge->calls);
+
+        if (bridge->oldest < 0) {
+            ngx_http_tb_rpc_print(page, "null}");
+
+        } else {
+            ngx_http_tb_rpc_print(page, "%L}", bridge->oldest);
+        }
+    }
+
+    ngx_http_tb_rpc_print(page, "]},");
 }
 
 

@@ -34,6 +34,7 @@ static void ngx_http_tb_rpc_prometheus_histogram(ngx_http_tb_rpc_page_t *page,
     const char *name, ngx_str_t *op, ngx_http_tb_rpc_histogram_t *h);
 static void ngx_http_tb_rpc_prometheus_auth(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_redis(ngx_http_tb_rpc_page_t *page);
+static void ngx_http_tb_rpc_prometheus_queues(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_connections(
     ngx_http_tb_rpc_page_t *page, const char *name, ngx_atomic_t *n);
 
@@ -57,6 +58,7 @@ ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_prometheus_durations(page);
     ngx_http_tb_rpc_prometheus_auth(page);
     ngx_http_tb_rpc_prometheus_redis(page);
+    ngx_http_tb_rpc_prometheus_queues(page);
 
     ngx_http_tb_rpc_print(page,
                           NGX_HTTP_TB_RPC_HEAD("ticks_total", "counter",
@@ -387,6 +389,53 @@ ngx_http_tb_rpc_prometheus_redis(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_prometheus_connections(page,
                                            "redis_connection_failures_total",
                                            redis->failed);
+}
+
+
+static void
+ngx_http_tb_rpc_prometheus_queues(ngx_http_tb_rpc_page_t *page)
+{
+    int64_t                    ms;
+    ngx_uint_t                 i;
+    ngx_http_tb_rpc_bridge_t  *bridge;
+
+    ngx_http_tb_rpc_print(page,
+                          NGX_HTTP_TB_RPC_HEAD("queue_shards", "gauge",
+                                               "Shards that have told what "
+                                               "waits for bridges")
+                          "tb_rpc_queue_shards %ui\n",
+                          page->queues ? page->queues->shards : 0);
+
+    if (page->queues == NULL) {
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page,
+                          NGX_HTTP_TB_RPC_HEAD("queue_calls", "gauge",
+                                               "Calls that wait for a "
+                                               "bridge"));
+
+    for (i = 0; i < page->queues->nbridges; i++) {
+        bridge = &page->queues->bridges[i];
+
+        ngx_http_tb_rpc_print(page, "tb_rpc_queue_calls{bridge=\"%*s\"} %L\n",
+                              (size_t) bridge->len, bridge->name,
+                              bridge->calls);
+    }
+
+    ngx_http_tb_rpc_print(page,
+                          NGX_HTTP_TB_RPC_HEAD("queue_oldest_seconds",
+                                               "gauge", "For how long the "
+                                               "oldest of them waits"));
+
+    for (i = 0; i < page->queues->nbridges; i++) {
+        bridge = &page->queues->bridges[i];
+        ms = ngx_max(bridge->oldest, 0);
+
+        ngx_http_tb_rpc_print(page, "tb_rpc_queue_oldest_seconds{bridge="
+                              "\"%*s\"} %L.%03L\n", (size_t) bridge->len,
+                              bridge->name, ms / 1000, ms % 1000);
+    }
 }
 
 

@@ -18,6 +18,7 @@
 struct ngx_http_tb_rpc_watch_s {
     ngx_http_tb_rpc_worker_t   *worker;
     ngx_http_tb_rpc_process_t  *process;        /* NULL: there is no place */
+    ngx_http_tb_rpc_asking_t   *asking;
     ngx_event_t                 timer;
 };
 
@@ -58,6 +59,11 @@ ngx_http_tb_rpc_watch_create(ngx_http_tb_rpc_worker_t *w)
     }
 
     watch->worker = w;
+
+    watch->asking = ngx_http_tb_rpc_asking_create(w);
+    if (watch->asking == NULL) {
+        return NGX_ERROR;
+    }
 
     watch->timer.handler = ngx_http_tb_rpc_watch_handler;
     watch->timer.data = &w->dummy;
@@ -113,6 +119,13 @@ ngx_http_tb_rpc_watch_handler(ngx_event_t *ev)
 }
 
 
+ngx_http_tb_rpc_asking_t *
+ngx_http_tb_rpc_watch_asking(ngx_http_tb_rpc_worker_t *w)
+{
+    return w->watch ? w->watch->asking : NULL;
+}
+
+
 void
 ngx_http_tb_rpc_watch_update(ngx_http_tb_rpc_worker_t *w)
 {
@@ -120,6 +133,14 @@ ngx_http_tb_rpc_watch_update(ngx_http_tb_rpc_worker_t *w)
     ngx_http_tb_rpc_process_t  *p;
 
     watch = w->watch;
+
+    if (watch == NULL) {
+
+        /* the worker is being closed */
+
+        return;
+    }
+
     p = watch->process;
 
     /* who was stopped for long has lost its place */
