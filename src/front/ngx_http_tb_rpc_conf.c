@@ -393,6 +393,7 @@ ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     static ngx_conf_enum_t  forms[] = {
         { ngx_string("json"), NGX_HTTP_TB_RPC_STATUS_JSON },
         { ngx_string("prometheus"), NGX_HTTP_TB_RPC_STATUS_PROMETHEUS },
+        { ngx_string("html"), NGX_HTTP_TB_RPC_STATUS_HTML },
         { ngx_string("health"), NGX_HTTP_TB_RPC_STATUS_HEALTH },
         { ngx_null_string, 0 }
     };
@@ -423,8 +424,8 @@ ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (forms[i].name.len == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid value \"%V\" in \"tb_rpc_status\", "
-                               "it must be \"json\", \"prometheus\" or "
-                               "\"health\"", &value[1]);
+                               "it must be \"json\", \"prometheus\", "
+                               "\"html\" or \"health\"", &value[1]);
             return NGX_CONF_ERROR;
         }
 

@@ -57,10 +57,15 @@ ngx_atomic_uint_t ngx_http_tb_rpc_histogram_count(
     ngx_http_tb_rpc_histogram_t *h);
 
 
-/* ngx_http_tb_rpc_status_json.c and ..._prometheus.c: the whole text */
+/* ngx_http_tb_rpc_status_json.c, ..._html.c, ..._prometheus.c: the whole text */
 
 void ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page);
+void ngx_http_tb_rpc_status_html(ngx_http_tb_rpc_page_t *page);
 void ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page);
+
+/* ngx_http_tb_rpc_plot.c: for the page in HTML */
+
+void ngx_http_tb_rpc_plots_print(ngx_http_tb_rpc_page_t *page);
 
 /* ngx_http_tb_rpc_status_health.c: sends it; for the end of the request */
 

@@ -77,6 +77,7 @@ ngx_http_tb_rpc_status_send(ngx_http_request_t *r,
     ngx_http_tb_rpc_page_t       page;
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
+    static ngx_str_t  html = ngx_string("text/html; charset=utf-8");
     static ngx_str_t  json = ngx_string("application/json");
     static ngx_str_t  prometheus =
         ngx_string("text/plain; version=0.0.4; charset=utf-8");
@@ -92,6 +93,11 @@ ngx_http_tb_rpc_status_send(ngx_http_request_t *r,
     case NGX_HTTP_TB_RPC_STATUS_PROMETHEUS:
         ngx_http_tb_rpc_status_prometheus(&page);
         type = &prometheus;
+        break;
+
+    case NGX_HTTP_TB_RPC_STATUS_HTML:
+        ngx_http_tb_rpc_status_html(&page);
+        type = &html;
         break;
 
     default:
