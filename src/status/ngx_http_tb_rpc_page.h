@@ -57,7 +57,7 @@ ngx_atomic_uint_t ngx_http_tb_rpc_histogram_count(
     ngx_http_tb_rpc_histogram_t *h);
 
 
-/* ngx_http_tb_rpc_status_json.c, ..._html.c, ..._prometheus.c: the whole text */
+/* ..._status_json.c, ..._status_html.c, ..._status_prometheus.c: the text */
 
 void ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page);
 void ngx_http_tb_rpc_status_html(ngx_http_tb_rpc_page_t *page);
