@@ -2,6 +2,7 @@
 # them; too few replicas are 504 UNKNOWN, and nothing else suffers.
 #
 # runs: side by side, 35 s
+# not with --redis-cluster: its replicas are those of one server
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # goes on where the shard goes.
 #
 # runs: side by side, 60 s
+# not with --redis-tls, --redis-cluster: it has a cluster of its own
 
 use strict;
 use warnings;
