@@ -17,6 +17,7 @@ use TB::FastBridge;
 use TB::Fixture;
 use TB::Load;
 use TB::Nginx;
+use TB::Proxy;
 use TB::RedisServer;
 use TB::Sentinel;
 
@@ -276,6 +277,20 @@ refuses('a port without TLS', "$trusted connect_timeout 700ms;",
         redis_server => "rediss://127.0.0.1:$redis->{port}");
 refuses('TLS, and redis://', '', qr/as if its port had TLS \("rediss:\/\/"\)/,
         redis_server => "redis://127.0.0.1:$port");
+
+# one that worked without TLS is killed while it is connected to
+
+my $proxy = TB::Proxy->start(to => $redis->{port});
+
+$nginx = nginx('', redis_server => "redis://127.0.0.1:$proxy->{port}");
+answers($nginx, 'no TLS, by a proxy');
+$proxy->tell('refuse', 'all');
+$proxy->tell('cut', 'all');
+soon { $nginx->error_log() =~ /recv\(\) failed.*reset by peer/ }
+     'it resets connections', 20;
+is($nginx->count_log(qr/as if its port had TLS/), 0,
+   'which is not taken for TLS');
+$nginx->stop();
 
 # one that accepts and says nothing holds up nobody
 

@@ -295,6 +295,7 @@ ngx_tb_redis_conn_ready(ngx_tb_redis_conn_t *conn)
     }
 
     conn->up = 1;
+    conn->known = 1;
     conn->tries = 0;
     conn->nreasons = 0;
 }

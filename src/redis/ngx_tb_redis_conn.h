@@ -138,6 +138,7 @@ struct ngx_tb_redis_conn_s {
 #endif
 
     unsigned                     up:1;      /* as the log knows it */
+    unsigned                     known:1;   /* was ready, if not here */
     unsigned                     refused:1;
     unsigned                     pinged:1;
 };

@@ -210,10 +210,11 @@ ngx_tb_redis_io_fail(ngx_tb_redis_conn_t *conn, ngx_err_t err,
 
 #endif
 
-    /* what a port with TLS does about a first command */
+    /* what a port with TLS does about a first command, or who is killed */
 
     hint = (conn->status == NGX_TB_REDIS_ST_HANDSHAKE
-            && err == NGX_ECONNRESET)
+            && err == NGX_ECONNRESET
+            && !conn->known)
            ? ", as if its port had TLS (\"rediss://\")" : "";
 
     ngx_tb_redis_conn_fail(conn, err, "%s%s", what, hint);
