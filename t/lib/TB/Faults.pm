@@ -9,12 +9,13 @@ package TB::Faults;
 # the figures mean: { fault, mode, seconds, 200, 503, 504, other, lost, twice,
 # again, gap, two_way, others, plain }.  Besides: results (how many of which kind
 # were not answered 200), wrong (those of "other"), undone ({ what its record says
-# => [ when each was answered, seconds since it happened ] }).
+# => [ when each was answered, seconds since it happened ] }), moving (seconds that
+# the slot took whose move took longest).
 
 use strict;
 use warnings;
 
-use List::Util qw(sum0);
+use List::Util qw(max sum0);
 use Time::HiRes qw(sleep time);
 
 use TB::Callers;
@@ -77,6 +78,7 @@ sub try {
 
     return {
         fault => $name, mode => $stage->{mode}, seconds => $over - $from,
+        moving => delete $stage->{moving},
         counts(@calls), fate($stage, $from, @calls), taken($stage),
         gap => gap($from, $to, \@calls, 1, @devices),
         two_way => gap($from, $to, \@calls, 0, @devices),
@@ -220,6 +222,23 @@ sub by_hand {
 }
 
 
+# how long it took to move the slot that took longest
+
+sub timed {
+    my ($stage) = @_;
+
+    my $since;
+
+    return sub {
+        my ($what) = @_;
+
+        $since = time() if $what eq 'migrating';
+        $stage->{moving} = max($stage->{moving} // 0, time() - $since)
+            if $what eq 'assigned';
+    };
+}
+
+
 sub reshard {
     my ($stage) = @_;
 
@@ -232,8 +251,10 @@ sub reshard {
     my %next = map { $masters[$_] => $masters[($_ + 1) % @masters] }
                0 .. $#masters;
 
-    $cluster->reshard($_, $next{$_}, shards => $of{$_}) for @masters;
-    $cluster->reshard($next{$_}, $_, shards => $of{$_}) for @masters;
+    my @timed = (hook => timed($stage));
+
+    $cluster->reshard($_, $next{$_}, shards => $of{$_}, @timed) for @masters;
+    $cluster->reshard($next{$_}, $_, shards => $of{$_}, @timed) for @masters;
 }
 
 
@@ -250,9 +271,11 @@ sub node {
     $cluster->add_node(replica_of => $new);
     $cluster->call($_, 'CONFIG', 'SET', 'min-replicas-to-write',
                    $stage->{mode} eq 'min' ? 1 : 0) for $new, $new + 1;
-    $cluster->reshard($master, $new, shards => \@shards);
+    my @timed = (hook => timed($stage));
+
+    $cluster->reshard($master, $new, shards => \@shards, @timed);
     sleep 0.5;
-    $cluster->reshard($new, $master, shards => \@shards);
+    $cluster->reshard($new, $master, shards => \@shards, @timed);
     wait_for { !$cluster->is_master($new) || !$cluster->slots_of($new) } 20;
     $cluster->del_node($_) for $new + 1, $new;
 }
