@@ -51,7 +51,7 @@ copy_checkout() {
               done \
             | tar -c --null --no-recursion -T -
     else
-        tar -c --exclude=./build .
+        tar -c --exclude=./build --exclude=./.git .
     fi
 }
 
