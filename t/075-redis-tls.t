@@ -137,7 +137,8 @@ sub unread {
 
 # --- it works ---------------------------------------------------------------
 
-my $nginx = nginx("$trusted command_timeout 30s;",
+my $seconds = scaled(30);
+my $nginx = nginx("$trusted command_timeout ${seconds}s;",
                   main => 'error_log debug.log debug;');
 
 answers($nginx, 'an address');
@@ -160,7 +161,8 @@ my ($sent, @open) = (0);
 $redis->pause();
 
 while (@open < 5000) {
-    push @open, $nginx->open('e1', 'echo', $large, timeout => 30000);
+    push @open, $nginx->open('e1', 'echo', $large,
+                             timeout => $seconds * 1000);
     wait_for { unread() > $sent } 0.5 or last;
     $sent = unread();
 }
