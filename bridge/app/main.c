@@ -124,7 +124,7 @@ tb_start(tb_main_t *m)
 static void
 tb_main_poll(tb_main_t *m, tb_poll_t *p, sigset_t *mask)
 {
-    int              i;
+    int              i, n;
     int64_t          wait;
     struct timespec  ts;
 
@@ -145,10 +145,19 @@ tb_main_poll(tb_main_t *m, tb_poll_t *p, sigset_t *mask)
     ts.tv_sec = wait / 1000;
     ts.tv_nsec = (wait % 1000) * 1000000L;
 
-    if (ppoll(p->fds, p->n, &ts, mask) == -1) {
+    n = ppoll(p->fds, p->n, &ts, mask);
+
+    if (n == -1) {
         for (i = 0; i < p->n; i++) {
             p->fds[i].revents = 0;
         }
+
+    } else if (n > 0) {
+
+        /* with something ready, it delivers no signal */
+
+        memset(&ts, 0, sizeof(ts));
+        (void) ppoll(NULL, 0, &ts, mask);
     }
 }
 

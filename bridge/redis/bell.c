@@ -441,7 +441,7 @@ tb_bells_leave(tb_bells_t *bells)
 
         bell->node = NULL;
         bell->redis.held = 1;
-        tb_redis_close(&bell->redis);
+        tb_redis_leave(&bell->redis, "no shard is heard there any more");
 
         if (bell->redis.state != TB_REDIS_CLOSED) {
             /* its host is still being looked up */

@@ -211,6 +211,13 @@ tb_sentinel_run(tb_sentinel_t *s, const tb_poll_t *p)
 {
     redisReply  *reply;
 
+    /* the write of the question may have failed, at the end of a turn */
+
+    if (s->redis.failed) {
+        s->redis.failed = 0;
+        tb_sentinel_next(s);
+    }
+
     tb_greet_io(&s->redis, p);
 
     while (s->redis.state == TB_REDIS_READY

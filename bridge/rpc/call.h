@@ -36,6 +36,7 @@ struct tb_call_s {
     int                  asks;             /* replies to come */
     int                  publishes;
     int                  mid;
+    int                  shard;
     unsigned             named:1;          /* its name was asked for */
     unsigned             ended:1;          /* Redis says so */
     unsigned             back:1;           /* it is to be returned */

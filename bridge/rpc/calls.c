@@ -22,6 +22,9 @@ struct tb_calls_s {
     int                      n;
     int                      nopen;        /* not reported yet */
     int                      nsent;        /* asking or published */
+    int                      nasking;
+    int                      asking[TB_MAX_SHARDS];    /* of each shard */
+    int                      waiting[TB_MAX_SHARDS];   /* taken or asking */
     tb_call_t               *table[TB_CALL_BUCKETS];   /* by rpcId */
 };
 
@@ -65,14 +68,18 @@ tb_calls_count(const tb_bridge_t *b)
 int
 tb_calls_open(const tb_bridge_t *b)
 {
-    return b->calls->nopen;
+    /* what cannot be asked for now holds up none of other masters */
+
+    return b->calls->nasking == 0 ? b->calls->nopen
+           : b->calls->nopen - tb_shards_away(b->redis, b->calls->waiting);
 }
 
 
 int
 tb_calls_sent(const tb_bridge_t *b)
 {
-    return b->calls->nsent;
+    return b->calls->nasking == 0 ? b->calls->nsent
+           : b->calls->nsent - tb_shards_away(b->redis, b->calls->asking);
 }
 
 
@@ -98,6 +105,15 @@ tb_call_count(tb_calls_t *calls, const tb_call_t *call, int n)
 
     if (call->state == TB_CALL_ASKING || call->state == TB_CALL_PUBLISHED) {
         calls->nsent += n;
+    }
+
+    if (call->state == TB_CALL_ASKING) {
+        calls->nasking += n;
+        calls->asking[call->shard] += n;
+    }
+
+    if (call->state == TB_CALL_ASKING || call->state == TB_CALL_TAKEN) {
+        calls->waiting[call->shard] += n;
     }
 }
 
@@ -213,6 +229,7 @@ tb_call_add(tb_bridge_t *b, const char *data, size_t len)
     call->dies_at = call->taken_at + call->expiration_time
                     - call->taken_time;
     call->epoch = tb_mqtt_epoch(b->mqtt);
+    call->shard = tb_device_shard(b->redis, call->device_id);
 
     bucket = tb_call_bucket(b, call->rpc_id);
     call->chain = *bucket;

@@ -242,32 +242,45 @@ tb_call_last(tb_call_t *call)
 void
 tb_calls_run(tb_bridge_t *b)
 {
-    int         first, window;
+    int         first, window, away, asks;
+    char        waits[TB_MAX_SHARDS];
     int64_t     now;
     tb_call_t  *call, *next;
 
     now = tb_now();
     first = 1;
+    memset(waits, 0, sizeof(waits));
     window = b->delivery->window;
 
     for (call = tb_calls_first(b); call != NULL; call = next) {
         next = call->next;
+        away = call->state == TB_CALL_ASKING
+               && tb_shard_away(b->redis, call->shard);
 
-        if (tb_call_last(call)) {
+        if (tb_call_last(call) && !away) {
             /* none after it, until it has an end */
             window = tb_calls_sent(b) == 0 ? 1 : 0;
         }
 
-        if (call->state == TB_CALL_TAKEN) {
-            first &= tb_call_step(b, call, now, first, window);
+        asks = call->state == TB_CALL_ASKING;
 
-        } else if (call->state == TB_CALL_ASKING) {
-            first = 0;
+        if (call->state == TB_CALL_TAKEN) {
+            asks = !tb_call_step(b, call, now, first && !waits[call->shard],
+                                 window);
 
         } else if (call->state == TB_CALL_PUBLISHED && tb_mqtt_up(b->mqtt)
                    && now - call->published_at >= b->conf->mqtt->ack_timeout)
         {
             tb_call_overdue(b, call);
+        }
+
+        /* with its master away it holds up its own shard only */
+
+        if (asks && tb_shard_away(b->redis, call->shard)) {
+            waits[call->shard] = 1;
+
+        } else if (asks) {
+            first = 0;
         }
     }
 
