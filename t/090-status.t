@@ -249,12 +249,18 @@ if (!$ENV{TB_REDIS_CLUSTER}) {
 
 # a bridge can't write a page: nothing but what is a name is shown
 
-redis()->call('ZADD', 'tb:{s000}:queues', 1, '"} 1 <b>');
-redis()->call('ZADD', 'tb:{s000}:queues', 1, 'x' x 65);
-soon { status()->{queues}{shards} == 128
-       && !grep { !/^[\w.:@-]+$/ || length > 64 }
-          map { $_->{bridge} } @{ status()->{queues}{bridges} } }
-    'only names of bridges';
+redis()->call('ZADD', 'tb:{s000}:queues', 1, $_)
+    for '"} 1 <b>', 'x' x 65, '', 'Last.one_:@-9';
+
+my @names;
+
+soon {
+    @names = map { $_->{bridge} } @{ status()->{queues}{bridges} };
+
+    grep { $_ eq 'Last.one_:@-9' } @names;
+} 'a name of a bridge is shown';
+is_deeply([grep { !/^[\w.:@-]{1,64}$/ } @names], [], 'and what is none is not');
+
 redis()->call('DEL', 'tb:{s000}:queues');
 redis()->call('SET', 'tb:{s000}:queues', 'x');
 soon { status()->{queues}{shards} == 127 } 'a shard that can\'t tell';
