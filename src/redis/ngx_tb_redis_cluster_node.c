@@ -12,7 +12,8 @@
 #include "ngx_tb_redis_ssl.h"
 
 
-#define NGX_TB_REDIS_LEAVE          500         /* ms, for the last replies */
+#define NGX_TB_REDIS_LEAVE          1000        /* ms, for the last replies */
+#define NGX_TB_REDIS_LEAVE_SILENT   1500
 
 /* more than that is not a cluster, and would take all of our connections */
 
@@ -228,12 +229,13 @@ ngx_tb_redis_cluster_leave(ngx_tb_redis_node_t *node)
     node->pubsub.role->down(&node->pubsub);
 
     /*
-     * it may have answered before it left; who is silent may answer much
-     * later, and what it says then is worth nothing
+     * it may have answered before it left, and a master that hands over is
+     * silent for a while; who is silent for longer was deposed, and what it
+     * says then is worth nothing
      */
 
     if (conn->status == NGX_TB_REDIS_ST_READY
-        && ngx_current_msec - conn->silent < NGX_TB_REDIS_LEAVE)
+        && ngx_current_msec - conn->silent < NGX_TB_REDIS_LEAVE_SILENT)
     {
         ngx_tb_redis_unsend(conn);
 
