@@ -22,6 +22,8 @@ check_tools() {
     done
 
     "$admin" keygen > /dev/null || die "tb-rpc-admin does not run"
+    /usr/bin/python3 -c 'import redis' \
+        || die "there is no python3-redis (script/bootstrap)"
 }
 
 

@@ -75,7 +75,7 @@ is_deeply([ grep { $_ ne 1 } $bridge->answer(@calls) ], [],
           'the device answers all others');
 own_answers("all $held are answered by the old worker", @clients);
 ok($nginx->gone($old), 'the old worker has gone');
-is_deeply([ grep { !/:(?:devices?|config|taken|ticker)\b/ }
+is_deeply([ grep { !/:(?:devices?|config|queues|taken|ticker)\b/ }
             @{ redis()->call('KEYS', 'tb:{*') } ],
           [ redis()->call('KEYS', 'tb:{*:due') ]->[0],
           'nothing is left in Redis but devices, settings, who ticks, the'

@@ -17,8 +17,7 @@ use Test::More;
 
 use TB::Bridge;
 use TB::Env qw(scratch file_in free_port wait_for);
-use TB::FakeRedis;
-use TB::Mqtt qw(output spawn reap text_of);
+use TB::Mqtt qw(output spawn);
 use TB::RedisServer;
 
 plan skip_all => 'no openssl' if system('openssl version > /dev/null 2>&1');
@@ -32,53 +31,6 @@ sub id { return sprintf 'de000000-0000-11ee-8000-%012x', $_[0] }
 
 sub admin {
     return (($status, $text) = output(TB::Mqtt::admin(), @_))[0];
-}
-
-
-# --- one server -------------------------------------------------------------
-
-my $one = TB::RedisServer->start();
-my $url = "redis://127.0.0.1:$one->{port}";
-
-is(admin('--redis', "unix:$one->{path}", qw(device add), id(1), '--tenant',
-         $TENANT), 0, 'a Unix socket') or diag($text);
-is($one->call('HGET', TB::Bridge::key('device', id(1)), 'tenantId'), $TENANT,
-   'is written');
-is(admin('--redis', 'unix:/nonexistent', 'status'), 1, 'no such socket');
-like($text, qr{unix:/nonexistent: No such file}, 'is named');
-is(admin('--redis', "$url/3", qw(device add), id(2), '--tenant', $TENANT), 0,
-   'another database') or diag($text);
-$one->call('SELECT', 3);
-is($one->call('HGET', TB::Bridge::key('device', id(2)), 'tenantId'), $TENANT,
-   'has it');
-is(admin('--redis', "$url/99", 'status'), 1, 'a database that is none');
-like($text, qr/:$one->{port}: ERR .*out of range/, 'is told');
-is(admin('--redis', $url, '--redis-user', 'nobody', 'status'), 1,
-   'a wrong user');
-like($text, qr/:$one->{port}: WRONGPASS /, 'is told, and where');
-is(admin('--redis', $url, '--redis-cluster', 'status'), 1, 'no Cluster');
-like($text, qr/the cluster does not answer: .*cluster support disabled/,
-     'is told');
-$one->stop();
-
-# replies that are none, and that come in pieces
-
-my $fake = TB::FakeRedis->start(on => sub {
-    my ($mode, $conn, $command) = @_;
-
-    return '' if !defined $command;
-    return "+OK\r\n" if $command eq 'AUTH';
-    return 'x' x 2_000_000 . "\r\n" if $mode eq 'long';
-    return $mode =~ s/\|/\r\n/gr;
-});
-my @fake = ('--redis', "redis://127.0.0.1:$fake->{port}");
-
-for (':1x|', '$1_0|', '*9223372036854775807|x|', '$-2x|', '%1|', 'HTTP/1.1|',
-     '*1|' x 1000 . ':1|', '$5|12345xx|', 'long')
-{
-    $fake->tell('mode', $_);
-    is(admin(@fake, 'shard', id(1)), 1, 'no reply: ' . substr $_, 0, 20);
-    like($text, qr/: that is no reply of a Redis$/, 'is told');
 }
 
 
@@ -125,10 +77,6 @@ SKIP: {
     my @all = (@ca, '--redis-cert', "$dir/client.crt", '--redis-key',
                "$dir/client.key");
 
-    # a server that waits for more has its time
-    my $plain = spawn('plain.log', TB::Mqtt::admin(), '--redis',
-                      "rediss://127.0.0.1:$tls->{port}", 'status');
-
     is(admin(@all, qw(device add), id(1), '--tenant', $TENANT, '--token',
              'T1'), 0, 'TLS') or diag($text);
     is($tls->call('GET', 'tb:token:' . sha256_hex('T1')), id(1), 'is written');
@@ -147,12 +95,8 @@ SKIP: {
         unlike($text, qr/Traceback/, 'in words');
     }
 
-    is(admin(@redis, '--redis-ca', '/nonexistent', 'status'), 1,
-       'no such authorities');
-    like($text, qr{/nonexistent: No such file}, 'are named');
-    is(reap($plain, 0, 20), 1, 'TLS to a port without it');
-    like(text_of('plain.log'), qr/: TLS: .*is it a port with TLS\?/,
-         'which does not take its time for an answer');
+    is(admin('--redis', "rediss://127.0.0.1:$tls->{port}", 'status'), 1,
+       'TLS to a port without it');
     $tls->stop();
 }
 
@@ -254,8 +198,8 @@ $nodes[$old]->call('MIGRATE', '127.0.0.1', $nodes[$new]{port}, '', 0, 5000,
                                          1000) });
 $_->call('CLUSTER', 'SETSLOT', $slot, 'NODE', $ids[$new])
     for $nodes[$new], $nodes[$old];
-is(reap($pid, 0, 20), 0, 'device add while its shard moves')
-    or diag(text_of('moving.log'));
+is(TB::Mqtt::reap($pid, 0, 20), 0, 'device add while its shard moves')
+    or diag(TB::Mqtt::text_of('moving.log'));
 is(admin(@cluster, 'device', 'show', 'moved', '--tenant', $TENANT), 0,
    'it is there');
 is(admin('--redis', "redis://127.0.0.1:$nodes[0]{port}", 'import', $csv), 1,

@@ -58,8 +58,7 @@ class Commands:
     def __init__(self):
         self.all, self.groups = [], {}
         self.parser = Parser(prog=NAME, add_help=False)
-        self.top = self.parser.add_subparsers(dest='word', metavar='COMMAND',
-                                              prog=NAME)
+        self.top = self.parser.add_subparsers(dest='word', metavar='COMMAND')
         self.parser.add_argument('-h', '--help', action='store_true')
         self.parser.add_argument('--version', action='version',
                                  version='%s %s' % (NAME, VERSION))
@@ -93,8 +92,7 @@ class Commands:
                                          prog='%s %s' % (NAME, name))
             parser.add_argument('-h', '--help', action='store_true')
             common(parser, silent=True)
-            self.groups[name] = parser.add_subparsers(metavar='COMMAND',
-                                                      prog=NAME)
+            self.groups[name] = parser.add_subparsers(metavar='COMMAND')
             parser.set_defaults(group=name)
 
         return self.groups[name]

@@ -3,6 +3,7 @@
 """What is printed: results on the standard output, all else on the standard
 error."""
 
+import datetime
 import json
 import os
 import sys
@@ -59,8 +60,6 @@ def moment(ms):
     """Epoch ms as people read it, UTC."""
     if not ms:
         return ''
-
-    import datetime
 
     try:
         at = datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc)

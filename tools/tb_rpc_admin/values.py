@@ -3,10 +3,13 @@
 """What was typed: is it what it must be?  And what is made up here."""
 
 import base64
+import datetime
+import hashlib
 import os
 import re
 import sys
 import time
+import uuid as uuids
 
 from .errors import Failure, Usage
 from .terminal import shown
@@ -128,8 +131,6 @@ def expires(what, text):
 
 
 def iso_ms(what, text):
-    import datetime                     # few commands need it
-
     try:
         at = datetime.datetime.fromisoformat(re.sub('[zZ]$', '+00:00', text))
     except ValueError:
@@ -183,8 +184,6 @@ def secret_of(text, path, what):
 
 
 def sha256(text):
-    import hashlib                      # it loads OpenSSL
-
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
@@ -199,9 +198,7 @@ def fresh(size):
 
 
 def random_uuid():
-    import uuid
-
-    return str(uuid.uuid4())
+    return str(uuids.uuid4())
 
 
 def rpc_id(shard):
