@@ -180,6 +180,10 @@ master_is(0, 'killed');
 
 $redis[1]{library} = 0;
 $redis[1]->go();
+
+# Sentinels do that, too, but may take minutes for it
+
+$redis[1]->call('REPLICAOF', '127.0.0.1', $redis[0]{port});
 ok(settled(0), 'the one that was killed is a replica now');
 $redis[0]->pause();
 soon { $sentinel[1]->call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')->[1]
