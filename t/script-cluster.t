@@ -58,6 +58,9 @@ my $log = scratch() . '/log';
 my $pid = fork() // die "fork: $!\n";
 
 if ($pid == 0) {
+    # whoever runs the tests in the background ignores it, and so would bash
+
+    $SIG{INT} = 'DEFAULT';
     setpgrp;
     open STDOUT, '>', $log;
     open STDERR, '>&', \*STDOUT;
