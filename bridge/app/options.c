@@ -78,7 +78,8 @@ tb_help(void)
          "\n"
          "SIGTERM, SIGINT: finish what is open and exit. SIGUSR1: log the"
          " counters.\n"
-         "SIGHUP: read --devices, passwords and the files of --redis-... again.");
+         "SIGHUP: read --devices, passwords and the files of --redis-... "
+         "again.");
 }
 
 

@@ -34,7 +34,8 @@ const tb_option_t  tb_table[] = {
     { NULL, NULL, 0, 0, 0, "Redis", NULL, NULL },
 
     { "redis", tb_set_redis, 0, 0, 0, "URL", "redis://127.0.0.1:6379",
-      "redis://host[:port][/db], rediss:// for TLS,\nor unix:/path; several of Sentinels or a cluster" },
+      "redis://host[:port][/db], rediss:// for TLS,\n"
+      "or unix:/path; several of Sentinels or a cluster" },
 
     { "redis-user", tb_set_text, TB_OFF(redis.user), 1, 0, "USER", NULL,
       "ACL user" },

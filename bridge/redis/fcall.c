@@ -23,7 +23,8 @@ void
 tb_device_key(const tb_commands_t *c, const char *what, const char *device,
     char *out, size_t size)
 {
-    tb_key(tb_command_conf(c), tb_device_shard(c, device), what, device, out, size);
+    tb_key(tb_command_conf(c), tb_device_shard(c, device), what, device, out,
+           size);
 }
 
 

@@ -26,7 +26,7 @@ struct tb_cmd_s {
     tb_cmd_t            *next;
     tb_reply_pt          handler;
     void                *data;
-    tb_node_reply_pt     own;              /* of a node, lost with it; or NULL */
+    tb_node_reply_pt     own;              /* a node's, lost with it, or NULL */
     char                *buf;
     size_t               len;
     uint64_t             number;           /* in the order of their making */
@@ -43,7 +43,7 @@ struct tb_cmd_s {
 
 
 typedef enum {
-    TB_VERDICT_DONE = 0,                   /* its handler is to have the reply */
+    TB_VERDICT_DONE = 0,                   /* its handler is to have it */
     TB_VERDICT_AGAIN,                      /* nothing was done */
     TB_VERDICT_FAILED                      /* and so the connection is closed */
 } tb_verdict_e;

@@ -92,6 +92,25 @@ ngx_http_tb_rpc_lane_init(ngx_http_tb_rpc_polls_t *polls,
 }
 
 
+ngx_int_t
+ngx_http_tb_rpc_lane_left(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane, ngx_http_tb_rpc_lane_t *other, ngx_uint_t *n)
+{
+    if (other == lane) {
+
+        /* no memory for another one */
+
+        return NGX_OK;
+    }
+
+    if ((*n)++ == 0) {
+        ngx_http_tb_rpc_polls_soon(polls);
+    }
+
+    return (*n == NGX_HTTP_TB_RPC_POLL_BATCH) ? NGX_OK : NGX_AGAIN;
+}
+
+
 ngx_http_tb_rpc_lane_t *
 ngx_http_tb_rpc_lane_next(ngx_http_tb_rpc_polls_t *polls,
     ngx_http_tb_rpc_lane_t *lane)

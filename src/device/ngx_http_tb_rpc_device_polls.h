@@ -126,6 +126,14 @@ void ngx_http_tb_rpc_lanes_init(ngx_http_tb_rpc_polls_t *polls);
 ngx_http_tb_rpc_lane_t *ngx_http_tb_rpc_lane(ngx_http_tb_rpc_polls_t *polls,
     ngx_tb_redis_node_t *node);
 
+/*
+ * The head of a lane went to another one, by now the n-th: NGX_AGAIN; NGX_OK:
+ * enough for one turn, or there is no memory and it is still here.
+ */
+ngx_int_t ngx_http_tb_rpc_lane_left(ngx_http_tb_rpc_polls_t *polls,
+    ngx_http_tb_rpc_lane_t *lane, ngx_http_tb_rpc_lane_t *other,
+    ngx_uint_t *n);
+
 /* the next of all lanes, the first one after NULL; NULL: no more */
 ngx_http_tb_rpc_lane_t *ngx_http_tb_rpc_lane_next(
     ngx_http_tb_rpc_polls_t *polls, ngx_http_tb_rpc_lane_t *lane);

@@ -95,18 +95,9 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls,
         if (node != lane->node) {
             ngx_http_tb_rpc_poll_enqueue(poll);
 
-            if (poll->lane == lane) {
-
-                /* no memory for another one */
-
-                return NGX_OK;
-            }
-
-            if (n++ == 0) {
-                ngx_http_tb_rpc_polls_soon(polls);
-            }
-
-            if (n == NGX_HTTP_TB_RPC_POLL_BATCH) {
+            if (ngx_http_tb_rpc_lane_left(polls, lane, poll->lane, &n)
+                != NGX_AGAIN)
+            {
                 return NGX_OK;
             }
 

@@ -248,18 +248,9 @@ ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls,
         if (node != lane->node) {
             ngx_http_tb_rpc_lookup_enqueue(dr);
 
-            if (dr->lane == lane) {
-
-                /* no memory for another one */
-
-                return NGX_OK;
-            }
-
-            if (n++ == 0) {
-                ngx_http_tb_rpc_polls_soon(polls);
-            }
-
-            if (n == NGX_HTTP_TB_RPC_POLL_BATCH) {
+            if (ngx_http_tb_rpc_lane_left(polls, lane, dr->lane, &n)
+                != NGX_AGAIN)
+            {
                 return NGX_OK;
             }
 

@@ -56,8 +56,7 @@ ngx_tb_redis_channel_take(ngx_tb_redis_channel_t *channel)
     node->nchannels++;
 
     if (conn->status == NGX_TB_REDIS_ST_READY) {
-        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                                 2 * node->conf->command_timeout);
+        ngx_tb_redis_channels_await(conn);
     }
 
     if (node->state->cluster) {
@@ -186,8 +185,7 @@ ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
     }
 
     if (conn->status == NGX_TB_REDIS_ST_READY) {
-        ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                                 2 * node->conf->command_timeout);
+        ngx_tb_redis_channels_await(conn);
     }
 
     ngx_tb_redis_channels_ask(node, NGX_TB_REDIS_RESUBSCRIBE);
@@ -201,20 +199,7 @@ ngx_tb_redis_channels_ask(ngx_tb_redis_node_t *node, ngx_msec_t delay)
         return;
     }
 
-    /* sooner, but not later */
-
-    if (node->resubscribe.timer_set) {
-
-        if ((ngx_msec_int_t) (node->resubscribe.timer.key - ngx_current_msec)
-            <= (ngx_msec_int_t) delay)
-        {
-            return;
-        }
-
-        ngx_del_timer(&node->resubscribe);
-    }
-
-    ngx_add_timer(&node->resubscribe, delay);
+    ngx_tb_redis_timer_sooner(&node->resubscribe, delay);
 }
 
 
@@ -241,6 +226,14 @@ ngx_tb_redis_resubscribe_handler(ngx_event_t *ev)
 
 
 void
+ngx_tb_redis_channels_await(ngx_tb_redis_conn_t *conn)
+{
+    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
+                             2 * conn->node->conf->command_timeout);
+}
+
+
+void
 ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn)
 {
     ngx_queue_t             *q;
@@ -253,8 +246,7 @@ ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                             2 * node->conf->command_timeout);
+    ngx_tb_redis_channels_await(conn);
 
     for (q = ngx_queue_head(&node->channels);
          q != ngx_queue_sentinel(&node->channels);

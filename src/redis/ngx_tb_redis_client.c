@@ -246,6 +246,26 @@ ngx_tb_redis_stop_nodes(ngx_queue_t *nodes)
 
 
 void
+ngx_tb_redis_timer_sooner(ngx_event_t *ev, ngx_msec_t delay)
+{
+    if (ev->timer_set) {
+
+        if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec)
+            <= (ngx_msec_int_t) delay)
+        {
+            return;
+        }
+
+        /* otherwise it would stay where it is, within 300 ms */
+
+        ngx_del_timer(ev);
+    }
+
+    ngx_add_timer(ev, delay);
+}
+
+
+void
 ngx_tb_redis_leave(ngx_tb_redis_state_t *state)
 {
     if (--state->busy) {

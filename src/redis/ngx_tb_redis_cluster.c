@@ -19,8 +19,6 @@
 #define NGX_TB_REDIS_CLUSTER_SEED_MAX  5000
 #define NGX_TB_REDIS_CLUSTER_TRUST  10000
 
-#define NGX_TB_REDIS_CLUSTER_EPOCH  "cluster_current_epoch:"
-
 
 static void ngx_tb_redis_cluster_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster);
@@ -127,20 +125,7 @@ ngx_tb_redis_cluster_refresh(ngx_tb_redis_cluster_t *cluster)
     delay = (passed < NGX_TB_REDIS_CLUSTER_SOON)
                 ? NGX_TB_REDIS_CLUSTER_SOON - passed : 1;
 
-    if (cluster->ask.timer_set) {
-
-        if ((ngx_msec_int_t) (cluster->ask.timer.key - ngx_current_msec)
-            <= (ngx_msec_int_t) delay)
-        {
-            return;
-        }
-
-        /* otherwise it would stay where it is, within 300 ms */
-
-        ngx_del_timer(&cluster->ask);
-    }
-
-    ngx_add_timer(&cluster->ask, delay);
+    ngx_tb_redis_timer_sooner(&cluster->ask, delay);
 }
 
 
@@ -209,7 +194,9 @@ ngx_tb_redis_cluster_ask(ngx_tb_redis_cluster_t *cluster)
 
         /* who was asked longest ago */
 
-        if (ask == NULL || (ngx_msec_int_t) (node->questioned - ask->questioned) < 0) {
+        if (ask == NULL
+            || (ngx_msec_int_t) (node->questioned - ask->questioned) < 0)
+        {
             ask = node;
         }
     }
@@ -373,25 +360,13 @@ static ngx_int_t
 ngx_tb_redis_cluster_command(ngx_tb_redis_conn_t *conn, const char *what,
     ngx_tb_redis_reply_pt handler)
 {
-    ngx_str_t                argv[2];
-    ngx_tb_redis_command_t  *cmd;
+    ngx_str_t  argv[2];
 
     ngx_str_set(&argv[0], "CLUSTER");
     argv[1].data = (u_char *) what;
     argv[1].len = ngx_strlen(what);
 
-    cmd = ngx_tb_redis_encode(conn->node->state, argv, 2);
-    if (cmd == NULL) {
-        return NGX_ERROR;
-    }
-
-    cmd->internal = 1;
-    cmd->handler = handler;
-    cmd->data = conn;
-
-    ngx_tb_redis_conn_send(conn, cmd);
-
-    return NGX_OK;
+    return ngx_tb_redis_conn_say(conn, argv, 2, handler) ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -402,8 +377,8 @@ ngx_tb_redis_cluster_info(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_tb_redis_conn_t *conn = data;
 
-    u_char               *p, *last;
-    ngx_str_t             info;
+    off_t                 epoch;
+    ngx_str_t             info, value;
     ngx_tb_redis_node_t  *node;
 
     node = conn->node;
@@ -411,26 +386,21 @@ ngx_tb_redis_cluster_info(void *data, ngx_uint_t status, redisReply *reply)
     node->epoch = 0;
     node->old = 0;
 
-    if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK) {
+    if (ngx_tb_redis_reply_str(reply, &info) != NGX_OK
+        || ngx_tb_redis_info_value(&info, "cluster_current_epoch:",
+                                   NGX_OFF_T_LEN, &value)
+           != NGX_OK)
+    {
         return;
     }
 
-    last = info.data + info.len;
+    epoch = ngx_atoof(value.data, value.len);
 
-    p = ngx_strlcasestrn(info.data, last,
-                         (u_char *) NGX_TB_REDIS_CLUSTER_EPOCH,
-                         sizeof(NGX_TB_REDIS_CLUSTER_EPOCH) - 2);
-    if (p == NULL) {
-        return;
+    if (epoch != NGX_ERROR) {
+        node->epoch = (uint64_t) epoch;
     }
-
-    p += sizeof(NGX_TB_REDIS_CLUSTER_EPOCH) - 1;
 
     node->old = 1;
-
-    while (p < last && *p >= '0' && *p <= '9') {
-        node->epoch = node->epoch * 10 + (*p++ - '0');
-    }
 }
 
 

@@ -19,6 +19,7 @@
 
 
 #define NGX_TB_REDIS_REFUSALS       4           /* TRYAGAIN, MOVED, ... */
+#define NGX_TB_REDIS_AGAIN_MIN      20          /* ms */
 
 
 struct ngx_tb_redis_cluster_s {
@@ -33,7 +34,6 @@ struct ngx_tb_redis_cluster_s {
 
     ngx_event_t                  ask;
     ngx_msec_t                   asked;     /* when last */
-    ngx_uint_t                   turn;      /* whose it is to be asked */
 
     ngx_msec_t                   seeded;    /* when the seeds were tried */
     ngx_msec_t                   pause;     /* until they are again, grows */
@@ -80,8 +80,8 @@ void ngx_tb_redis_cluster_send(ngx_tb_redis_cluster_t *cluster,
 void ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
     ngx_tb_redis_command_t *cmd);
 
-/* so do all that wait for a node that they do not belong to */
-void ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node);
+/* so do all of a queue of a node that they do not belong to */
+void ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node, ngx_queue_t *queue);
 
 /* whatever was refused is tried again now */
 void ngx_tb_redis_cluster_retry(ngx_tb_redis_cluster_t *cluster);

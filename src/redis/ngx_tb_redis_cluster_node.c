@@ -23,7 +23,6 @@
 static ngx_int_t ngx_tb_redis_cluster_addr(ngx_tb_redis_conn_t *conn,
     ngx_str_t *host, in_port_t port, ngx_sockaddr_t *sockaddr,
     socklen_t *socklen);
-static void ngx_tb_redis_cluster_give(ngx_tb_redis_node_t *node);
 static ngx_uint_t ngx_tb_redis_cluster_count(ngx_tb_redis_state_t *state);
 static void ngx_tb_redis_cluster_name(ngx_tb_redis_node_t *node,
     ngx_tb_redis_conn_t *conn, ngx_str_t *host, in_port_t port);
@@ -244,7 +243,7 @@ ngx_tb_redis_cluster_leave(ngx_tb_redis_node_t *node)
         {
             ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_DRAINING,
                                      NGX_TB_REDIS_LEAVE);
-            ngx_tb_redis_cluster_sort(node);
+            ngx_tb_redis_cluster_sort(node, &node->waiting);
             return;
         }
     }
@@ -265,25 +264,7 @@ ngx_tb_redis_cluster_left(ngx_tb_redis_node_t *node)
     ngx_tb_redis_ssl_forget(node);
 #endif
 
-    ngx_tb_redis_cluster_sort(node);
-    ngx_tb_redis_cluster_give(node);
+    ngx_tb_redis_cluster_sort(node, &node->waiting);
+    ngx_tb_redis_cluster_sort(node, &node->later);
     ngx_tb_redis_notify(node->state);
-}
-
-
-/* what it has refused waits where its slots are now */
-
-static void
-ngx_tb_redis_cluster_give(ngx_tb_redis_node_t *node)
-{
-    ngx_queue_t             *q;
-    ngx_tb_redis_command_t  *cmd;
-
-    while (!ngx_queue_empty(&node->later)) {
-        q = ngx_queue_head(&node->later);
-        cmd = ngx_queue_data(q, ngx_tb_redis_command_t, queue);
-
-        ngx_tb_redis_unlink(cmd);
-        ngx_tb_redis_cluster_send(node->state->cluster, cmd);
-    }
 }

@@ -14,8 +14,7 @@
 #include "ngx_tb_redis_cluster.h"
 
 
-#define NGX_TB_REDIS_AGAIN_MIN      20          /* ms */
-#define NGX_TB_REDIS_AGAIN_MAX      250
+#define NGX_TB_REDIS_AGAIN_MAX      250         /* ms */
 #define NGX_TB_REDIS_AGAIN_LAST     50          /* before the deadline */
 #define NGX_TB_REDIS_AGAIN_TOLD     10000
 
@@ -107,7 +106,7 @@ ngx_tb_redis_cluster_send(ngx_tb_redis_cluster_t *cluster,
 }
 
 
-/* it counts for the node that has refused it: others have queues of their own */
+/* it counts for the node that has refused it: others have their own queues */
 
 void
 ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
@@ -130,8 +129,7 @@ ngx_tb_redis_cluster_later(ngx_tb_redis_cluster_t *cluster,
     ngx_queue_insert_tail(&node->later, &cmd->queue);
     node->nlater++;
 
-    ngx_tb_redis_cluster_pause(cluster, ngx_max(node->pause,
-                                                NGX_TB_REDIS_AGAIN_MIN));
+    ngx_tb_redis_cluster_pause(cluster, node->pause);
 }
 
 
@@ -148,7 +146,7 @@ ngx_tb_redis_cluster_pause(ngx_tb_redis_cluster_t *cluster, ngx_msec_t pause)
 
 
 void
-ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node)
+ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node, ngx_queue_t *queue)
 {
     ngx_queue_t             *q, *next;
     ngx_tb_redis_command_t  *cmd;
@@ -156,8 +154,8 @@ ngx_tb_redis_cluster_sort(ngx_tb_redis_node_t *node)
 
     cluster = node->state->cluster;
 
-    for (q = ngx_queue_head(&node->waiting);
-         q != ngx_queue_sentinel(&node->waiting);
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
          q = next)
     {
         next = ngx_queue_next(q);
@@ -192,9 +190,7 @@ ngx_tb_redis_cluster_retry(ngx_tb_redis_cluster_t *cluster)
         node = ngx_queue_data(q, ngx_tb_redis_node_t, queue);
 
         if (!ngx_queue_empty(&node->later)) {
-            node->pause = ngx_min(2 * ngx_max(node->pause,
-                                              NGX_TB_REDIS_AGAIN_MIN),
-                                  NGX_TB_REDIS_AGAIN_MAX);
+            node->pause = ngx_min(2 * node->pause, NGX_TB_REDIS_AGAIN_MAX);
 
             ngx_tb_redis_cluster_resend(cluster, &node->later);
         }

@@ -301,7 +301,7 @@ ngx_tb_redis_slots_nodes(ngx_tb_redis_cluster_t *cluster)
             continue;
         }
 
-        ngx_tb_redis_cluster_sort(node);
+        ngx_tb_redis_cluster_sort(node, &node->waiting);
 
         if (node->command.status == NGX_TB_REDIS_ST_IDLE) {
             ngx_tb_redis_conn_start(&node->command);

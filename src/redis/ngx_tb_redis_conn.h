@@ -191,5 +191,9 @@ void ngx_tb_redis_conn_send(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_command_t *cmd);
 void ngx_tb_redis_conn_post(ngx_tb_redis_conn_t *conn);
 
+/* its own command, whose handler gets conn as data; NULL: no memory */
+ngx_tb_redis_command_t *ngx_tb_redis_conn_say(ngx_tb_redis_conn_t *conn,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler);
+
 
 #endif /* _NGX_TB_REDIS_CONN_H_INCLUDED_ */

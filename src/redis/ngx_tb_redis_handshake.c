@@ -29,8 +29,6 @@ static void ngx_tb_redis_handshake_info(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_tb_redis_handshake_mode(ngx_tb_redis_conn_t *conn,
     ngx_str_t *info);
-static ngx_int_t ngx_tb_redis_info_value(ngx_str_t *info, const char *name,
-    size_t max, ngx_str_t *value);
 static void ngx_tb_redis_handshake_last(void *data, ngx_uint_t status,
     redisReply *reply);
 
@@ -164,7 +162,7 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->node->state, argv, argc);
+    cmd = ngx_tb_redis_conn_say(conn, argv, argc, handler);
 
     if (cmd == NULL) {
         /* without AUTH or SELECT the rest would go elsewhere */
@@ -173,12 +171,7 @@ ngx_tb_redis_handshake_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
         return NGX_ERROR;
     }
 
-    cmd->internal = 1;
     cmd->secret = 1;
-    cmd->handler = handler;
-    cmd->data = conn;
-
-    ngx_tb_redis_conn_send(conn, cmd);
 
     return NGX_OK;
 }
@@ -311,42 +304,6 @@ ngx_tb_redis_handshake_mode(ngx_tb_redis_conn_t *conn, ngx_str_t *info)
                              "\"on\"");
 
     return NGX_DECLINED;
-}
-
-
-/* name is the beginning of a line of INFO; the rest is plain text, if short */
-
-static ngx_int_t
-ngx_tb_redis_info_value(ngx_str_t *info, const char *name, size_t max,
-    ngx_str_t *value)
-{
-    size_t   len;
-    u_char  *p, *last;
-
-    len = ngx_strlen(name);
-    last = info->data + info->len;
-
-    for (p = info->data; /* void */ ; p++) {
-
-        if ((size_t) (last - p) > len && ngx_memcmp(p, name, len) == 0) {
-            break;
-        }
-
-        p = ngx_strlchr(p, last, LF);
-        if (p == NULL) {
-            return NGX_DECLINED;
-        }
-    }
-
-    value->data = p + len;
-
-    for (p = value->data; p < last && *p > ' ' && *p < 0x7f; p++) {
-        /* void */
-    }
-
-    value->len = p - value->data;
-
-    return (value->len && value->len <= max) ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -305,6 +305,27 @@ ngx_tb_redis_conn_send(ngx_tb_redis_conn_t *conn, ngx_tb_redis_command_t *cmd)
 }
 
 
+ngx_tb_redis_command_t *
+ngx_tb_redis_conn_say(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
+    ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+{
+    ngx_tb_redis_command_t  *cmd;
+
+    cmd = ngx_tb_redis_encode(conn->node->state, argv, argc);
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    cmd->internal = 1;
+    cmd->handler = handler;
+    cmd->data = conn;
+
+    ngx_tb_redis_conn_send(conn, cmd);
+
+    return cmd;
+}
+
+
 void
 ngx_tb_redis_conn_post(ngx_tb_redis_conn_t *conn)
 {

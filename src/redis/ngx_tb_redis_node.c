@@ -32,6 +32,7 @@ ngx_tb_redis_node_create(ngx_tb_redis_state_t *state)
     ngx_queue_init(&node->waiting);
     ngx_queue_init(&node->again);
     ngx_queue_init(&node->later);
+    node->pause = NGX_TB_REDIS_AGAIN_MIN;
 
     ngx_tb_redis_conn_init(&node->command, node, &ngx_tb_redis_command_role);
     ngx_tb_redis_conn_init(&node->sentinel, node,

@@ -64,6 +64,9 @@ struct ngx_tb_redis_state_s {
 
 void ngx_tb_redis_leave(ngx_tb_redis_state_t *state);
 
+/* the timer, which may be set already, is not later than that */
+void ngx_tb_redis_timer_sooner(ngx_event_t *ev, ngx_msec_t delay);
+
 /* ends everything, as ngx_tb_redis_client_close(), but keeps the memory */
 void ngx_tb_redis_stop(ngx_tb_redis_state_t *state);
 
@@ -88,6 +91,9 @@ void ngx_tb_redis_channel_confirmed(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel);
 void ngx_tb_redis_channel_dropped(ngx_tb_redis_conn_t *conn,
     ngx_tb_redis_channel_t *channel);
+
+/* not ready, for so long as confirmations may take */
+void ngx_tb_redis_channels_await(ngx_tb_redis_conn_t *conn);
 
 /* whatever is not confirmed is asked for once more, soon */
 void ngx_tb_redis_channels_again(ngx_tb_redis_conn_t *conn);

@@ -176,8 +176,7 @@ ngx_tb_redis_pubsub_established(ngx_tb_redis_conn_t *conn)
         return;
     }
 
-    ngx_tb_redis_conn_status(conn, NGX_TB_REDIS_ST_SETTING_UP,
-                             2 * conn->node->conf->command_timeout);
+    ngx_tb_redis_channels_await(conn);
 
     ngx_add_timer(&conn->watch, NGX_TB_REDIS_PING);
 
@@ -227,15 +226,12 @@ ngx_tb_redis_pubsub_send(ngx_tb_redis_conn_t *conn, ngx_str_t *argv,
 {
     ngx_tb_redis_command_t  *cmd;
 
-    cmd = ngx_tb_redis_encode(conn->node->state, argv, argc);
+    cmd = ngx_tb_redis_conn_say(conn, argv, argc, NULL);
     if (cmd == NULL) {
         return NGX_ERROR;
     }
 
     cmd->silent = 1;
-    cmd->internal = 1;
-
-    ngx_tb_redis_conn_send(conn, cmd);
 
     return NGX_OK;
 }

@@ -182,6 +182,40 @@ ngx_tb_redis_reply_text(redisReply *reply, u_char *text, ngx_str_t *value)
 
 
 ngx_int_t
+ngx_tb_redis_info_value(ngx_str_t *info, const char *name, size_t max,
+    ngx_str_t *value)
+{
+    size_t   len;
+    u_char  *p, *last;
+
+    len = ngx_strlen(name);
+    last = info->data + info->len;
+
+    for (p = info->data; /* void */ ; p++) {
+
+        if ((size_t) (last - p) > len && ngx_memcmp(p, name, len) == 0) {
+            break;
+        }
+
+        p = ngx_strlchr(p, last, LF);
+        if (p == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
+    value->data = p + len;
+
+    for (p = value->data; p < last && *p > ' ' && *p < 0x7f; p++) {
+        /* void */
+    }
+
+    value->len = p - value->data;
+
+    return (value->len && value->len <= max) ? NGX_OK : NGX_DECLINED;
+}
+
+
+ngx_int_t
 ngx_tb_redis_scan(ngx_tb_redis_scan_t *scan, u_char *p, u_char *last)
 {
     size_t  n;

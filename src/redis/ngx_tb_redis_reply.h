@@ -41,5 +41,12 @@ ngx_uint_t ngx_tb_redis_reply_is_error(redisReply *reply, const char *prefix);
 void ngx_tb_redis_reply_text(redisReply *reply, u_char *text,
     ngx_str_t *value);
 
+/*
+ * What follows name, the beginning of a line of INFO, as plain text of at most
+ * max bytes; NGX_DECLINED: there is none.
+ */
+ngx_int_t ngx_tb_redis_info_value(ngx_str_t *info, const char *name,
+    size_t max, ngx_str_t *value);
+
 
 #endif /* _NGX_TB_REDIS_REPLY_H_INCLUDED_ */

@@ -241,8 +241,7 @@ ngx_tb_redis_sentinel_watch(ngx_tb_redis_conn_t *conn)
 static void
 ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn)
 {
-    ngx_str_t                argv[3];
-    ngx_tb_redis_command_t  *cmd;
+    ngx_str_t  argv[3];
 
     /* one that is under way will do */
 
@@ -254,17 +253,9 @@ ngx_tb_redis_sentinel_send(ngx_tb_redis_conn_t *conn)
     ngx_str_set(&argv[1], "GET-MASTER-ADDR-BY-NAME");
     argv[2] = conn->node->conf->sentinel;
 
-    cmd = ngx_tb_redis_encode(conn->node->state, argv, 3);
-    if (cmd == NULL) {
-        /* the watch asks again */
-        return;
-    }
+    /* without memory the watch asks again */
 
-    cmd->internal = 1;
-    cmd->handler = ngx_tb_redis_sentinel_answer;
-    cmd->data = conn;
-
-    ngx_tb_redis_conn_send(conn, cmd);
+    (void) ngx_tb_redis_conn_say(conn, argv, 3, ngx_tb_redis_sentinel_answer);
 }
 
 

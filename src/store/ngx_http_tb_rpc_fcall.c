@@ -14,6 +14,10 @@
 #include "ngx_http_tb_rpc_id.h"
 
 
+static ngx_uint_t ngx_http_tb_rpc_device_shard(ngx_http_tb_rpc_worker_t *w,
+    u_char *device_id);
+
+
 void
 ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
@@ -57,13 +61,20 @@ ngx_http_tb_rpc_fcall(ngx_str_t *argv, const char *function)
 ngx_tb_redis_node_t *
 ngx_http_tb_rpc_device_node(ngx_http_tb_rpc_worker_t *w, u_char *device_id)
 {
+    return ngx_tb_redis_channel_node(&w->redis,
+                                   ngx_http_tb_rpc_device_shard(w, device_id));
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_device_shard(ngx_http_tb_rpc_worker_t *w, u_char *device_id)
+{
     ngx_str_t  id;
 
     id.data = device_id;
     id.len = NGX_HTTP_TB_RPC_UUID_LEN;
 
-    return ngx_tb_redis_channel_node(&w->redis,
-                                     ngx_http_tb_rpc_shard(w->conf, &id));
+    return ngx_http_tb_rpc_shard(w->conf, &id);
 }
 
 
@@ -82,13 +93,8 @@ ngx_http_tb_rpc_device_is_ready(ngx_http_tb_rpc_worker_t *w,
 ngx_uint_t
 ngx_http_tb_rpc_device_is_new(ngx_http_tb_rpc_worker_t *w, u_char *device_id)
 {
-    ngx_str_t  id;
-
-    id.data = device_id;
-    id.len = NGX_HTTP_TB_RPC_UUID_LEN;
-
     return ngx_tb_redis_channel_is_new(&w->redis,
-                                       ngx_http_tb_rpc_shard(w->conf, &id));
+                                   ngx_http_tb_rpc_device_shard(w, device_id));
 }
 
 

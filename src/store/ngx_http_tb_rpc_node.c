@@ -16,6 +16,8 @@ static ngx_http_tb_rpc_node_t *ngx_http_tb_rpc_node_find(
     ngx_http_tb_rpc_worker_t *w, ngx_tb_redis_node_t *node);
 static ngx_http_tb_rpc_node_t *ngx_http_tb_rpc_node_create(
     ngx_http_tb_rpc_worker_t *w);
+static void ngx_http_tb_rpc_nodes_tick(ngx_http_tb_rpc_worker_t *w,
+    void (*end)(ngx_http_tb_rpc_tick_t *tick));
 
 
 void
@@ -126,17 +128,7 @@ ngx_http_tb_rpc_node_create(ngx_http_tb_rpc_worker_t *w)
 void
 ngx_http_tb_rpc_nodes_stop(ngx_http_tb_rpc_worker_t *w)
 {
-    ngx_queue_t             *q;
-    ngx_http_tb_rpc_node_t  *n;
-
-    for (q = ngx_queue_head(&w->nodes);
-         q != ngx_queue_sentinel(&w->nodes);
-         q = ngx_queue_next(q))
-    {
-        n = ngx_queue_data(q, ngx_http_tb_rpc_node_t, queue);
-
-        ngx_http_tb_rpc_tick_stop(n->tick);
-    }
+    ngx_http_tb_rpc_nodes_tick(w, ngx_http_tb_rpc_tick_stop);
 
     ngx_tb_redis_client_flush(&w->redis);
 }
@@ -144,6 +136,14 @@ ngx_http_tb_rpc_nodes_stop(ngx_http_tb_rpc_worker_t *w)
 
 void
 ngx_http_tb_rpc_nodes_close(ngx_http_tb_rpc_worker_t *w)
+{
+    ngx_http_tb_rpc_nodes_tick(w, ngx_http_tb_rpc_tick_close);
+}
+
+
+static void
+ngx_http_tb_rpc_nodes_tick(ngx_http_tb_rpc_worker_t *w,
+    void (*end)(ngx_http_tb_rpc_tick_t *tick))
 {
     ngx_queue_t             *q;
     ngx_http_tb_rpc_node_t  *n;
@@ -154,6 +154,6 @@ ngx_http_tb_rpc_nodes_close(ngx_http_tb_rpc_worker_t *w)
     {
         n = ngx_queue_data(q, ngx_http_tb_rpc_node_t, queue);
 
-        ngx_http_tb_rpc_tick_close(n->tick);
+        end(n->tick);
     }
 }
