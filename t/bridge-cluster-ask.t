@@ -12,6 +12,7 @@ use Time::HiRes qw(time);
 
 use TB::Bridge;
 use TB::Cluster;
+use TB::ClusterKeys;
 use TB::Env qw(scaled wait_for);
 use TB::Mqtt qw(spawn reap text_of);
 use TB::RedisServer;
@@ -19,36 +20,12 @@ use TB::RedisServer;
 my $cluster = TB::Cluster->new(masters => 3);
 my @master = map { $cluster->master_of_shard($_) } 0 .. 127;
 my $mqtt = TB::Mqtt->new();
-my $shards = 128;
 my @device;
 
 
-# what a helper for one Redis asks for goes to the node of the key
+my $redis = $mqtt->{redis} = TB::ClusterKeys->new($cluster);
 
-{
-    package Keyed;
-
-    my %of;
-
-    sub call {
-        my ($self, @argv) = @_;
-
-        my $key = $argv[0] eq 'FCALL' ? $argv[3] : $argv[1];
-        my $node = $of{TB::Cluster::slot($key)} //= $cluster->master_of($key);
-
-        return $cluster->call($node, @argv);
-    }
-
-    sub fcall {
-        my ($self, $function, $key, @args) = @_;
-
-        return $self->call('FCALL', $function, 1, $key, @args);
-    }
-}
-
-my $redis = $mqtt->{redis} = bless {}, 'Keyed';
-
-$redis->call('HSET', 'tb:meta', 'shards', $shards, 'schema', 2);
+$redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 $mqtt->broker();
 
 my $n = 0;

@@ -18,6 +18,7 @@ use Time::HiRes qw(sleep time);
 use TB::Bridge;
 use TB::Certs;
 use TB::Cluster;
+use TB::ClusterKeys;
 use TB::Env qw(file_in free_port scaled scratch wait_for);
 use TB::FakeRedis;
 use TB::Mqtt qw(spawn reap output text_of counter);
@@ -27,38 +28,10 @@ my $mqtt = TB::Mqtt->new();
 my $alone = $mqtt->{redis};
 my $cluster = TB::Cluster->new(masters => 3);
 my @shard = map { $cluster->master_of_shard($_) } 0 .. 127;
-my (%where, $pid, $seen);
+my ($pid, $seen);
 
 
-# each key has one node for ever here
-
-sub node_of {
-    my ($key) = @_;
-
-    return $cluster->node($where{TB::Cluster::slot($key)}
-                          //= $cluster->master_of($key));
-}
-
-
-package Keyed;
-
-sub call {
-    my ($self, @argv) = @_;
-
-    return main::node_of($argv[0] eq 'FCALL' ? $argv[3] : $argv[1])
-               ->call(@argv);
-}
-
-sub fcall {
-    my ($self, $function, $key, @args) = @_;
-
-    return $self->call('FCALL', $function, 1, $key, @args);
-}
-
-
-package main;
-
-my $redis = $mqtt->{redis} = bless {}, 'Keyed';
+my $redis = $mqtt->{redis} = TB::ClusterKeys->new($cluster);
 
 $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 $mqtt->broker();
@@ -301,7 +274,7 @@ $cluster->cleanup();
 # one, which is connected to only then
 
 $cluster = TB::Cluster->new(masters => 1, replicas => 2);
-%where = ();
+$redis = $mqtt->{redis} = TB::ClusterKeys->new($cluster);
 @shard = (0) x 128;
 $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 $pid = start('group', '--static', '--redis-cluster', '--redis',
@@ -316,8 +289,8 @@ $cluster->stop(0);
 $mqtt->publish("v1/devices/$device/rpc/response/$id", '"silent"');
 wait_for { text_of('group.log') =~ /answers request $id/ };
 $cluster->call(1, 'CLUSTER', 'FAILOVER', 'TAKEOVER');
-%where = ();
-$where{TB::Cluster::slot(TB::Bridge::key('device', $device))} = 1;
+$redis = $mqtt->{redis} = TB::ClusterKeys->new($cluster);
+$redis->{at}{TB::Cluster::slot(TB::Bridge::key('device', $device))} = 1;
 is($mqtt->answer($device, $rpc, 20), 'A"silent"',
    'one group: what its master never answered goes to the next one')
     or diag(substr text_of('group.log'), -3000);
@@ -450,7 +423,7 @@ SKIP: {
     skip 'a redis-server without TLS', 3 if !$tls;
 
     $cluster = $tls;
-    %where = ();
+    $redis = $mqtt->{redis} = TB::ClusterKeys->new($cluster);
     @shard = map { $cluster->master_of_shard($_) } 0 .. 127;
     $redis->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
 

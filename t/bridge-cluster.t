@@ -19,6 +19,7 @@ use Time::HiRes qw(sleep time);
 use TB::Bridge;
 use TB::Certs;
 use TB::Cluster;
+use TB::ClusterKeys;
 use TB::Env qw(file_in free_port scaled scratch wait_for);
 use TB::FakeRedis;
 use TB::Mqtt qw(spawn reap output text_of counter);
@@ -26,20 +27,20 @@ use TB::MqttDevices;
 use TB::RedisServer;
 
 
-# What tests of a bridge do with a Redis, at the node that has the key.
+# At the node that has the key now, which may change meanwhile.
 
 package Keyed;
 
 use Time::HiRes qw(sleep time);
 
 
-sub new { return bless { cluster => $_[1], at => {} }, $_[0] }
+our @ISA = ('TB::ClusterKeys');
 
 
 sub call {
     my ($self, @argv) = @_;
 
-    my $key = $argv[0] eq 'FCALL' ? $argv[3] : $argv[1];
+    my $key = $self->key(@argv);
     my $slot = TB::Cluster::slot($key);
     my $end = time() + TB::Env::scaled(30);
     my $reply;
@@ -62,13 +63,6 @@ sub call {
     }
 
     die "$argv[0] $key: " . ($reply // $@) . "\n";
-}
-
-
-sub fcall {
-    my ($self, $function, $key, @args) = @_;
-
-    return $self->call('FCALL', $function, 1, $key, @args);
 }
 
 

@@ -51,13 +51,7 @@ $mqtt->broker();
 
 # the server's certificate from now on
 
-sub shows {
-    my ($name, $clients) = @_;
-
-    $redis->call('CONFIG', 'SET', 'tls-cert-file', $certs->path("$name.pem"),
-                 'tls-key-file', $certs->path("$name.key"),
-                 'tls-auth-clients', $clients || 'no');
-}
+sub shows { $redis->shows($certs, @_) }
 
 
 sub own {

@@ -118,24 +118,7 @@ sub master_is {
 }
 
 
-# the Sentinels know each other and the replica, and nothing is under way
-
-sub settled {
-    my ($n) = @_;
-
-    return wait_for {
-        for my $s (@sentinel) {
-            my $addr = $s->call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main');
-            my %master = @{ $s->call('SENTINEL', 'MASTER', 'main') };
-
-            return 0 if $addr->[1] != $redis[$n]{port}
-                        || $master{flags} ne 'master' || !$s->replicas()
-                        || $master{'num-other-sentinels'} != @sentinel - 1;
-        }
-
-        1;
-    } 120;
-}
+sub settled { return TB::Sentinel::settled($redis[$_[0]], @sentinel) }
 
 
 sub named {

@@ -26,8 +26,6 @@ use TB::Resp;
 
 our @ISA = ('TB::FastBridge');
 
-my %running;
-
 
 sub start {
     my ($class, %opt) = @_;
@@ -38,9 +36,7 @@ sub start {
                          : $opt{redis};
     my $pid = fork() // die "fork: $!\n";
 
-    if ($pid) {
-        return $running{$pid} = bless { pid => $pid, owner => $$ }, $class;
-    }
+    return $class->started($pid) if $pid;
 
     $SIG{$_} = 'DEFAULT' for qw(TERM INT ALRM CHLD);
     $SIG{PIPE} = 'IGNORE';
@@ -239,26 +235,6 @@ sub look_at_sentinels {
                            @{ $self->{shards} } };
         return;
     }
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
 }
 
 

@@ -121,12 +121,7 @@ sub start {
     my $pid = fork();
     die "fork: $!\n" if !defined $pid;
 
-    if ($pid) {
-        my $self = bless { pid => $pid, owner => $$ }, $class;
-
-        $running{$pid} = $self;
-        return $self;
-    }
+    return $class->started($pid) if $pid;
 
     $SIG{$_} = 'DEFAULT' for qw(TERM INT ALRM CHLD);
     $SIG{PIPE} = 'IGNORE';
@@ -150,6 +145,15 @@ sub start {
     }
 
     POSIX::_exit(0);
+}
+
+
+# in the process that has it, which stops it
+
+sub started {
+    my ($class, $pid) = @_;
+
+    return $running{$pid} = bless { pid => $pid, owner => $$ }, $class;
 }
 
 

@@ -290,6 +290,18 @@ sub access {
 }
 
 
+# the certificate of a TB::Certs that it shows from now on, and whether clients
+# need one ("no")
+
+sub shows {
+    my ($self, $certs, $name, $clients) = @_;
+
+    $self->call('CONFIG', 'SET', 'tls-cert-file', $certs->path("$name.pem"),
+                'tls-key-file', $certs->path("$name.key"),
+                'tls-auth-clients', $clients || 'no');
+}
+
+
 sub client {
     my ($self) = @_;
 

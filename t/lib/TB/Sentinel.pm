@@ -7,6 +7,7 @@ package TB::Sentinel;
 #     $sentinel->{port}
 #     $sentinel->call('SENTINEL', 'FAILOVER', 'main')
 #     $sentinel->stop(); $sentinel->go();
+#     TB::Sentinel::settled($redis, @sentinels)   within two minutes
 #
 # after: ms of silence until the master counts as down.  quorum: 1; where more may
 # find that out by themselves, they would make two masters after each other.
@@ -101,6 +102,26 @@ sub replicas {
 
     return scalar grep { my %r = @$_; ($r{'master-link-status'} // '') eq 'ok' }
                   @{ $self->call('SENTINEL', 'REPLICAS', $self->{name}) };
+}
+
+
+# they know each other and a replica of this master, and nothing is under way
+
+sub settled {
+    my ($master, @sentinels) = @_;
+
+    return wait_for {
+        for my $s (@sentinels) {
+            my $addr = $s->call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main');
+            my %master = @{ $s->call('SENTINEL', 'MASTER', 'main') };
+
+            return 0 if $addr->[1] != $master->{port}
+                        || $master{flags} ne 'master' || !$s->replicas()
+                        || $master{'num-other-sentinels'} != @sentinels - 1;
+        }
+
+        1;
+    } 120;
 }
 
 
