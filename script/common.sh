@@ -67,8 +67,8 @@ nginx_binary() {
 }
 
 
-# A Redis, else a Valkey.  Debian's redis-tools and valkey-tools carry the
-# server's binary under another name.
+# A Redis, else a Valkey, or the one of them that TB_REDIS names.  Debian's
+# redis-tools and valkey-tools carry the server's binary under another name.
 
 redis_server() {
     local kind
@@ -78,7 +78,7 @@ redis_server() {
         return
     fi
 
-    for kind in redis valkey; do
+    for kind in ${TB_REDIS:-redis valkey}; do
         if have $kind-server; then
             command -v $kind-server
             return
@@ -95,7 +95,11 @@ redis_server() {
 
 
 redis_cli() {
-    command -v redis-cli || command -v valkey-cli || true
+    local kind
+
+    for kind in ${TB_REDIS:-redis valkey}; do
+        ! command -v $kind-cli || return 0
+    done
 }
 
 
