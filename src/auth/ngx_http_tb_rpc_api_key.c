@@ -21,7 +21,7 @@ typedef struct {
     ngx_http_tb_rpc_ctx_t        *ctx;
     ngx_http_tb_rpc_identity_t   *identity;
     ngx_http_cleanup_pt          *cleanup;
-    u_char                        digest[NGX_HTTP_TB_RPC_SHA256_LEN];
+    u_char                        digest[NGX_TB_RPC_SHA256_LEN];
 } ngx_http_tb_rpc_lookup_t;
 
 
@@ -46,12 +46,12 @@ static ngx_int_t ngx_http_tb_rpc_api_key_copy(ngx_pool_t *pool,
     ngx_str_t *dst, u_char *src, size_t len);
 
 
-ngx_http_tb_rpc_cache_t *
+ngx_tb_rpc_cache_t *
 ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool)
 {
-    return ngx_http_tb_rpc_cache_create(pool,
-                                        sizeof(ngx_http_tb_rpc_api_key_t),
-                                        4096, 1024);
+    return ngx_tb_rpc_cache_create(pool,
+                                   sizeof(ngx_http_tb_rpc_api_key_t),
+                                   4096, 1024);
 }
 
 
@@ -86,8 +86,8 @@ ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
     }
 
     if (lcf->api_key_cache) {
-        known = ngx_http_tb_rpc_cache_get(w->api_keys, digest,
-                                          lcf->api_key_cache);
+        known = ngx_tb_rpc_cache_get(w->api_keys, digest,
+                                     lcf->api_key_cache);
         if (known) {
             ngx_http_tb_rpc_count(w, hits[NGX_HTTP_TB_RPC_CACHE_API_KEY]);
 
@@ -105,7 +105,7 @@ ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,
     lookup->request = r;
     lookup->ctx = ctx;
     lookup->identity = id;
-    ngx_memcpy(lookup->digest, digest, NGX_HTTP_TB_RPC_SHA256_LEN);
+    ngx_memcpy(lookup->digest, digest, NGX_TB_RPC_SHA256_LEN);
 
     return ngx_http_tb_rpc_api_key_ask(r, w, lookup);
 }
@@ -116,7 +116,7 @@ ngx_http_tb_rpc_api_key_ask(ngx_http_request_t *r,
     ngx_http_tb_rpc_worker_t *w, ngx_http_tb_rpc_lookup_t *lookup)
 {
     u_char               key[NGX_HTTP_TB_RPC_KEY_LEN];
-    u_char               hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
+    u_char               hex[2 * NGX_TB_RPC_SHA256_LEN];
     ngx_str_t            argv[2 + NGX_HTTP_TB_RPC_API_KEY_FIELDS], id;
     ngx_http_cleanup_t  *cln;
 
@@ -126,7 +126,7 @@ ngx_http_tb_rpc_api_key_ask(ngx_http_request_t *r,
     }
 
     id.data = hex;
-    id.len = ngx_hex_dump(hex, lookup->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+    id.len = ngx_hex_dump(hex, lookup->digest, NGX_TB_RPC_SHA256_LEN)
              - hex;
 
     ngx_str_set(&argv[0], "HMGET");
@@ -280,8 +280,8 @@ ngx_http_tb_rpc_api_key_result(ngx_http_tb_rpc_lookup_t *lookup,
     w = ngx_http_tb_rpc_worker(mcf);
 
     if (w && lcf->api_key_cache) {
-        ngx_http_tb_rpc_cache_put(w->api_keys, lookup->digest, &key,
-                                  key.error ? 1 : 0);
+        ngx_tb_rpc_cache_put(w->api_keys, lookup->digest, &key,
+                             key.error ? 1 : 0);
     }
 
     return ngx_http_tb_rpc_api_key_use(r, lookup->ctx, lookup->identity,

@@ -31,7 +31,7 @@ typedef struct {
 
 
 /* the worker's cache; NULL without memory */
-ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool);
+ngx_tb_rpc_cache_t *ngx_http_tb_rpc_api_keys_create(ngx_pool_t *pool);
 
 /* as ngx_http_tb_rpc_authenticate() */
 ngx_int_t ngx_http_tb_rpc_api_key_verify(ngx_http_request_t *r,

@@ -66,7 +66,7 @@ ngx_int_t ngx_http_tb_rpc_device_process(ngx_http_tb_rpc_device_req_t *dr);
 ngx_int_t ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr);
 
 /* the worker's cache; NULL without memory */
-ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
+ngx_tb_rpc_cache_t *ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool);
 
 /* its Redis may be back, or away for too long */
 void ngx_http_tb_rpc_lookups_watch(ngx_http_tb_rpc_polls_t *polls,

@@ -56,7 +56,7 @@ static ngx_int_t ngx_http_tb_rpc_device_known(
     ngx_http_tb_rpc_device_req_t *dr, ngx_http_tb_rpc_token_t *token);
 
 
-ngx_http_tb_rpc_cache_t *
+ngx_tb_rpc_cache_t *
 ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool)
 {
     ngx_pool_t          *tokens;
@@ -75,9 +75,9 @@ ngx_http_tb_rpc_tokens_create(ngx_pool_t *pool)
     cln->handler = ngx_http_tb_rpc_tokens_cleanup;
     cln->data = tokens;
 
-    return ngx_http_tb_rpc_cache_create(tokens,
-                                        sizeof(ngx_http_tb_rpc_token_t),
-                                        16384, 4096);
+    return ngx_tb_rpc_cache_create(tokens,
+                                   sizeof(ngx_http_tb_rpc_token_t),
+                                   16384, 4096);
 }
 
 
@@ -104,8 +104,8 @@ ngx_http_tb_rpc_device_lookup(ngx_http_tb_rpc_device_req_t *dr)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (lcf->api_key_cache) {
-        known = ngx_http_tb_rpc_cache_get(dr->worker->tokens, dr->digest,
-                                          lcf->api_key_cache);
+        known = ngx_tb_rpc_cache_get(dr->worker->tokens, dr->digest,
+                                     lcf->api_key_cache);
         if (known) {
             ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                            "tb_rpc device: its token was seen before");
@@ -374,11 +374,11 @@ static void
 ngx_http_tb_rpc_device_token_key(ngx_http_tb_rpc_device_req_t *dr,
     ngx_str_t *key, u_char *buf)
 {
-    u_char     hex[2 * NGX_HTTP_TB_RPC_SHA256_LEN];
+    u_char     hex[2 * NGX_TB_RPC_SHA256_LEN];
     ngx_str_t  id;
 
     id.data = hex;
-    id.len = ngx_hex_dump(hex, dr->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+    id.len = ngx_hex_dump(hex, dr->digest, NGX_TB_RPC_SHA256_LEN)
              - hex;
 
     ngx_http_tb_rpc_key(key, buf, dr->worker->conf, NGX_HTTP_TB_RPC_NO_SHARD,
@@ -501,8 +501,8 @@ ngx_http_tb_rpc_device_token(ngx_http_tb_rpc_device_req_t *dr,
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (lcf->api_key_cache) {
-        ngx_http_tb_rpc_cache_put(dr->worker->tokens, dr->digest,
-                                  &token, token.len ? 0 : 1);
+        ngx_tb_rpc_cache_put(dr->worker->tokens, dr->digest,
+                             &token, token.len ? 0 : 1);
     }
 
     return ngx_http_tb_rpc_device_known(dr, &token);

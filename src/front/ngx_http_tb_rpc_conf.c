@@ -14,6 +14,7 @@
 #include "../status/ngx_http_tb_rpc_status.h"
 #include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
+#include "ngx_tb_rpc_block.h"
 
 
 #define NGX_HTTP_TB_RPC_MAX_TEXT  (1024 * 1024)
@@ -90,39 +91,42 @@ static char *
 ngx_http_tb_rpc_init_resolver(ngx_conf_t *cf,
     ngx_http_tb_rpc_main_conf_t *mcf)
 {
-    ngx_uint_t                 i;
-    ngx_tb_redis_server_t     *server;
+    ngx_tb_rpc_block_t         block;
     ngx_http_core_loc_conf_t  *clcf;
 
     /* of http{}: the worker's client belongs to no server */
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    mcf->redis->resolver_timeout = clcf->resolver_timeout;
-    ngx_conf_init_msec_value(mcf->redis->resolver_timeout, 30000);
+    block.redis = mcf->redis;
 
-    server = mcf->redis->servers->elts;
+    return ngx_tb_rpc_block_resolver(cf, &block, clcf->resolver,
+                                     clcf->resolver_timeout, "http");
+}
 
-    for (i = 0; i < mcf->redis->servers->nelts; i++) {
 
-        if (!server[i].resolve) {
-            continue;
-        }
+char *
+ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_main_conf_t *mcf = conf;
 
-        /* the core leaves an empty one where there is none */
+    char                *rv;
+    ngx_tb_rpc_block_t   block;
 
-        if (clcf->resolver == NULL || clcf->resolver->connections.nelts == 0) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "no \"resolver\" in http{} for \"server %V "
-                          "resolve\" of \"tb_rpc_redis\" in %s",
-                          &server[i].url, cf->conf_file->file.name.data);
-            return NGX_CONF_ERROR;
-        }
+    ngx_memzero(&block, sizeof(ngx_tb_rpc_block_t));
+    ngx_tb_rpc_block_create(&block);
 
-        mcf->redis->resolver = clcf->resolver;
+    block.redis = mcf->redis;
+
+    rv = ngx_tb_rpc_block(cf, cmd, &block);
+
+    if (rv == NGX_CONF_OK) {
+        mcf->redis = block.redis;
+        mcf->prefix = block.prefix;
+        mcf->shards = block.shards;
     }
 
-    return NGX_CONF_OK;
+    return rv;
 }
 
 

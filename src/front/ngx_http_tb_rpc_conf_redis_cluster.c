@@ -6,28 +6,27 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_front.h"
+#include "ngx_tb_rpc_block_private.h"
 
 
 char *
-ngx_http_tb_rpc_redis_cluster(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
+ngx_tb_rpc_block_cluster(ngx_conf_t *cf, ngx_tb_rpc_block_t *block,
     ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_flag(value, &mcf->redis->cluster);
+    return ngx_tb_rpc_block_flag(value, &block->redis->cluster);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_cluster_init(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf)
+ngx_tb_rpc_block_cluster_init(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block)
 {
     ngx_uint_t              i;
     ngx_tb_redis_conf_t    *redis;
     ngx_tb_redis_server_t  *server;
 
-    redis = mcf->redis;
+    redis = block->redis;
     server = redis->servers->elts;
 
     ngx_conf_init_value(redis->cluster, 0);
@@ -61,5 +60,5 @@ ngx_http_tb_rpc_redis_cluster_init(ngx_conf_t *cf,
         }
     }
 
-    return ngx_http_tb_rpc_redis_ssl_alike(cf, mcf);
+    return ngx_tb_rpc_block_ssl_alike(cf, block);
 }

@@ -6,48 +6,47 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_front.h"
+#include "ngx_tb_rpc_block_private.h"
 
 
-#define NGX_HTTP_TB_RPC_SENTINEL_PORT  26379
+#define NGX_TB_RPC_SENTINEL_PORT  26379
 
 
 char *
-ngx_http_tb_rpc_redis_sentinel(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_sentinel(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->sentinel);
+    return ngx_tb_rpc_block_text(value, &block->redis->sentinel);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_sentinel_username(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_sentinel_username(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->sentinel_username);
+    return ngx_tb_rpc_block_text(value, &block->redis->sentinel_username);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_sentinel_password_file(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_sentinel_password_file(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_secret(cf, value,
-                                        &mcf->redis->sentinel_password);
+    return ngx_tb_rpc_block_secret(cf, value,
+                                   &block->redis->sentinel_password);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf)
+ngx_tb_rpc_block_sentinel_init(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block)
 {
     ngx_uint_t              i, k;
     ngx_tb_redis_conf_t    *redis;
     ngx_tb_redis_server_t  *server;
 
-    redis = mcf->redis;
+    redis = block->redis;
     server = redis->servers->elts;
 
     if (redis->sentinel.len == 0) {
@@ -78,7 +77,7 @@ ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
 
     /* the way to the master is as that to the Sentinel that names it */
 
-    if (ngx_http_tb_rpc_redis_ssl_alike(cf, mcf) != NGX_CONF_OK) {
+    if (ngx_tb_rpc_block_ssl_alike(cf, block) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -88,7 +87,7 @@ ngx_http_tb_rpc_redis_sentinel_init(ngx_conf_t *cf,
             continue;
         }
 
-        server[i].port = NGX_HTTP_TB_RPC_SENTINEL_PORT;
+        server[i].port = NGX_TB_RPC_SENTINEL_PORT;
 
         for (k = 0; k < server[i].naddrs; k++) {
             ngx_inet_set_port(server[i].addrs[k].sockaddr, server[i].port);

@@ -6,65 +6,64 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_front.h"
+#include "ngx_tb_rpc_block_private.h"
 
 
-static ngx_uint_t ngx_http_tb_rpc_redis_ssl_any(ngx_tb_redis_conf_t *redis);
+static ngx_uint_t ngx_tb_rpc_block_ssl_any(ngx_tb_redis_conf_t *redis);
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_verify(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_ssl_verify(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_flag(value, &mcf->redis->ssl_verify);
+    return ngx_tb_rpc_block_flag(value, &block->redis->ssl_verify);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_name(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_ssl_name(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->ssl_name);
+    return ngx_tb_rpc_block_text(value, &block->redis->ssl_name);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_trusted_certificate(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_ssl_trusted_certificate(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value,
-                                      &mcf->redis->ssl_trusted_certificate);
+    return ngx_tb_rpc_block_text(value,
+                                 &block->redis->ssl_trusted_certificate);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_certificate(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_ssl_certificate(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value, &mcf->redis->ssl_certificate);
+    return ngx_tb_rpc_block_text(value, &block->redis->ssl_certificate);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_certificate_key(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf, ngx_str_t *value)
+ngx_tb_rpc_block_ssl_certificate_key(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block, ngx_str_t *value)
 {
-    return ngx_http_tb_rpc_redis_text(value,
-                                      &mcf->redis->ssl_certificate_key);
+    return ngx_tb_rpc_block_text(value,
+                                 &block->redis->ssl_certificate_key);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf)
+ngx_tb_rpc_block_ssl_init(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block)
 {
     ngx_uint_t              i;
     ngx_tb_redis_conf_t    *redis;
     ngx_tb_redis_server_t  *server;
 
-    redis = mcf->redis;
+    redis = block->redis;
     server = redis->servers->elts;
 
     for (i = 0; i < redis->servers->nelts; i++) {
@@ -77,7 +76,7 @@ ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
 
         /* who sets them believes that it is encrypted */
 
-        if (ngx_http_tb_rpc_redis_ssl_any(redis)) {
+        if (ngx_tb_rpc_block_ssl_any(redis)) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "\"ssl_...\" without a \"rediss://\" server in "
                                "\"tb_rpc_redis\"");
@@ -107,15 +106,15 @@ ngx_http_tb_rpc_redis_ssl_init(ngx_conf_t *cf,
 
 
 char *
-ngx_http_tb_rpc_redis_ssl_alike(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf)
+ngx_tb_rpc_block_ssl_alike(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block)
 {
     ngx_uint_t              i;
     ngx_tb_redis_server_t  *server;
 
-    server = mcf->redis->servers->elts;
+    server = block->redis->servers->elts;
 
-    for (i = 1; i < mcf->redis->servers->nelts; i++) {
+    for (i = 1; i < block->redis->servers->nelts; i++) {
 
         if (server[i].ssl != server[0].ssl) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -131,7 +130,7 @@ ngx_http_tb_rpc_redis_ssl_alike(ngx_conf_t *cf,
 
 
 static ngx_uint_t
-ngx_http_tb_rpc_redis_ssl_any(ngx_tb_redis_conf_t *redis)
+ngx_tb_rpc_block_ssl_any(ngx_tb_redis_conf_t *redis)
 {
     return redis->ssl_verify != NGX_CONF_UNSET
            || redis->ssl_name.len

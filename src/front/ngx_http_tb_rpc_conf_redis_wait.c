@@ -6,16 +6,15 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <ngx_http.h>
 
-#include "ngx_http_tb_rpc_front.h"
+#include "ngx_tb_rpc_block_private.h"
 
 
-#define NGX_HTTP_TB_RPC_MAX_REPLICAS  100
+#define NGX_TB_RPC_MAX_REPLICAS  100
 
 
 char *
-ngx_http_tb_rpc_redis_wait(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
+ngx_tb_rpc_block_wait(ngx_conf_t *cf, ngx_tb_rpc_block_t *block,
     ngx_str_t *value)
 {
     char       *rv;
@@ -25,9 +24,9 @@ ngx_http_tb_rpc_redis_wait(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
         return "needs a number of replicas and a time";
     }
 
-    rv = ngx_http_tb_rpc_redis_number(cf, value, 1,
-                                      NGX_HTTP_TB_RPC_MAX_REPLICAS,
-                                      &mcf->redis->wait_replicas);
+    rv = ngx_tb_rpc_block_number(cf, value, 1,
+                                 NGX_TB_RPC_MAX_REPLICAS,
+                                      &block->redis->wait_replicas);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -35,17 +34,17 @@ ngx_http_tb_rpc_redis_wait(ngx_conf_t *cf, ngx_http_tb_rpc_main_conf_t *mcf,
     args[0] = value[0];
     args[1] = value[2];
 
-    return ngx_http_tb_rpc_redis_msec(cf, args, &mcf->redis->wait_timeout);
+    return ngx_tb_rpc_block_msec(cf, args, &block->redis->wait_timeout);
 }
 
 
 char *
-ngx_http_tb_rpc_redis_wait_init(ngx_conf_t *cf,
-    ngx_http_tb_rpc_main_conf_t *mcf)
+ngx_tb_rpc_block_wait_init(ngx_conf_t *cf,
+    ngx_tb_rpc_block_t *block)
 {
     ngx_tb_redis_conf_t  *redis;
 
-    redis = mcf->redis;
+    redis = block->redis;
 
     ngx_conf_init_uint_value(redis->wait_replicas, 0);
     ngx_conf_init_msec_value(redis->wait_timeout, 0);

@@ -15,12 +15,12 @@ typedef struct {
     ngx_queue_t                queue;
     ngx_msec_t                 time;
     ngx_uint_t                 refused;     /* 0 or 1 */
-    u_char                     digest[NGX_HTTP_TB_RPC_SHA256_LEN];
+    u_char                     digest[NGX_TB_RPC_SHA256_LEN];
     uint64_t                   value[1];    /* as long as cache->size */
-} ngx_http_tb_rpc_cache_node_t;
+} ngx_tb_rpc_cache_node_t;
 
 
-struct ngx_http_tb_rpc_cache_s {
+struct ngx_tb_rpc_cache_s {
     ngx_pool_t                *pool;
     size_t                     size;
     ngx_rbtree_t               rbtree;
@@ -32,22 +32,22 @@ struct ngx_http_tb_rpc_cache_s {
 };
 
 
-static ngx_http_tb_rpc_cache_node_t *ngx_http_tb_rpc_cache_find(
-    ngx_http_tb_rpc_cache_t *cache, u_char *digest);
-static void ngx_http_tb_rpc_cache_remove(ngx_http_tb_rpc_cache_t *cache,
-    ngx_http_tb_rpc_cache_node_t *node);
-static ngx_rbtree_key_t ngx_http_tb_rpc_cache_hash(u_char *digest);
-static void ngx_http_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
+static ngx_tb_rpc_cache_node_t *ngx_tb_rpc_cache_find(
+    ngx_tb_rpc_cache_t *cache, u_char *digest);
+static void ngx_tb_rpc_cache_remove(ngx_tb_rpc_cache_t *cache,
+    ngx_tb_rpc_cache_node_t *node);
+static ngx_rbtree_key_t ngx_tb_rpc_cache_hash(u_char *digest);
+static void ngx_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
 
 
-ngx_http_tb_rpc_cache_t *
-ngx_http_tb_rpc_cache_create(ngx_pool_t *pool, size_t size, ngx_uint_t good,
+ngx_tb_rpc_cache_t *
+ngx_tb_rpc_cache_create(ngx_pool_t *pool, size_t size, ngx_uint_t good,
     ngx_uint_t refused)
 {
-    ngx_http_tb_rpc_cache_t  *cache;
+    ngx_tb_rpc_cache_t  *cache;
 
-    cache = ngx_pcalloc(pool, sizeof(ngx_http_tb_rpc_cache_t));
+    cache = ngx_pcalloc(pool, sizeof(ngx_tb_rpc_cache_t));
     if (cache == NULL) {
         return NULL;
     }
@@ -60,7 +60,7 @@ ngx_http_tb_rpc_cache_create(ngx_pool_t *pool, size_t size, ngx_uint_t good,
     cache->max[1] = refused;
 
     ngx_rbtree_init(&cache->rbtree, &cache->sentinel,
-                    ngx_http_tb_rpc_cache_insert_value);
+                    ngx_tb_rpc_cache_insert_value);
 
     ngx_queue_init(&cache->queue[0]);
     ngx_queue_init(&cache->queue[1]);
@@ -71,16 +71,16 @@ ngx_http_tb_rpc_cache_create(ngx_pool_t *pool, size_t size, ngx_uint_t good,
 
 
 void *
-ngx_http_tb_rpc_cache_get(ngx_http_tb_rpc_cache_t *cache, u_char *digest,
+ngx_tb_rpc_cache_get(ngx_tb_rpc_cache_t *cache, u_char *digest,
     ngx_msec_t valid)
 {
-    ngx_http_tb_rpc_cache_node_t  *node;
+    ngx_tb_rpc_cache_node_t  *node;
 
     if (cache == NULL) {
         return NULL;
     }
 
-    node = ngx_http_tb_rpc_cache_find(cache, digest);
+    node = ngx_tb_rpc_cache_find(cache, digest);
 
     if (node == NULL || ngx_current_msec - node->time >= valid) {
 
@@ -97,46 +97,46 @@ ngx_http_tb_rpc_cache_get(ngx_http_tb_rpc_cache_t *cache, u_char *digest,
 
 
 void
-ngx_http_tb_rpc_cache_put(ngx_http_tb_rpc_cache_t *cache, u_char *digest,
+ngx_tb_rpc_cache_put(ngx_tb_rpc_cache_t *cache, u_char *digest,
     void *value, ngx_uint_t refused)
 {
     ngx_queue_t                   *q;
-    ngx_http_tb_rpc_cache_node_t  *node;
+    ngx_tb_rpc_cache_node_t  *node;
 
     if (cache == NULL) {
         return;
     }
 
-    node = ngx_http_tb_rpc_cache_find(cache, digest);
+    node = ngx_tb_rpc_cache_find(cache, digest);
     if (node) {
-        ngx_http_tb_rpc_cache_remove(cache, node);
+        ngx_tb_rpc_cache_remove(cache, node);
     }
 
     if (cache->n[refused] >= cache->max[refused]) {
         q = ngx_queue_last(&cache->queue[refused]);
-        node = ngx_queue_data(q, ngx_http_tb_rpc_cache_node_t, queue);
-        ngx_http_tb_rpc_cache_remove(cache, node);
+        node = ngx_queue_data(q, ngx_tb_rpc_cache_node_t, queue);
+        ngx_tb_rpc_cache_remove(cache, node);
     }
 
     if (!ngx_queue_empty(&cache->free)) {
         q = ngx_queue_head(&cache->free);
         ngx_queue_remove(q);
-        node = ngx_queue_data(q, ngx_http_tb_rpc_cache_node_t, queue);
+        node = ngx_queue_data(q, ngx_tb_rpc_cache_node_t, queue);
 
     } else {
         node = ngx_palloc(cache->pool,
-                          offsetof(ngx_http_tb_rpc_cache_node_t, value)
+                          offsetof(ngx_tb_rpc_cache_node_t, value)
                           + cache->size);
         if (node == NULL) {
             return;
         }
     }
 
-    node->node.key = ngx_http_tb_rpc_cache_hash(digest);
+    node->node.key = ngx_tb_rpc_cache_hash(digest);
     node->time = ngx_current_msec;
     node->refused = refused;
     ngx_memcpy(node->value, value, cache->size);
-    ngx_memcpy(node->digest, digest, NGX_HTTP_TB_RPC_SHA256_LEN);
+    ngx_memcpy(node->digest, digest, NGX_TB_RPC_SHA256_LEN);
 
     ngx_rbtree_insert(&cache->rbtree, &node->node);
     ngx_queue_insert_head(&cache->queue[refused], &node->queue);
@@ -144,14 +144,14 @@ ngx_http_tb_rpc_cache_put(ngx_http_tb_rpc_cache_t *cache, u_char *digest,
 }
 
 
-static ngx_http_tb_rpc_cache_node_t *
-ngx_http_tb_rpc_cache_find(ngx_http_tb_rpc_cache_t *cache, u_char *digest)
+static ngx_tb_rpc_cache_node_t *
+ngx_tb_rpc_cache_find(ngx_tb_rpc_cache_t *cache, u_char *digest)
 {
     ngx_rbtree_key_t               hash;
     ngx_rbtree_node_t             *n;
-    ngx_http_tb_rpc_cache_node_t  *node;
+    ngx_tb_rpc_cache_node_t  *node;
 
-    hash = ngx_http_tb_rpc_cache_hash(digest);
+    hash = ngx_tb_rpc_cache_hash(digest);
 
     n = cache->rbtree.root;
 
@@ -162,15 +162,15 @@ ngx_http_tb_rpc_cache_find(ngx_http_tb_rpc_cache_t *cache, u_char *digest)
             continue;
         }
 
-        node = ngx_rbtree_data(n, ngx_http_tb_rpc_cache_node_t, node);
+        node = ngx_rbtree_data(n, ngx_tb_rpc_cache_node_t, node);
 
-        if (CRYPTO_memcmp(digest, node->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+        if (CRYPTO_memcmp(digest, node->digest, NGX_TB_RPC_SHA256_LEN)
             == 0)
         {
             return node;
         }
 
-        n = (ngx_memcmp(digest, node->digest, NGX_HTTP_TB_RPC_SHA256_LEN) < 0)
+        n = (ngx_memcmp(digest, node->digest, NGX_TB_RPC_SHA256_LEN) < 0)
             ? n->left : n->right;
     }
 
@@ -179,8 +179,8 @@ ngx_http_tb_rpc_cache_find(ngx_http_tb_rpc_cache_t *cache, u_char *digest)
 
 
 static void
-ngx_http_tb_rpc_cache_remove(ngx_http_tb_rpc_cache_t *cache,
-    ngx_http_tb_rpc_cache_node_t *node)
+ngx_tb_rpc_cache_remove(ngx_tb_rpc_cache_t *cache,
+    ngx_tb_rpc_cache_node_t *node)
 {
     ngx_rbtree_delete(&cache->rbtree, &node->node);
     ngx_queue_remove(&node->queue);
@@ -190,7 +190,7 @@ ngx_http_tb_rpc_cache_remove(ngx_http_tb_rpc_cache_t *cache,
 
 
 static ngx_rbtree_key_t
-ngx_http_tb_rpc_cache_hash(u_char *digest)
+ngx_tb_rpc_cache_hash(u_char *digest)
 {
     ngx_rbtree_key_t  hash;
 
@@ -201,11 +201,11 @@ ngx_http_tb_rpc_cache_hash(u_char *digest)
 
 
 static void
-ngx_http_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
+ngx_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel)
 {
     ngx_rbtree_node_t             **p;
-    ngx_http_tb_rpc_cache_node_t   *n, *t;
+    ngx_tb_rpc_cache_node_t   *n, *t;
 
     for ( ;; ) {
 
@@ -213,10 +213,10 @@ ngx_http_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
             p = (node->key < temp->key) ? &temp->left : &temp->right;
 
         } else {
-            n = ngx_rbtree_data(node, ngx_http_tb_rpc_cache_node_t, node);
-            t = ngx_rbtree_data(temp, ngx_http_tb_rpc_cache_node_t, node);
+            n = ngx_rbtree_data(node, ngx_tb_rpc_cache_node_t, node);
+            t = ngx_rbtree_data(temp, ngx_tb_rpc_cache_node_t, node);
 
-            p = (ngx_memcmp(n->digest, t->digest, NGX_HTTP_TB_RPC_SHA256_LEN)
+            p = (ngx_memcmp(n->digest, t->digest, NGX_TB_RPC_SHA256_LEN)
                  < 0)
                 ? &temp->left : &temp->right;
         }

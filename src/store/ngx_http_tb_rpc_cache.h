@@ -4,33 +4,37 @@
  */
 
 
-#ifndef _NGX_HTTP_TB_RPC_CACHE_H_INCLUDED_
-#define _NGX_HTTP_TB_RPC_CACHE_H_INCLUDED_
+#ifndef _NGX_TB_RPC_CACHE_H_INCLUDED_
+#define _NGX_TB_RPC_CACHE_H_INCLUDED_
 
 
-#include "ngx_http_tb_rpc_worker.h"
+#include <ngx_config.h>
+#include <ngx_core.h>
 
 
-#define NGX_HTTP_TB_RPC_SHA256_LEN      32
+#define NGX_TB_RPC_SHA256_LEN  32
+
+
+typedef struct ngx_tb_rpc_cache_s  ngx_tb_rpc_cache_t;
 
 
 /*
  * For values of that size; as many good and refused credentials at most.
  * NULL without memory.  The others work without a cache (NULL).
  */
-ngx_http_tb_rpc_cache_t *ngx_http_tb_rpc_cache_create(ngx_pool_t *pool,
+ngx_tb_rpc_cache_t *ngx_tb_rpc_cache_create(ngx_pool_t *pool,
     size_t size, ngx_uint_t good, ngx_uint_t refused);
 
 /*
  * The value, valid until the next put; NULL if it is not there or older
  * than valid, in ms
  */
-void *ngx_http_tb_rpc_cache_get(ngx_http_tb_rpc_cache_t *cache,
+void *ngx_tb_rpc_cache_get(ngx_tb_rpc_cache_t *cache,
     u_char *digest, ngx_msec_t valid);
 
 /* copies value, which is that of a refused credential (1) or not (0) */
-void ngx_http_tb_rpc_cache_put(ngx_http_tb_rpc_cache_t *cache,
+void ngx_tb_rpc_cache_put(ngx_tb_rpc_cache_t *cache,
     u_char *digest, void *value, ngx_uint_t refused);
 
 
-#endif /* _NGX_HTTP_TB_RPC_CACHE_H_INCLUDED_ */
+#endif /* _NGX_TB_RPC_CACHE_H_INCLUDED_ */

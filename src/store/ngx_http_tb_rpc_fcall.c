@@ -8,7 +8,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../../common/tb_rpc_shard.h"
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_id.h"
@@ -23,24 +22,7 @@ ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
     ngx_str_t *id)
 {
-    u_char  *p;
-
-    /* the configuration bounds the length of the prefix */
-
-    p = ngx_cpymem(dst, mcf->prefix.data, mcf->prefix.len);
-
-    if (shard != NGX_HTTP_TB_RPC_NO_SHARD) {
-        p = (u_char *) tb_rpc_shard_tag((char *) p, (unsigned) shard);
-    }
-
-    p = ngx_cpymem(p, kind, ngx_strlen(kind));
-
-    if (id) {
-        p = ngx_cpymem(p, id->data, id->len);
-    }
-
-    key->data = dst;
-    key->len = p - dst;
+    ngx_tb_rpc_key(key, dst, &mcf->prefix, shard, kind, id);
 }
 
 

@@ -10,15 +10,11 @@
 
 
 #include "ngx_http_tb_rpc_worker.h"
+#include "ngx_tb_rpc_key.h"
 
 
-#define NGX_HTTP_TB_RPC_MAX_PREFIX      32
-
-/* bytes enough for any key; the longest has a SHA-256 in hex */
-#define NGX_HTTP_TB_RPC_KEY_LEN         128
-
-/* of no shard: "tb:<kind><id>" */
-#define NGX_HTTP_TB_RPC_NO_SHARD        ((ngx_uint_t) -1)
+#define NGX_HTTP_TB_RPC_KEY_LEN         NGX_TB_RPC_KEY_LEN
+#define NGX_HTTP_TB_RPC_NO_SHARD        NGX_TB_RPC_NO_SHARD
 
 
 /* FCALL <function> 1 <key> <arguments> */
@@ -32,10 +28,7 @@ enum {
 };
 
 
-/*
- * "tb:{s003}:<kind><id>" into dst, of NGX_HTTP_TB_RPC_KEY_LEN bytes; kind is
- * a literal, id a UUID, a worker's name, a digest in hex or NULL: none.
- */
+/* ngx_tb_rpc_key(), with the prefix of that configuration */
 void ngx_http_tb_rpc_key(ngx_str_t *key, u_char *dst,
     ngx_http_tb_rpc_main_conf_t *mcf, ngx_uint_t shard, const char *kind,
     ngx_str_t *id);

@@ -15,11 +15,11 @@
 
 #include "../redis/ngx_tb_redis.h"
 #include "../count/ngx_http_tb_rpc_zone.h"
+#include "ngx_http_tb_rpc_cache.h"
 
 
 typedef struct ngx_http_tb_rpc_main_conf_s  ngx_http_tb_rpc_main_conf_t;
 typedef struct ngx_http_tb_rpc_worker_s     ngx_http_tb_rpc_worker_t;
-typedef struct ngx_http_tb_rpc_cache_s      ngx_http_tb_rpc_cache_t;
 typedef struct ngx_http_tb_rpc_node_s       ngx_http_tb_rpc_node_t;
 
 /* of rooms that this one does not see */
@@ -105,8 +105,8 @@ struct ngx_http_tb_rpc_worker_s {
     u_char                        node[6];
 
     ngx_http_tb_rpc_jwt_cache_t  *jwts;         /* verified */
-    ngx_http_tb_rpc_cache_t      *api_keys;
-    ngx_http_tb_rpc_cache_t      *tokens;       /* of devices */
+    ngx_tb_rpc_cache_t           *api_keys;
+    ngx_tb_rpc_cache_t           *tokens;       /* of devices */
     ngx_http_tb_rpc_polls_t      *polls;
 
     ngx_queue_t                   nodes;        /* ngx_http_tb_rpc_node_t */
