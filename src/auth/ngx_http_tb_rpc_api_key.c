@@ -5,7 +5,7 @@
 
 
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "../store/ngx_http_tb_rpc_cache.h"
+#include "../share/ngx_tb_rpc_cache.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_api_key.h"
 

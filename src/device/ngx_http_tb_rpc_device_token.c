@@ -16,7 +16,7 @@
 #include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "../store/ngx_http_tb_rpc_cache.h"
+#include "../share/ngx_tb_rpc_cache.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_request.h"
 

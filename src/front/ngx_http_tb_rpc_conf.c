@@ -14,7 +14,7 @@
 #include "../status/ngx_http_tb_rpc_status.h"
 #include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
-#include "ngx_tb_rpc_block.h"
+#include "../share/ngx_tb_rpc_block.h"
 
 
 #define NGX_HTTP_TB_RPC_MAX_TEXT  (1024 * 1024)

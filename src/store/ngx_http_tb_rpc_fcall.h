@@ -10,7 +10,7 @@
 
 
 #include "ngx_http_tb_rpc_worker.h"
-#include "ngx_tb_rpc_key.h"
+#include "../share/ngx_tb_rpc_key.h"
 
 
 #define NGX_HTTP_TB_RPC_KEY_LEN         NGX_TB_RPC_KEY_LEN

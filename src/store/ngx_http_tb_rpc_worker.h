@@ -15,7 +15,7 @@
 
 #include "../redis/ngx_tb_redis.h"
 #include "../count/ngx_http_tb_rpc_zone.h"
-#include "ngx_http_tb_rpc_cache.h"
+#include "../share/ngx_tb_rpc_cache.h"
 
 
 typedef struct ngx_http_tb_rpc_main_conf_s  ngx_http_tb_rpc_main_conf_t;

@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_tb_rpc_cache.h"
+#include "ngx_tb_rpc_cache.h"
 
 #include <openssl/crypto.h>
 
