@@ -21,6 +21,7 @@
 typedef struct {
     ngx_str_t                      local;
     ngx_str_t                      remote;    /* empty: "off" */
+    ngx_uint_t                     index;     /* the caller's */
 } ngx_stream_tb_mqtt_prefix_t;
 
 
@@ -51,17 +52,17 @@ typedef struct {
  * sorts them, and tells what is wrong (then *which is the one it is wrong
  * with), or returns NULL.  Local prefixes are unique; each prefix ends with
  * "/", but a local one may be empty; no remote one is the beginning of
- * another, nor has an empty level.
+ * another, whatever the variables are, nor has an empty level.
  */
 const char *ngx_stream_tb_mqtt_map_check(ngx_stream_tb_mqtt_prefix_t *prefix,
     ngx_uint_t n, ngx_stream_tb_mqtt_prefix_t *which);
 
 /*
- * The map of a connection: prefixes as they were checked, values[i] is the
- * remote one of prefix[i] with its variables expanded (copied; of "off" it is
- * not looked at).  NULL: no memory, or *error says what is wrong with a value:
- * one may not bring other levels than its template has, so that what a client
- * calls itself leads nowhere else.
+ * The map of a connection: prefixes as they were checked and sorted, their
+ * remote ones with the variables expanded in values[prefix[i].index] (copied;
+ * of "off" it is not looked at).  NULL: no memory, or *error says what is wrong
+ * with a value: one may not bring other levels than its template has, so that
+ * what a client calls itself leads nowhere else.
  */
 ngx_stream_tb_mqtt_map_t *ngx_stream_tb_mqtt_map_create(ngx_pool_t *pool,
     ngx_stream_tb_mqtt_prefix_t *prefix, ngx_str_t *values, ngx_uint_t n,

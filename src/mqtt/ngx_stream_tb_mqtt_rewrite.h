@@ -39,7 +39,12 @@ typedef struct {
     size_t                         size;      /* of the new head */
     size_t                         len;       /* its remaining length */
     ngx_uint_t                     refused;   /* filters left out */
-    unsigned                       broker:1;  /* of the last packet */
+
+                                              /* whose last PUBLISH with a
+                                                 topic did not go on */
+    u_char                         aliases[2][NGX_STREAM_TB_MQTT_ALIASES / 8
+                                              + 1];
+    unsigned                       broker:1;  /* sends this packet */
     unsigned                       nameless:1; /* no client id was sent */
 } ngx_stream_tb_mqtt_rewrite_t;
 
