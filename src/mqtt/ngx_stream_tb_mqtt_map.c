@@ -113,7 +113,7 @@ ngx_stream_tb_mqtt_map_create(ngx_pool_t *pool,
             continue;
         }
 
-        value = &values[prefix[i].index];
+        value = &values[i];
 
         *error = ngx_stream_tb_mqtt_value_error(value, &prefix[i].remote);
         if (*error) {
