@@ -10,6 +10,7 @@
 #define _TB_CALL_H_INCLUDED_
 
 
+#include "../../common/tb_rpc_trace.h"
 #include "../base/base.h"
 #include "../base/uuid.h"
 
@@ -56,6 +57,7 @@ struct tb_call_s {
     char                 rpc_id[TB_UUID_LEN + 1];
     char                 device_id[TB_UUID_LEN + 1];
     char                 tenant_id[TB_UUID_LEN + 1];
+    char                 traceparent[TB_RPC_TRACEPARENT_LEN + 1];
 };
 
 

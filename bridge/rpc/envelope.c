@@ -135,6 +135,21 @@ tb_field_method(tb_call_t *call, const tb_field_t *f, json_t *json,
 }
 
 
+/* one that is none is not passed on; the call is none the worse for it */
+
+static int
+tb_field_traceparent(tb_call_t *call, const tb_field_t *f, json_t *json,
+    tb_str_t *raw)
+{
+    if (json_is_string(json)) {
+        (void) tb_rpc_traceparent(call->traceparent, json_string_value(json),
+                                  json_string_length(json));
+    }
+
+    return TB_OK;
+}
+
+
 static const tb_field_t  tb_fields[] = {
 
     { "requestId", tb_field_request_id, 0, TB_HAS_REQUEST_ID },
@@ -153,6 +168,8 @@ static const tb_field_t  tb_fields[] = {
     { "oneway", tb_field_flag, offsetof(tb_call_t, oneway), 0 },
 
     { "persistent", tb_field_flag, offsetof(tb_call_t, persistent), 0 },
+
+    { "traceparent", tb_field_traceparent, 0, 0 },
 
     { "attempt", tb_field_attempt, 0, TB_HAS_ATTEMPT },
 

@@ -3,8 +3,8 @@
  * Copyright (C) tb-rpc contributors.
  *
  * The message that a call becomes: its topic, its payload, and with MQTT 5
- * how long it lives and where to answer.  Devices behind a gateway have a
- * topic and a form of their own.
+ * how long it lives, where to answer, and the trace that it is part of.
+ * Devices behind a gateway have a topic and a form of their own.
  */
 
 
@@ -248,6 +248,20 @@ tb_publish_properties(tb_bridge_t *b, tb_call_t *call,
 }
 
 
+/* as W3C's draft for MQTT names it; without memory for it, without it */
+
+static void
+tb_publish_trace(tb_bridge_t *b, tb_call_t *call, mosquitto_property **list)
+{
+    if (b->conf->mqtt->version == MQTT_PROTOCOL_V5 && call->traceparent[0]) {
+        (void) mosquitto_property_add_string_pair(list,
+                                                  MQTT_PROP_USER_PROPERTY,
+                                                  "traceparent",
+                                                  call->traceparent);
+    }
+}
+
+
 const char *
 tb_publish_call(tb_bridge_t *b, tb_call_t *call)
 {
@@ -289,6 +303,7 @@ tb_publish_call(tb_bridge_t *b, tb_call_t *call)
            (unsigned) call->request_id, tb_safe(topic, strlen(topic)),
            payload.len);
 
+    tb_publish_trace(b, call, &properties);
     qos = tb_publish_life(b, call, &properties);
 
     rc = tb_mqtt_publish(b->mqtt, call, &call->mid, topic, &payload, qos,

@@ -10,13 +10,11 @@
 
 #include <openssl/sha.h>
 
+#include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_call.h"
 #include "ngx_http_tb_rpc_held.h"
-
-
-#define NGX_HTTP_TB_RPC_TRACEPARENT     55
 
 
 /*
@@ -54,8 +52,6 @@ static u_char *ngx_http_tb_rpc_create_numbers(ngx_http_tb_rpc_held_t *held,
     ngx_http_tb_rpc_create_args_t *args, u_char *buf, u_char *last);
 static void ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call,
     u_char *dst);
-static void ngx_http_tb_rpc_traceparent(ngx_http_request_t *r,
-    ngx_str_t *value);
 
 
 ngx_int_t
@@ -172,9 +168,13 @@ ngx_http_tb_rpc_create_call(ngx_http_tb_rpc_held_t *held,
         args->hash.data = buf;
         args->hash.len = 2 * SHA256_DIGEST_LENGTH;
         ngx_http_tb_rpc_hash_call(call, buf);
+        buf += args->hash.len;
     }
 
-    ngx_http_tb_rpc_traceparent(held->request, &args->traceparent);
+    if (ngx_http_tb_rpc_traceparent(held->request, buf) == NGX_OK) {
+        args->traceparent.data = buf;
+        args->traceparent.len = TB_RPC_TRACEPARENT_LEN;
+    }
 }
 
 
@@ -242,56 +242,4 @@ ngx_http_tb_rpc_hash_call(ngx_http_tb_rpc_call_t *call, u_char *dst)
     for (p = dst, i = 0; i < SHA256_DIGEST_LENGTH; i++) {
         p = ngx_hex_dump(p, &digest[0][i], 1);
     }
-}
-
-
-/* it becomes a JSON string in the envelope, hence only what can't break it */
-
-static void
-ngx_http_tb_rpc_traceparent(ngx_http_request_t *r, ngx_str_t *value)
-{
-    u_char            c;
-    ngx_uint_t        i, n;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    ngx_str_null(value);
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("traceparent") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "traceparent",
-                               sizeof("traceparent") - 1)
-               == 0)
-        {
-            break;
-        }
-    }
-
-    if (h[i].value.len != NGX_HTTP_TB_RPC_TRACEPARENT) {
-        return;
-    }
-
-    for (n = 0; n < h[i].value.len; n++) {
-        c = h[i].value.data[n];
-
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-')) {
-            return;
-        }
-    }
-
-    *value = h[i].value;
 }

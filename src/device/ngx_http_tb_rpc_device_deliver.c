@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_device_polls.h"
@@ -24,11 +25,24 @@ typedef struct {
 } ngx_http_tb_rpc_delivery_t;
 
 
+/* what of an envelope is for the device: JSON texts */
+
+typedef struct {
+    ngx_str_t                     method;
+    ngx_str_t                     params;
+    ngx_str_t                     traceparent;  /* empty: none */
+} ngx_http_tb_rpc_message_t;
+
+
 static void ngx_http_tb_rpc_delivery_cleanup(void *data);
 static void ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w,
     const char *name, ngx_http_tb_rpc_handed_t *handed, ngx_str_t *text);
+static ngx_int_t ngx_http_tb_rpc_device_trace(ngx_http_request_t *r,
+    ngx_str_t *traceparent);
 static ngx_int_t ngx_http_tb_rpc_device_body(ngx_http_request_t *r,
-    int64_t request_id, ngx_str_t *envelope, ngx_str_t *body);
+    int64_t request_id, ngx_http_tb_rpc_message_t *m, ngx_str_t *body);
+static ngx_int_t ngx_http_tb_rpc_device_read(ngx_str_t *envelope,
+    ngx_http_tb_rpc_message_t *m);
 static u_char *ngx_http_tb_rpc_device_member(u_char *p, u_char *last,
     ngx_str_t *name, ngx_str_t *value);
 static u_char *ngx_http_tb_rpc_device_string(u_char *p, u_char *last);
@@ -82,14 +96,13 @@ ngx_http_tb_rpc_device_send(ngx_http_request_t *r,
     ngx_int_t                    rc;
     ngx_str_t                    body;
     ngx_http_cleanup_t          *cln;
+    ngx_http_tb_rpc_message_t    m;
     ngx_http_tb_rpc_delivery_t  *delivery;
 
     static ngx_str_t  broken =
         ngx_string("{\"error\":\"The call can't be given to the device\"}");
 
-    rc = ngx_http_tb_rpc_device_body(r, handed->request_id, envelope, &body);
-
-    if (rc == NGX_DECLINED) {
+    if (ngx_http_tb_rpc_device_read(envelope, &m) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "tb_rpc: the envelope of request %L to device \"%*s\" "
                       "is not valid", handed->request_id,
@@ -99,6 +112,12 @@ ngx_http_tb_rpc_device_send(ngx_http_request_t *r,
 
         return ngx_http_tb_rpc_send_failure(r, NGX_HTTP_REQUEST_TIME_OUT,
                                             NULL, NULL);
+    }
+
+    rc = ngx_http_tb_rpc_device_body(r, handed->request_id, &m, &body);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_tb_rpc_device_trace(r, &m.traceparent);
     }
 
     delivery = ngx_palloc(r->pool, sizeof(ngx_http_tb_rpc_delivery_t));
@@ -252,21 +271,77 @@ ngx_http_tb_rpc_device_report(ngx_http_tb_rpc_worker_t *w, const char *name,
 }
 
 
-/*
- * {"id":..,"method":..,"params":..} by the bytes of the envelope, which the
- * function library has put together from texts that were checked.  NGX_OK,
- * NGX_DECLINED: it is not one, NGX_ERROR
- */
+/* of the caller, for a device that traces, and for the log */
+
+static ngx_int_t
+ngx_http_tb_rpc_device_trace(ngx_http_request_t *r, ngx_str_t *traceparent)
+{
+    u_char                 *p;
+    ngx_http_tb_rpc_ctx_t  *ctx;
+
+    if (traceparent->len < 2) {
+        return NGX_OK;
+    }
+
+    ctx = ngx_http_tb_rpc_get_ctx(r);
+    p = ngx_pnalloc(r->pool, TB_RPC_TRACEPARENT_LEN);
+
+    if (ctx == NULL || p == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* without its quotes */
+
+    if (tb_rpc_traceparent(p, traceparent->data + 1, traceparent->len - 2)
+        != 0)
+    {
+        return NGX_OK;
+    }
+
+    ctx->traceparent.data = p;
+    ctx->traceparent.len = TB_RPC_TRACEPARENT_LEN;
+
+    return ngx_http_tb_rpc_add_header(r, "traceparent", &ctx->traceparent);
+}
+
 
 static ngx_int_t
 ngx_http_tb_rpc_device_body(ngx_http_request_t *r, int64_t request_id,
-    ngx_str_t *envelope, ngx_str_t *body)
+    ngx_http_tb_rpc_message_t *m, ngx_str_t *body)
+{
+    u_char  *p;
+
+    body->data = ngx_pnalloc(r->pool,
+                          sizeof("{\"id\":,\"method\":,\"params\":}") - 1
+                          + NGX_INT64_LEN + m->method.len + m->params.len);
+    if (body->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(body->data, "{\"id\":%L,\"method\":", request_id);
+    p = ngx_cpymem(p, m->method.data, m->method.len);
+    p = ngx_cpymem(p, ",\"params\":", sizeof(",\"params\":") - 1);
+    p = ngx_cpymem(p, m->params.data, m->params.len);
+    *p++ = '}';
+
+    body->len = p - body->data;
+
+    return NGX_OK;
+}
+
+
+/*
+ * By the bytes of the envelope, which the function library has put together
+ * from texts that were checked.  NGX_DECLINED: it is not one
+ */
+
+static ngx_int_t
+ngx_http_tb_rpc_device_read(ngx_str_t *envelope, ngx_http_tb_rpc_message_t *m)
 {
     u_char     *p, *last;
-    ngx_str_t   name, value, method, params;
+    ngx_str_t   name, value;
 
-    ngx_str_null(&method);
-    ngx_str_null(&params);
+    ngx_memzero(m, sizeof(ngx_http_tb_rpc_message_t));
 
     p = envelope->data;
     last = p + envelope->len;
@@ -275,7 +350,7 @@ ngx_http_tb_rpc_device_body(ngx_http_request_t *r, int64_t request_id,
         return NGX_DECLINED;
     }
 
-    while (method.len == 0 || params.len == 0) {
+    do {
 
         /* the first time it stands at the brace, then at a comma */
 
@@ -285,34 +360,19 @@ ngx_http_tb_rpc_device_body(ngx_http_request_t *r, int64_t request_id,
             return NGX_DECLINED;
         }
 
-        if (name.len == sizeof("\"method\"") - 1
-            && ngx_memcmp(name.data, "\"method\"", name.len) == 0)
-        {
-            method = value;
+        if (ngx_http_tb_rpc_word(&name, "\"method\"")) {
+            m->method = value;
 
-        } else if (name.len == sizeof("\"params\"") - 1
-                   && ngx_memcmp(name.data, "\"params\"", name.len) == 0)
-        {
-            params = value;
+        } else if (ngx_http_tb_rpc_word(&name, "\"params\"")) {
+            m->params = value;
+
+        } else if (ngx_http_tb_rpc_word(&name, "\"traceparent\"")) {
+            m->traceparent = value;
         }
-    }
 
-    body->data = ngx_pnalloc(r->pool,
-                          sizeof("{\"id\":,\"method\":,\"params\":}") - 1
-                          + NGX_INT64_LEN + method.len + params.len);
-    if (body->data == NULL) {
-        return NGX_ERROR;
-    }
+    } while (*p == ',');
 
-    p = ngx_sprintf(body->data, "{\"id\":%L,\"method\":", request_id);
-    p = ngx_cpymem(p, method.data, method.len);
-    p = ngx_cpymem(p, ",\"params\":", sizeof(",\"params\":") - 1);
-    p = ngx_cpymem(p, params.data, params.len);
-    *p++ = '}';
-
-    body->len = p - body->data;
-
-    return NGX_OK;
+    return (m->method.len && m->params.len) ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "../http/ngx_http_tb_rpc_client.h"
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../auth/ngx_http_tb_rpc_auth.h"
@@ -34,6 +35,8 @@ static ngx_int_t ngx_http_tb_rpc_method_variable(ngx_http_request_t *r,
 static ngx_int_t ngx_http_tb_rpc_result_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_tb_rpc_redis_time_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_tb_rpc_traceparent_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_tb_rpc_variable(ngx_http_variable_value_t *v,
     ngx_str_t *value);
@@ -84,6 +87,10 @@ static ngx_http_variable_t  ngx_http_tb_rpc_variables[] = {
 
     { ngx_string("tb_rpc_redis_time"), NULL,
       ngx_http_tb_rpc_redis_time_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("tb_rpc_traceparent"), NULL,
+      ngx_http_tb_rpc_traceparent_variable, 0,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
@@ -322,6 +329,39 @@ ngx_http_tb_rpc_redis_time_variable(ngx_http_request_t *r,
                 - value.data;
 
     return ngx_http_tb_rpc_variable(v, &value);
+}
+
+
+/* of a device that was given a call the call's, else the request's own */
+
+static ngx_int_t
+ngx_http_tb_rpc_traceparent_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t               value;
+    ngx_http_tb_rpc_ctx_t  *ctx;
+
+    if (ngx_http_tb_rpc_variable_ctx(r, &ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ctx == NULL) {
+        return ngx_http_tb_rpc_variable(v, NULL);
+    }
+
+    if (ctx->traceparent.len) {
+        return ngx_http_tb_rpc_variable(v, &ctx->traceparent);
+    }
+
+    value.len = TB_RPC_TRACEPARENT_LEN;
+    value.data = ngx_pnalloc(r->pool, TB_RPC_TRACEPARENT_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_tb_rpc_variable(v,
+                       ngx_http_tb_rpc_traceparent(r, value.data) == NGX_OK
+                       ? &value : NULL);
 }
 
 

@@ -1,7 +1,7 @@
 
 /*
  * What comes from the client while its request is with us: its body, its
- * leaving.
+ * trace, its leaving.
  */
 
 
@@ -154,4 +154,54 @@ ngx_http_tb_rpc_buf_size(ngx_buf_t *b)
     }
 
     return b->in_file ? (size_t) (b->file_last - b->file_pos) : 0;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_traceparent(ngx_http_request_t *r, u_char *dst)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *found;
+
+    found = NULL;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len != sizeof("traceparent") - 1
+            || ngx_strncasecmp(h[i].key.data, (u_char *) "traceparent",
+                               sizeof("traceparent") - 1)
+               != 0)
+        {
+            continue;
+        }
+
+        if (found) {
+            /* of two none can be trusted */
+            return NGX_DECLINED;
+        }
+
+        found = &h[i];
+    }
+
+    if (found == NULL
+        || tb_rpc_traceparent(dst, found->value.data, found->value.len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }

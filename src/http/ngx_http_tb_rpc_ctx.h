@@ -87,6 +87,7 @@ typedef struct {
     ngx_str_t                      device_id;   /* lower case; from the path */
     ngx_str_t                      rpc_id;      /* of the path or generated */
     ngx_str_t                      key_id;      /* of a device's token */
+    ngx_str_t                      traceparent; /* of a call for a device */
 
     ngx_http_tb_rpc_identity_t    *identity;    /* NULL: not authenticated */
     ngx_http_tb_rpc_loc_conf_t    *identity_conf; /* that it holds for */
