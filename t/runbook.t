@@ -15,6 +15,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(sha256_hex);
+use File::stat ();
 use JSON::PP ();
 use POSIX ();
 use Test::More;
@@ -44,6 +45,10 @@ plan skip_all => 'no mosquitto' if !TB::Mqtt::mosquitto();
 my $old = redis(args => \@replica);
 my %port = (6379 => $old->{port}, 6380 => free_port());
 my ($mqtt, $bridge);
+
+# a group that may be given to a file, and is not that of what is made
+my ($group) = map { scalar getgrgid $_ }
+              (grep({ $_ != $( + 0 } split ' ', $> == 0 ? '1' : $( ), $( + 0);
 
 # the address that can be moved
 my $proxy = TB::Proxy->start(to => $old->{port});
@@ -88,6 +93,9 @@ sub local_text {
     $text =~ s{/etc/nginx/tb-jwt\.key}{macro('jwt_key')}ge;
     $text =~ s{/etc/(?:nginx|tb-rpc|mosquitto)/}{$dir/}g;
     $text =~ s/\b(63(?:79|80|81))\b/$port{$1}/g;
+
+    # the group of the bridge's unit need not be here
+    $text =~ s/\b_tb-rpc\b/$group/g;
 
     # the users have shorter names here
     $text =~ s/\btb-(nginx|bridge)\b/$1/g;
@@ -413,6 +421,9 @@ $result = load('password', sub {
 
 ends($heading);
 is(refused($result), '', 'a new password: no call is refused');
+is(join(' ', map { sprintf('%o', $_->mode & 07777), scalar getgrgid $_->gid }
+                 File::stat::stat("$dir/mqtt-new.password")), "640 $group",
+   'the bridge\'s user can read its new password, others not');
 soon { text_of('mosquitto.log') =~ /reloading config.*reloading config/is }
      'the broker has heard of it';
 isnt((output('mosquitto_pub', '-p', $mqtt->{port}, '-u', 'bridge', '-P',
