@@ -4,6 +4,7 @@ package TB::Mqtt;
 # mosquitto, calls made by the functions that nginx uses.
 #
 #     my $mqtt = TB::Mqtt->new();            # with a Redis; skips without tools
+#     my $mqtt = TB::Mqtt->new(redis => $redis);          # with that one
 #     $mqtt->broker("max_packet_size 2000\n");
 #     my $pid = $mqtt->bridge('b1', '--qos', 0);     # waits for its connection
 #     $mqtt->subscribe('d1.log', 'v1/#');            # waits until it hears
@@ -44,13 +45,14 @@ sub mosquitto {
 
 
 sub new {
-    my ($class) = @_;
+    my ($class, %opt) = @_;
 
     Test::More::plan(skip_all => 'no mosquitto') if !mosquitto();
     Test::More::plan(skip_all => 'no ' . program()) if !-x program();
 
-    my $self = bless { port => free_port(), redis => TB::RedisServer->start(),
-                       connects => {} }, $class;
+    my $self = bless { port => free_port(), connects => {},
+                       redis => $opt{redis} || TB::RedisServer->start() },
+                     $class;
 
     $self->{redis}->call('HSET', 'tb:meta', 'shards', 128, 'schema', 2);
     $self->{password} = file_in('bridge.password',

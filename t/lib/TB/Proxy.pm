@@ -18,6 +18,9 @@ package TB::Proxy;
 #                                         reaches Redis
 #     $proxy->tell('mute', 'cmd')         replies are kept back ...
 #     $proxy->tell('mute', 'none')        ... and now delivered
+#     $proxy->tell('hold', 'on')          nothing passes, either way, and nobody
+#                                         is told: a network that is cut ...
+#     $proxy->tell('hold', 'off')         ... and heals
 #     $proxy->tell('to', $port)           to another server from now on; what
 #                                         is connected is cut
 #     $proxy->tell('next', $port)         the same, but that is not cut
@@ -58,12 +61,13 @@ sub loop {
     my ($self, $listen, $control) = @_;
 
     my $select = IO::Select->new($listen, $control);
+    my $alone = IO::Select->new($control);
 
     @$self{qw(select conns refuse mute words seen)}
         = ($select, {}, 'none', 'none', {}, {});
 
     for (;;) {
-        for my $sock ($select->can_read()) {
+        for my $sock (($self->{held} ? $alone : $select)->can_read()) {
             next if !defined fileno $sock;
 
             if ($sock == $control) {
@@ -72,6 +76,9 @@ sub loop {
                 return if !$n;
                 syswrite $control, $self->obey(split /\t/, $_) . "\n"
                     for split /\n/, $lines;
+
+                # what was readable before it was held is left there
+                last if $self->{held};
 
             } elsif ($sock == $listen) {
                 $self->accepted($listen->accept());
@@ -105,6 +112,9 @@ sub obey {
             put($pair->{client}, $pair->{kept});
             $pair->{kept} = '';
         }
+
+    } elsif ($word eq 'hold') {
+        $self->{held} = $what eq 'on';
 
     } elsif ($word eq 'to') {
         $self->{to} = $what;
