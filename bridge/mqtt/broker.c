@@ -117,7 +117,6 @@ tb_mqtt_connected(struct mosquitto *mosq, void *data, int rc, int flags,
     m->since = tb_now();
     m->heard_at = m->since;
     m->epoch++;
-    m->unsaved = 0;
     m->held_at = 0;
 
     if (m->events->up(m->bridge) != TB_OK) {
@@ -434,7 +433,7 @@ tb_mqtt_free(tb_mqtt_t *m)
 
     /* else the broker keeps what we have not passed on */
 
-    if (m->mosq && m->up && m->unsaved == 0) {
+    if (m->mosq && m->up && m->events->unsaved(m->bridge, 1) == 0) {
         mosquitto_disconnect(m->mosq);
         mosquitto_loop_write(m->mosq, 1);
     }
@@ -535,25 +534,5 @@ tb_mqtt_check(tb_mqtt_t *m, int max)
             || (m->overdue && tb_now() - m->heard_at > TB_PUBACK_TIMEOUT)))
     {
         tb_mqtt_drop(m, "messages are not acknowledged");
-    }
-}
-
-
-unsigned
-tb_mqtt_unsaved(tb_mqtt_t *m)
-{
-    m->unsaved++;
-
-    return m->epoch;
-}
-
-
-void
-tb_mqtt_saved(tb_mqtt_t *m, unsigned epoch)
-{
-    /* a connection that is gone acknowledges nothing */
-
-    if (epoch == m->epoch) {
-        m->unsaved--;
     }
 }

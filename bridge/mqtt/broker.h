@@ -40,6 +40,11 @@ typedef struct {
     void  (*acked)(tb_bridge_t *b, void *data, int reason);
     /* 1: messages are to be left to the broker */
     int  (*full)(tb_bridge_t *b);
+    /*
+     * Messages of this connection that are to be in Redis before anything is
+     * written; all: and those that are not there, but are not waited for.
+     */
+    int  (*unsaved)(tb_bridge_t *b, int all);
 } tb_mqtt_events_t;
 
 
@@ -75,10 +80,6 @@ int tb_mqtt_publish(tb_mqtt_t *m, void *data, int *mid, const char *topic,
 void tb_mqtt_forget(tb_mqtt_t *m, void *data, int mid);
 /* leaves a broker that owes more than max of those, or all for too long */
 void tb_mqtt_check(tb_mqtt_t *m, int max);
-
-/* a message that Redis is to take: the connection, for tb_mqtt_saved() */
-unsigned tb_mqtt_unsaved(tb_mqtt_t *m);
-void tb_mqtt_saved(tb_mqtt_t *m, unsigned epoch);
 
 
 #endif /* _TB_BROKER_H_INCLUDED_ */

@@ -7,7 +7,9 @@
  * The library acknowledges a message to the broker before it is even given to
  * us.  So nothing is written while there are messages that Redis has not
  * taken: should we be killed, the broker still has them for the next one of
- * our --client-id.
+ * our --client-id.  Those for a master that is away, while others are there,
+ * are not waited for: acknowledgements have an order, and all that is written
+ * is behind them.
  */
 
 
@@ -53,7 +55,9 @@ tb_mqtt_held(tb_mqtt_t *m)
 {
     int64_t  held;
 
-    if (!m->up || m->unsaved == 0 || m->conf->qos == 0) {
+    if (!m->up || m->conf->qos == 0
+        || m->events->unsaved(m->bridge, 0) == 0)
+    {
         m->held_at = 0;
         return -1;
     }

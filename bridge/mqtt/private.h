@@ -57,7 +57,6 @@ struct tb_mqtt_s {
     int64_t                  misc_at;
     int64_t                  heard_at;     /* the last PUBACK */
     int64_t                  held_at;      /* 0: nothing is held back */
-    int                      unsaved;      /* read, and not in Redis yet */
     int                      overdue;      /* PUBACKs nobody waits for now */
     int                      receive_max;  /* of the broker */
     void                   **by_mid;

@@ -245,24 +245,8 @@ tb_shards_spread(const tb_commands_t *c)
 int
 tb_shard_away(const tb_commands_t *c, int shard)
 {
-    return c->cluster != NULL && !tb_shard_up(c, shard);
-}
-
-
-int
-tb_shards_away(const tb_commands_t *c, const int *n)
-{
-    int  i, sum;
-
-    sum = 0;
-
-    for (i = 0; c->cluster != NULL && i < TB_MAX_SHARDS; i++) {
-        if (n[i] && !tb_shard_up(c, i)) {
-            sum += n[i];
-        }
-    }
-
-    return sum;
+    return c->cluster != NULL
+           && (!tb_shard_up(c, shard) || c->line[shard].node->silent);
 }
 
 
@@ -578,7 +562,7 @@ tb_command_timer(tb_commands_t *c)
     t = INT64_MAX;
 
     for (node = tb_command_nodes(c); node != NULL; node = node->next) {
-        t = tb_sooner(t, tb_redis_timer(&node->redis));
+        t = tb_sooner(t, tb_node_timer(node));
     }
 
     if (c->sentinel) {

@@ -57,10 +57,8 @@ int tb_shard_up(const tb_commands_t *c, int shard);
 int tb_shard_fresh(const tb_commands_t *c, int shard);
 /* 1: shards are spread over several nodes, of which one may be away */
 int tb_shards_spread(const tb_commands_t *c);
-/* so it is, and that node is */
+/* so it is, and that node is, or is silent */
 int tb_shard_away(const tb_commands_t *c, int shard);
-/* the sum of n[shard] over those that are away */
-int tb_shards_away(const tb_commands_t *c, const int *n);
 
 const tb_redis_conf_t *tb_command_conf(const tb_commands_t *c);
 

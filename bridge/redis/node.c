@@ -283,6 +283,57 @@ tb_node_reply(tb_node_t *node, redisReply *reply)
 }
 
 
+/* when it will be silent; INT64_MAX: it owes nothing, or nobody cares */
+
+static int64_t
+tb_node_silence(const tb_node_t *node)
+{
+    if (node->cluster == NULL || node->nwritten == 0 || !tb_node_up(node)) {
+        return INT64_MAX;
+    }
+
+    /* each sign of life has put that off */
+
+    return node->redis.deadline - TB_COMMAND_TIMEOUT + TB_NODE_SILENT;
+}
+
+
+/* what others do must not wait for it, long before its connection ends */
+
+static void
+tb_node_listen(tb_node_t *node)
+{
+    unsigned  silent;
+
+    silent = tb_now() >= tb_node_silence(node);
+
+    if (silent == node->silent) {
+        return;
+    }
+
+    node->silent = silent;
+
+    if (silent) {
+        tb_log(TB_LOG_INFO, "redis %s: silent for %d ms, nothing of other"
+               " nodes waits for it", node->server.text, TB_NODE_SILENT);
+
+    } else if (tb_node_up(node)) {
+        node->events->ready(node->owner, node);
+    }
+}
+
+
+int64_t
+tb_node_timer(tb_node_t *node)
+{
+    int64_t  t;
+
+    t = tb_redis_timer(&node->redis);
+
+    return node->silent ? t : tb_sooner(t, tb_node_silence(node));
+}
+
+
 void
 tb_node_run(tb_node_t *node, const tb_poll_t *p)
 {
@@ -306,6 +357,8 @@ tb_node_run(tb_node_t *node, const tb_poll_t *p)
     if (node->redis.state != TB_REDIS_READY) {
         tb_node_lost(node);
     }
+
+    tb_node_listen(node);
 }
 
 

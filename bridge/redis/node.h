@@ -41,6 +41,9 @@ struct tb_cmd_s {
 
 #define TB_OWN              -1
 
+/* ms: who has said nothing for so long hangs, for all that we know */
+#define TB_NODE_SILENT       500
+
 
 typedef enum {
     TB_VERDICT_DONE = 0,                   /* its handler is to have it */
@@ -50,7 +53,7 @@ typedef enum {
 
 
 typedef struct {
-    /* greeted, before anything is written */
+    /* greeted, before anything is written; or it had been silent */
     void          (*ready)(void *owner, tb_node_t *node);
     tb_verdict_e  (*judge)(void *owner, tb_node_t *node, tb_cmd_t *cmd,
                            redisReply *reply);
@@ -83,6 +86,7 @@ struct tb_node_s {
     unsigned                 asked:1;      /* for what it knows */
     unsigned                 wanted:1;     /* has slots of ours */
     unsigned                 known:1;      /* has had some, ever */
+    unsigned                 silent:1;     /* owes replies for TB_NODE_SILENT */
 };
 
 
@@ -97,6 +101,8 @@ void tb_node_run(tb_node_t *node, const tb_poll_t *p);
 void tb_node_poll(tb_node_t *node, tb_poll_t *p);
 
 int tb_node_up(const tb_node_t *node);
+/* when tb_node_run() is due */
+int64_t tb_node_timer(tb_node_t *node);
 
 /* what has no reply is sent again after a reconnect, in the same order */
 void tb_node_push(tb_node_t *node, tb_cmd_t *cmd);

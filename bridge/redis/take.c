@@ -196,7 +196,9 @@ tb_take_may(tb_takes_t *t, tb_shard_t *s)
     int         i, n;
     tb_node_t  *node;
 
-    if (!tb_shard_up(t->commands, (int) (s - t->shard))) {
+    if (!tb_shard_up(t->commands, (int) (s - t->shard))
+        || tb_shard_away(t->commands, (int) (s - t->shard)))
+    {
         return 0;
     }
 

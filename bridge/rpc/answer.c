@@ -31,6 +31,7 @@ typedef struct tb_answer_s  tb_answer_t;
 struct tb_answer_s {
     tb_answer_t  *next;
     size_t        cost;
+    int           shard;
     unsigned      epoch;
     uint32_t      request_id;
     int           refused;             /* and counted as such */
@@ -102,7 +103,7 @@ tb_answer_free(tb_bridge_t *b, tb_answer_t *a)
         *p = a->next;
     }
 
-    tb_answer_saved(b, a->cost, a->epoch);
+    tb_answer_saved(b, a->shard, a->cost, a->epoch);
     free((char *) a->payload.data);
     free(a);
 }
@@ -232,11 +233,13 @@ void
 tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     tb_str_t *payload)
 {
-    int            busy;
+    int            busy, shard;
     size_t         kept;
     tb_answer_t   *a, **p;
 
-    if (tb_shards(b->redis) == 0 || tb_answers_overfull(b)) {
+    shard = tb_shards(b->redis) ? tb_device_shard(b->redis, device) : -1;
+
+    if (shard == -1 || tb_answers_overfull(b, shard)) {
         b->count->answers_lost++;
         tb_log(TB_LOG_ERROR, "no room for an answer of device %s while Redis"
                " is away", device);
@@ -248,11 +251,12 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
 
     a = tb_alloc(sizeof(tb_answer_t));
     strcpy(a->device, device);
+    a->shard = shard;
     kept = tb_answer_kept(b, payload);
     a->cost = kept + TB_ANSWER_COST;
 
     if (request_id) {
-        a->epoch = tb_answer_unsaved(b, a->cost);
+        a->epoch = tb_answer_unsaved(b, shard, a->cost);
 
         tb_wait_remove(b, device, request_id);
         tb_answer_pass(b, a, request_id, payload);
@@ -263,7 +267,7 @@ tb_answer(tb_bridge_t *b, const char *device, uint32_t request_id,
     a->payload.data = tb_strndup(payload->data, kept);
     a->payload.len = payload->len;
     a->cost += kept;
-    a->epoch = tb_answer_unsaved(b, a->cost);
+    a->epoch = tb_answer_unsaved(b, shard, a->cost);
 
     busy = tb_answer_untagged(b, device) != NULL;
 

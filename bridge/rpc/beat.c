@@ -11,6 +11,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
+#include "../redis/away.h"
 #include "../redis/key.h"
 #include "beat.h"
 #include "device.h"

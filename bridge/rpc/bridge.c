@@ -45,7 +45,8 @@ static const tb_mqtt_events_t  tb_bridge_mqtt = {
     tb_calls_disconnected,
     tb_message,
     tb_call_acked,
-    tb_answers_full
+    tb_answers_full,
+    tb_answers_unsaved
 };
 
 

@@ -9,6 +9,7 @@
 #include "../../common/tb_rpc_shard.h"
 #include "../base/log.h"
 #include "../base/str.h"
+#include "../redis/away.h"
 #include "calls.h"
 #include "envelope.h"
 
@@ -25,6 +26,7 @@ struct tb_calls_s {
     int                      nasking;
     int                      asking[TB_MAX_SHARDS];    /* of each shard */
     int                      waiting[TB_MAX_SHARDS];   /* taken or asking */
+    int                      said[TB_MAX_SHARDS];      /* asking, reporting */
     tb_call_t               *table[TB_CALL_BUCKETS];   /* by rpcId */
 };
 
@@ -62,6 +64,13 @@ int
 tb_calls_count(const tb_bridge_t *b)
 {
     return b->calls->n;
+}
+
+
+int
+tb_calls_here(const tb_bridge_t *b)
+{
+    return b->calls->n - tb_shards_away(b->redis, b->calls->said);
 }
 
 
@@ -110,6 +119,10 @@ tb_call_count(tb_calls_t *calls, const tb_call_t *call, int n)
     if (call->state == TB_CALL_ASKING) {
         calls->nasking += n;
         calls->asking[call->shard] += n;
+    }
+
+    if (call->state == TB_CALL_ASKING || call->state == TB_CALL_REPORTING) {
+        calls->said[call->shard] += n;
     }
 
     if (call->state == TB_CALL_ASKING || call->state == TB_CALL_TAKEN) {

@@ -27,6 +27,8 @@ void tb_call_end(tb_bridge_t *b, tb_call_t *call);
 
 tb_call_t *tb_calls_first(const tb_bridge_t *b);
 int tb_calls_count(const tb_bridge_t *b);
+/* without those that wait for a master that is away */
+int tb_calls_here(const tb_bridge_t *b);
 /* those without a report */
 int tb_calls_open(const tb_bridge_t *b);
 /* those that are asked about, or published */

@@ -77,7 +77,7 @@ tb_calls_room(tb_bridge_t *b)
     d = b->delivery;
     room = tb_mqtt_room(b->mqtt);
     room = (d->window < room ? d->window : room) - tb_calls_open(b);
-    hands = b->conf->concurrency - tb_calls_count(b);
+    hands = b->conf->concurrency - tb_calls_here(b);
 
     return room < hands ? room : hands;
 }

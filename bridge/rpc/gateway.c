@@ -140,7 +140,7 @@ tb_gateway_parse(tb_bridge_t *b, tb_message_t *msg, tb_gateway_t *g)
 static void
 tb_gateway_saved(tb_bridge_t *b, void *data, redisReply *reply)
 {
-    tb_answer_saved(b, TB_GATEWAY_COST, (unsigned) (uintptr_t) data);
+    tb_answer_saved(b, 0, TB_GATEWAY_COST, (unsigned) (uintptr_t) data);
 
     if (reply->type == REDIS_REPLY_ERROR) {
         tb_log(TB_LOG_ERROR, "devices of gateways cannot be saved: %s",
@@ -171,9 +171,15 @@ tb_gateway_save(tb_bridge_t *b, const char *id, const char *gateway,
         snprintf(value, sizeof(value), "%.2048s\n%s", gateway, name);
     }
 
+    if (tb_answers_overfull(b, 0)) {
+        tb_log(TB_LOG_ERROR, "devices of gateways cannot be saved: %s",
+               "too many messages wait for Redis");
+        return;
+    }
+
     /* counted with the answers, so that the broker is not read meanwhile */
 
-    epoch = tb_answer_unsaved(b, TB_GATEWAY_COST);
+    epoch = tb_answer_unsaved(b, 0, TB_GATEWAY_COST);
 
     tb_command(b->redis, tb_gateway_saved, (void *) (uintptr_t) epoch, 0,
                name ? 4 : 3, argv, NULL);

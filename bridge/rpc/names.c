@@ -281,7 +281,7 @@ tb_names_load(tb_bridge_t *b)
 
 
 static tb_name_t **
-tb_name_bucket(tb_bridge_t *b, const char *name, size_t len)
+tb_name_bucket(const tb_bridge_t *b, const char *name, size_t len)
 {
     return &b->names->table[tb_rpc_crc32(name, len) % TB_NAME_BUCKETS];
 }
@@ -327,6 +327,28 @@ tb_name_drop(tb_bridge_t *b, tb_name_t *n)
 
 
 static tb_name_t *
+tb_name_seek(const tb_bridge_t *b, const char *tenant, const tb_str_t *name)
+{
+    tb_name_t  *n;
+
+    if (b->names->table == NULL) {
+        return NULL;
+    }
+
+    n = *tb_name_bucket(b, name->data, name->len);
+
+    while (n && (strlen(n->name) != name->len
+                 || memcmp(n->name, name->data, name->len) != 0
+                 || strcmp(n->tenant, tenant) != 0))
+    {
+        n = n->chain;
+    }
+
+    return n;
+}
+
+
+static tb_name_t *
 tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
 {
     tb_name_t  *n, **bucket;
@@ -335,15 +357,10 @@ tb_name_get(tb_bridge_t *b, const char *tenant, tb_str_t *name)
         b->names->table = tb_alloc(TB_NAME_BUCKETS * sizeof(tb_name_t *));
     }
 
-    bucket = tb_name_bucket(b, name->data, name->len);
+    n = tb_name_seek(b, tenant, name);
 
-    for (n = *bucket; n != NULL; n = n->chain) {
-        if (strlen(n->name) == name->len
-            && memcmp(n->name, name->data, name->len) == 0
-            && strcmp(n->tenant, tenant) == 0)
-        {
-            return n;
-        }
+    if (n != NULL) {
+        return n;
     }
 
     if (b->names->n == b->conf->max_devices) {
@@ -452,6 +469,17 @@ tb_name_tell(tb_bridge_t *b, tb_name_t *n, tb_name_handler_pt handler,
     if (!n->asked) {
         tb_name_ask(b, n);
     }
+}
+
+
+int
+tb_name_waits(const tb_bridge_t *b, const char *tenant, const tb_str_t *name)
+{
+    tb_name_t  *n;
+
+    n = tb_name_seek(b, tenant, name);
+
+    return n == NULL || n->asked || tb_now() >= n->until;
 }
 
 

@@ -40,6 +40,9 @@ void tb_name_find(tb_bridge_t *b, const char *tenant, tb_str_t *name,
 /* the same with the tenant that the device is of, instead of an id */
 void tb_name_owner(tb_bridge_t *b, const char *id, tb_name_handler_pt handler,
     void *data);
+/* 1: Redis is to be asked for it; tenant "" is that of tb_name_owner() */
+int tb_name_waits(const tb_bridge_t *b, const char *tenant,
+    const tb_str_t *name);
 /* what the file calls the device, or NULL */
 const char *tb_name_of(tb_bridge_t *b, const char *id);
 

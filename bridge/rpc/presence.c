@@ -18,6 +18,7 @@
 #include "../base/log.h"
 #include "../base/random.h"
 #include "../base/str.h"
+#include "../redis/away.h"
 #include "../redis/key.h"
 #include "beat.h"
 #include "device.h"

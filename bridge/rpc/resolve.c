@@ -19,27 +19,25 @@ typedef struct {
     tb_message_pt   handler;
     tb_message_t   *msg;
     size_t          cost;
+    int             shard;
     unsigned        epoch;
     char            id[TB_UUID_LEN + 1];
     char            tenant[TB_UUID_LEN + 1];
 } tb_deferred_t;
 
 
-static size_t
-tb_message_size(tb_bridge_t *b, tb_message_t *msg)
+size_t
+tb_message_size(tb_bridge_t *b, const tb_message_t *msg)
 {
     return sizeof(tb_message_t) + strlen(msg->topic) + 1
            + tb_answer_kept(b, &msg->payload) + 1 + msg->correlation.len + 1;
 }
 
 
-/*
- * One block; free() frees it all.  Of a payload that is larger than what is
- * passed on the rest is not kept, although it counts.
- */
+/* of a payload that is larger than what is passed on the rest still counts */
 
-static tb_message_t *
-tb_message_copy(tb_bridge_t *b, tb_message_t *msg)
+tb_message_t *
+tb_message_copy(tb_bridge_t *b, const tb_message_t *msg)
 {
     char          *p;
     size_t         len;
@@ -83,7 +81,7 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
 {
     tb_deferred_t  *d = data;
 
-    tb_answer_saved(b, d->cost, d->epoch);
+    tb_answer_saved(b, d->shard, d->cost, d->epoch);
 
     if (id == NULL) {
         b->count->names_unknown++;
@@ -101,7 +99,8 @@ tb_message_found(tb_bridge_t *b, void *data, const char *id)
 /* counted with the answers, so that the broker is not read meanwhile */
 
 static tb_deferred_t *
-tb_message_defer(tb_bridge_t *b, tb_message_t *msg, tb_message_pt handler)
+tb_message_defer(tb_bridge_t *b, tb_message_t *msg, int shard,
+    tb_message_pt handler)
 {
     tb_deferred_t  *d;
 
@@ -109,9 +108,35 @@ tb_message_defer(tb_bridge_t *b, tb_message_t *msg, tb_message_pt handler)
     d->handler = handler;
     d->msg = tb_message_copy(b, msg);
     d->cost = sizeof(tb_deferred_t) + tb_message_size(b, msg);
-    d->epoch = tb_answer_unsaved(b, d->cost);
+    d->shard = shard;
+    d->epoch = tb_answer_unsaved(b, shard, d->cost);
 
     return d;
+}
+
+
+void
+tb_message_no_room(tb_bridge_t *b, const tb_message_t *msg)
+{
+    b->count->answers_lost++;
+    tb_log(TB_LOG_ERROR, "no room for a message on %s while Redis is away",
+           tb_safe(msg->topic, strlen(msg->topic)));
+}
+
+
+/* 1: it would wait for a master that is away, as too many do already */
+
+static int
+tb_message_lost(tb_bridge_t *b, tb_message_t *msg, int shard,
+    const char *tenant, const tb_str_t *name)
+{
+    if (!tb_answers_overfull(b, shard) || !tb_name_waits(b, tenant, name)) {
+        return 0;
+    }
+
+    tb_message_no_room(b, msg);
+
+    return 1;
 }
 
 
@@ -119,8 +144,20 @@ void
 tb_message_named(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
     tb_str_t *name, tb_message_pt handler)
 {
+    int          shard;
+    const char  *of;
+
+    of = tenant ? tenant : b->conf->tenant;
+    shard = of ? tb_device_shard(b->redis, of) : 0;
+
+    if (of && (tenant || tb_name_listed(b, name) == NULL)
+        && tb_message_lost(b, msg, shard, of, name))
+    {
+        return;
+    }
+
     tb_name_find(b, tenant, name, tb_message_found,
-                 tb_message_defer(b, msg, handler));
+                 tb_message_defer(b, msg, shard, handler));
 }
 
 
@@ -129,7 +166,7 @@ tb_message_owned(tb_bridge_t *b, void *data, const char *tenant)
 {
     tb_deferred_t  *d = data;
 
-    tb_answer_saved(b, d->cost, d->epoch);
+    tb_answer_saved(b, d->shard, d->cost, d->epoch);
 
     if (tenant == NULL || strcmp(tenant, d->tenant) != 0) {
         b->count->foreign++;
@@ -151,9 +188,19 @@ static void
 tb_message_of_tenant(tb_bridge_t *b, tb_message_t *msg, const char *tenant,
     const char *id, tb_message_pt handler)
 {
+    int             shard;
+    tb_str_t        name;
     tb_deferred_t  *d;
 
-    d = tb_message_defer(b, msg, handler);
+    shard = tb_device_shard(b->redis, id);
+    name.data = id;
+    name.len = TB_UUID_LEN;
+
+    if (tb_message_lost(b, msg, shard, "", &name)) {
+        return;
+    }
+
+    d = tb_message_defer(b, msg, shard, handler);
     strcpy(d->id, id);
     strcpy(d->tenant, tenant);
 
