@@ -5,7 +5,7 @@
  * The nodes of a cluster.  They are asked in turns who has which slot, since
  * one that was cut off does not know that it is no master any more; the epoch
  * tells which of two says something newer.  Where none can be asked the seeds
- * are tried, one after the other.
+ * are tried, one after the other, and each that is mute beside the next.
  */
 
 
@@ -14,6 +14,7 @@
 #include "../base/log.h"
 #include "../base/str.h"
 #include "cluster.h"
+#include "epoch.h"
 #include "key.h"
 #include "meta.h"
 #include "slots.h"
@@ -22,8 +23,8 @@
 #define TB_CLUSTER_ASK       500
 #define TB_CLUSTER_AWAY      100           /* while a node is away */
 #define TB_CLUSTER_SOON      20
-/* an epoch that nobody has had for so long was another cluster's */
-#define TB_CLUSTER_TRUST     10000
+/* a seed that has not answered for so long does not keep the next one back */
+#define TB_CLUSTER_MUTE      200
 #define TB_CLUSTER_META      1000
 
 /* behind those of the shards: that of <prefix>meta */
@@ -43,8 +44,7 @@ struct tb_cluster_s {
     unsigned                 numbers;
     unsigned                 moves;
 
-    uint64_t                 epoch;
-    int64_t                  epoch_at;     /* somebody had it */
+    tb_epoch_t               epoch;
     int64_t                  asked_at;
     int64_t                  ask_at;
     int                      seed;         /* the next one */
@@ -162,6 +162,7 @@ tb_cluster_add(tb_cluster_t *cl, const tb_master_t *m)
 
     node->cluster = cl;
     node->number = ++cl->numbers;
+    node->added_at = tb_now();
 
     node->next = cl->nodes;
     cl->nodes = node;
@@ -309,32 +310,9 @@ tb_cluster_moved(tb_cluster_t *cl, tb_node_t *from, const redisReply *reply)
 static void
 tb_cluster_info(tb_node_t *node, redisReply *reply)
 {
-    node->epoch = reply ? tb_slots_epoch(reply) : 0;
-}
-
-
-/* what it knows was so before something that another one has seen */
-
-static int
-tb_cluster_stale(tb_cluster_t *cl, const tb_node_t *node)
-{
-    int64_t  now;
-
-    now = tb_now();
-
-    if (node->epoch == 0) {
-        /* it may not be asked for: then each is believed */
-        return 0;
-    }
-
-    if (node->epoch < cl->epoch && now - cl->epoch_at < TB_CLUSTER_TRUST) {
-        return 1;
-    }
-
-    cl->epoch = node->epoch;
-    cl->epoch_at = now;
-
-    return 0;
+    node->epoch = reply ? tb_epoch_reply(&node->cluster->epoch, &node->redis,
+                                         reply)
+                        : 0;
 }
 
 
@@ -366,7 +344,7 @@ tb_cluster_slots(tb_node_t *node, redisReply *reply)
         return;
     }
 
-    if (tb_cluster_stale(cl, node)) {
+    if (tb_epoch_stale(&cl->epoch, node->epoch)) {
         tb_log(TB_LOG_DEBUG, "redis %s: knows the cluster only as it was"
                " before", node->server.text);
         return;
@@ -444,7 +422,11 @@ tb_cluster_seeds(tb_cluster_t *cl)
         }
 
         if (!node->redis.failed) {
-            return;
+            if (tb_now() - node->added_at < TB_CLUSTER_MUTE) {
+                return;
+            }
+
+            continue;
         }
 
         node->redis.held = 1;

@@ -82,6 +82,7 @@ struct tb_node_s {
 
     tb_cluster_t            *cluster;
     unsigned                 number;       /* no two have the same, ever */
+    int64_t                  added_at;
     uint64_t                 epoch;        /* as it has said last */
     unsigned                 asked:1;      /* for what it knows */
     unsigned                 wanted:1;     /* has slots of ours */
