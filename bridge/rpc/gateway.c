@@ -5,7 +5,9 @@
  * Devices behind ThingsBoard gateways: {"device":"Name"} connects and
  * disconnects one, and {"device":"Name","id":17,"data":...} is its answer.
  * A gateway says only once that a device is there; so it is kept in a hash,
- * for the time after a restart: device id -> <gateway> LF <name>.
+ * for the time after a restart: device id -> <gateway> LF <name>.  Until that
+ * was read, what gateways say waits: who disconnects a device, or answers for
+ * it, must be known to have it, and what was kept is older.
  */
 
 
@@ -39,6 +41,103 @@ typedef struct {
     tb_str_t    data;
     tb_str_t    error;
 } tb_gateway_t;
+
+
+typedef struct tb_gateway_msg_s  tb_gateway_msg_t;
+
+struct tb_gateway_msg_s {
+    tb_gateway_msg_t   *next;
+    tb_message_t       *msg;
+    size_t              cost;
+    unsigned            epoch;
+};
+
+
+struct tb_gateways_s {
+    int                 asked;             /* the hash, and it has not come */
+    tb_gateway_msg_t   *head;              /* until it has */
+    tb_gateway_msg_t  **tail;
+};
+
+
+tb_gateways_t *
+tb_gateways_create(void)
+{
+    tb_gateways_t  *gateways;
+
+    gateways = tb_alloc(sizeof(tb_gateways_t));
+    gateways->tail = &gateways->head;
+
+    return gateways;
+}
+
+
+static tb_gateway_msg_t *
+tb_gateway_shift(tb_gateways_t *gateways)
+{
+    tb_gateway_msg_t  *m;
+
+    m = gateways->head;
+
+    if (m != NULL) {
+        gateways->head = m->next;
+
+        if (gateways->head == NULL) {
+            gateways->tail = &gateways->head;
+        }
+    }
+
+    return m;
+}
+
+
+static void
+tb_gateway_msg_free(tb_gateway_msg_t *m)
+{
+    free(m->msg);
+    free(m);
+}
+
+
+void
+tb_gateways_free(tb_gateways_t *gateways)
+{
+    tb_gateway_msg_t  *m;
+
+    while ((m = tb_gateway_shift(gateways)) != NULL) {
+        tb_gateway_msg_free(m);
+    }
+
+    free(gateways);
+}
+
+
+/* 1: it is heeded when the hash has come; the master of that may be away */
+
+static int
+tb_gateway_waits(tb_bridge_t *b, const tb_message_t *msg)
+{
+    tb_gateway_msg_t  *m;
+
+    if (!b->gateways->asked) {
+        return 0;
+    }
+
+    if (tb_answers_overfull(b, 0)) {
+        tb_message_no_room(b, msg);
+        return 1;
+    }
+
+    m = tb_alloc(sizeof(tb_gateway_msg_t));
+    m->msg = tb_message_copy(b, msg);
+    m->cost = sizeof(tb_gateway_msg_t) + tb_message_size(b, msg);
+    m->epoch = tb_answer_unsaved(b, 0, m->cost);
+
+    *b->gateways->tail = m;
+    b->gateways->tail = &m->next;
+
+    return 1;
+}
 
 
 static int
@@ -195,7 +294,7 @@ tb_gateway_gone(tb_bridge_t *b, const char *id)
 
 
 static void
-tb_gateway_restored(tb_bridge_t *b, void *data, redisReply *reply)
+tb_gateway_restore(tb_bridge_t *b, redisReply *reply)
 {
     char          id[TB_UUID_LEN + 1], *name;
     size_t        i;
@@ -234,6 +333,22 @@ tb_gateway_restored(tb_bridge_t *b, void *data, redisReply *reply)
 }
 
 
+static void
+tb_gateway_restored(tb_bridge_t *b, void *data, redisReply *reply)
+{
+    tb_gateway_msg_t  *m;
+
+    b->gateways->asked = 0;
+    tb_gateway_restore(b, reply);
+
+    while ((m = tb_gateway_shift(b->gateways)) != NULL) {
+        tb_answer_saved(b, 0, m->cost, m->epoch);
+        (void) tb_gateway_message(b, m->msg);
+        tb_gateway_msg_free(m);
+    }
+}
+
+
 void
 tb_gateway_start(tb_bridge_t *b)
 {
@@ -250,6 +365,7 @@ tb_gateway_start(tb_bridge_t *b)
     argv[0] = "HGETALL";
     argv[1] = key;
 
+    b->gateways->asked = 1;
     tb_command(b->redis, tb_gateway_restored, NULL, 1, 2, argv, NULL);
 }
 
@@ -366,6 +482,10 @@ tb_gateway_rpc(tb_bridge_t *b, tb_message_t *msg, tb_gateway_t *g, int has)
         return;
     }
 
+    if (tb_gateway_waits(b, msg)) {
+        return;
+    }
+
     name.data = json_string_value(g->device);
     name.len = json_string_length(g->device);
 
@@ -414,12 +534,15 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
         return 1;
     }
 
-    if (status) {
-        tb_gateway_status(b, msg, &gateway[TB_VAR_GATEWAY]);
+    if (tb_gateway_too_large(b, msg, rpc)) {
         return 1;
     }
 
-    if (tb_gateway_too_large(b, msg, rpc)) {
+    if (status) {
+        if (!tb_gateway_waits(b, msg)) {
+            tb_gateway_status(b, msg, &gateway[TB_VAR_GATEWAY]);
+        }
+
         return 1;
     }
 
@@ -431,7 +554,7 @@ tb_gateway_message(tb_bridge_t *b, tb_message_t *msg)
     if (rpc) {
         tb_gateway_rpc(b, msg, &g, has);
 
-    } else if (!conf->fixed) {
+    } else if (!conf->fixed && !tb_gateway_waits(b, msg)) {
         name.data = json_string_value(g.device);
         name.len = json_string_length(g.device);
 

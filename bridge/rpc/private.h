@@ -21,6 +21,7 @@ typedef struct tb_beats_s     tb_beats_t;
 typedef struct tb_calls_s     tb_calls_t;
 typedef struct tb_delivery_s  tb_delivery_t;
 typedef struct tb_devices_s   tb_devices_t;
+typedef struct tb_gateways_s  tb_gateways_t;
 typedef struct tb_names_s     tb_names_t;
 typedef struct tb_presence_s  tb_presence_t;
 typedef struct tb_probes_s    tb_probes_t;
@@ -47,6 +48,7 @@ struct tb_bridge_s {
     tb_answers_t            *answers;
     tb_names_t              *names;
     tb_devices_t            *devices;
+    tb_gateways_t           *gateways;
     tb_beats_t              *beats;
     tb_presence_t           *presence;
     tb_probes_t             *probes;
