@@ -5,13 +5,17 @@ package TB::Metrics;
 #
 #     my ($values, @errors) = TB::Metrics::parse($text);
 #     $values->{'tb_rpc_requests_total{operation="get",result="ok"}'}
-#     TB::Metrics::promtool($text)            what it says, '' if nothing or if
-#                                             it is not installed
+#     TB::Metrics::promtool('check', 'rules', $file)
+#                                             (exit status, what it says)
+#     TB::Metrics::check_metrics($text)       what promtool says, '' if nothing
+#     TB::Metrics::promtool_binary()          undef if it is not installed
 
 use strict;
 use warnings;
 
-use TB::Env qw(file_in);
+use POSIX ();
+
+use TB::Env qw(build file_in);
 
 my $NAME = qr/[a-zA-Z_:][a-zA-Z0-9_:]*/;
 my $LABEL = qr/([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"/;
@@ -117,15 +121,52 @@ sub histograms {
 }
 
 
+# script/bootstrap puts it into build/bin
+
+sub promtool_binary {
+    my ($path) = grep { -x } map { "$_/promtool" }
+                 build() . '/bin', split /:/, $ENV{PATH};
+
+    return $path;
+}
+
+
 sub promtool {
+    my (@arguments) = @_;
+
+    my $pid = open my $out, '-|';
+    die "fork: $!\n" if !defined $pid;
+
+    if ($pid == 0) {
+        open STDERR, '>&', \*STDOUT;
+        { exec promtool_binary(), @arguments }
+        POSIX::_exit(127);
+    }
+
+    local $/;
+    my $text = <$out>;
+    close $out;
+
+    return ($? >> 8, defined $text ? $text : '');
+}
+
+
+# what it has to say of a page of metrics
+
+sub check_metrics {
     my ($text) = @_;
 
-    return '' if system('command -v promtool > /dev/null') != 0;
-
+    # it reads its standard input
     my $file = file_in('metrics.txt', $text);
-    my $said = `promtool check metrics < $file 2>&1`;
 
-    return $? ? "failed: $said" : $said;
+    open my $old, '<&', \*STDIN or die "$!\n";
+    open STDIN, '<', $file or die "$file: $!\n";
+
+    my ($status, $said) = promtool('check', 'metrics');
+
+    open STDIN, '<&', $old or die "$!\n";
+
+    return $status ? "failed: $said" : $said;
 }
 
 
