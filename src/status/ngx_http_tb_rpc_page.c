@@ -18,6 +18,8 @@
 static ngx_int_t ngx_http_tb_rpc_page_processes(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_page_process(ngx_http_tb_rpc_process_t *p);
 static void ngx_http_tb_rpc_page_add_up(ngx_http_tb_rpc_page_t *page);
+static ngx_int_t ngx_libc_cdecl ngx_http_tb_rpc_page_order(const void *one,
+    const void *two);
 static ngx_uint_t ngx_http_tb_rpc_page_superseded(
     ngx_http_tb_rpc_page_t *page, ngx_http_tb_rpc_process_t *p);
 static ngx_int_t ngx_http_tb_rpc_page_grow(ngx_http_tb_rpc_page_t *page);
@@ -160,6 +162,28 @@ ngx_http_tb_rpc_page_add_up(ngx_http_tb_rpc_page_t *page)
         page->polls += p->polls;
         page->waiting += ngx_http_tb_rpc_process_waiting(p);
     }
+
+    /* their places tell nothing: who came first has the first free one */
+
+    ngx_sort(page->processes, page->nprocesses,
+             sizeof(ngx_http_tb_rpc_process_t), ngx_http_tb_rpc_page_order);
+}
+
+
+static ngx_int_t ngx_libc_cdecl
+ngx_http_tb_rpc_page_order(const void *one, const void *two)
+{
+    const ngx_http_tb_rpc_process_t  *a = one, *b = two;
+
+    if (a->exiting != b->exiting) {
+        return a->exiting ? 1 : -1;
+    }
+
+    if (a->worker != b->worker) {
+        return (a->worker > b->worker) ? 1 : -1;
+    }
+
+    return (a->born > b->born) ? 1 : -1;
 }
 
 

@@ -45,6 +45,8 @@ static ngx_uint_t ngx_http_tb_rpc_plot_polls(ngx_http_tb_rpc_sample_t *now,
     ngx_http_tb_rpc_sample_t *before);
 static void ngx_http_tb_rpc_plot(ngx_http_tb_rpc_page_t *page,
     ngx_http_tb_rpc_plot_t *plot, ngx_http_tb_rpc_sample_t *samples);
+static void ngx_http_tb_rpc_plot_number(ngx_http_tb_rpc_page_t *page,
+    ngx_http_tb_rpc_plot_t *plot, ngx_uint_t value);
 static void ngx_http_tb_rpc_plot_line(ngx_http_tb_rpc_page_t *page,
     ngx_int_t *values, ngx_uint_t max);
 
@@ -52,7 +54,7 @@ static void ngx_http_tb_rpc_plot_line(ngx_http_tb_rpc_page_t *page,
 static ngx_http_tb_rpc_plot_t  ngx_http_tb_rpc_plots[] = {
     { "requests", "/s", ngx_http_tb_rpc_plot_requests },
     { "failed", "/s", ngx_http_tb_rpc_plot_failed },
-    { "a call takes", " ms", ngx_http_tb_rpc_plot_call },
+    { "a call takes, mean", " ms", ngx_http_tb_rpc_plot_call },
     { "Redis commands", "/s", ngx_http_tb_rpc_plot_commands },
     { "calls held", "", ngx_http_tb_rpc_plot_held },
     { "open polls", "", ngx_http_tb_rpc_plot_polls },
@@ -114,10 +116,9 @@ ngx_http_tb_rpc_plot(ngx_http_tb_rpc_page_t *page,
         max = ngx_max(max, last);
     }
 
-    ngx_http_tb_rpc_print(page, "<figure><figcaption>%s <b>%ui.%ui%s</b> "
-                          "<small>max %ui.%ui</small></figcaption>\n",
-                          plot->title, last / 100, last % 100 / 10, plot->unit,
-                          max / 100, max % 100 / 10);
+    ngx_http_tb_rpc_print(page, "<figure><figcaption>%s <b>", plot->title);
+    ngx_http_tb_rpc_plot_number(page, plot, last);
+    ngx_http_tb_rpc_print(page, "%s</b></figcaption>\n", plot->unit);
 
     ngx_http_tb_rpc_print(page, "<svg viewBox=\"0 0 %d %d\" "
                           "preserveAspectRatio=\"none\" role=\"img\" "
@@ -127,7 +128,27 @@ ngx_http_tb_rpc_plot(ngx_http_tb_rpc_page_t *page,
 
     ngx_http_tb_rpc_plot_line(page, values, ngx_max(max, 1));
 
-    ngx_http_tb_rpc_print(page, "\"/></svg></figure>\n");
+    ngx_http_tb_rpc_print(page, "\"/></svg><div><small>-15 min</small> "
+                          "<small>max ");
+    ngx_http_tb_rpc_plot_number(page, plot, max);
+    ngx_http_tb_rpc_print(page, "</small> <small>now</small></div>"
+                          "</figure>\n");
+}
+
+
+/* what is counted now is whole */
+
+static void
+ngx_http_tb_rpc_plot_number(ngx_http_tb_rpc_page_t *page,
+    ngx_http_tb_rpc_plot_t *plot, ngx_uint_t value)
+{
+    if (plot->unit[0] == '\0') {
+        ngx_http_tb_rpc_print(page, "%ui", value / 100);
+
+    } else {
+        ngx_http_tb_rpc_print(page, "%ui.%ui", value / 100,
+                              value % 100 / 10);
+    }
 }
 
 

@@ -50,20 +50,32 @@ ngx_http_tb_rpc_html_head(ngx_http_tb_rpc_page_t *page)
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
         "<meta name=\"viewport\" content=\"width=device-width\">\n"
         "<meta http-equiv=\"refresh\" content=\"5\">\n"
+        "<link rel=\"icon\" href=\"data:,\">\n"
         "<title>tb-rpc</title>\n<style>\n"
         ":root{color-scheme:light dark;--b:#fff;--t:#1b1f24;--g:#656d76;"
-        "--l:#d0d7de;--p:#0969da;--e:#cf222e}\n"
+        "--l:#d0d7de;--p:#0969da;--e:#cf222e;--o:#1a7f37}\n"
         "@media(prefers-color-scheme:dark){:root{--b:#0d1117;--t:#e6edf3;"
-        "--g:#8b949e;--l:#30363d;--p:#58a6ff;--e:#ff7b72}}\n");
+        "--g:#8b949e;--l:#30363d;--p:#58a6ff;--e:#ff7b72;--o:#3fb950}}\n");
 
     ngx_http_tb_rpc_print(page,
         "body{font:14px/1.5 system-ui,sans-serif;margin:1.5em auto;"
         "max-width:70em;padding:0 1em;background:var(--b);color:var(--t)}\n"
-        "h1,h2{font-size:1.2em}small{color:var(--g)}.bad{color:var(--e)}\n"
-        "section{display:grid;gap:1em;"
-        "grid-template-columns:repeat(auto-fill,minmax(17em,1fr))}\n"
+        "h1,h2{font-size:1.2em;margin:1.5em 0 .3em}h1{margin:0}p{margin:.5em 0}"
+        "small{color:var(--g)}\n"
+        ".bad{color:var(--e)}.ok{color:var(--o)}"
+        "p>.bad::before,p>.ok::before{content:\"\\25cf  \"}\n"
+        "section{display:grid;gap:.8em;margin:1em 0;"
+        "grid-template-columns:repeat(auto-fill,minmax(11em,1fr))}\n"
+        "@media(min-width:60em){section{"
+        "grid-template-columns:repeat(3,1fr)}}\n");
+
+    ngx_http_tb_rpc_print(page,
         "figure{margin:0;border:1px solid var(--l);border-radius:6px;"
-        "padding:.6em}svg{width:100%%;height:60px}\n"
+        "padding:.6em}figcaption>b{font-size:1.5em;display:block;"
+        "line-height:1.2}\n"
+        "div{display:flex;justify-content:space-between}\n"
+        "svg{display:block;width:100%%;height:60px;margin-top:.4em;"
+        "border-bottom:1px solid var(--l)}\n"
         "path{fill:none;stroke:var(--p);stroke-width:2;"
         "stroke-linecap:round;vector-effect:non-scaling-stroke}\n");
 
@@ -72,6 +84,10 @@ ngx_http_tb_rpc_html_head(ngx_http_tb_rpc_page_t *page)
         "font-variant-numeric:tabular-nums}\n"
         "th,td{text-align:left;padding:.2em .8em .2em 0;"
         "border-bottom:1px solid var(--l);vertical-align:top}\n"
+        "th{color:var(--g);font-weight:normal}"
+        "span,td:nth-child(5){overflow-wrap:anywhere}\n"
+        "@media(max-width:40em){table{font-size:.9em}"
+        "th,td{padding-right:.5em}td:nth-child(5){min-width:9em}}\n"
         "</style></head><body>\n");
 }
 
@@ -99,24 +115,27 @@ ngx_http_tb_rpc_html_summary(ngx_http_tb_rpc_page_t *page)
                           NGX_HTTP_TB_RPC_VERSION);
 
     if (ready == shards) {
-        ngx_http_tb_rpc_print(page, "Redis is ready.");
+        ngx_http_tb_rpc_print(page, "<b class=\"ok\">Redis is ready.</b>");
 
     } else {
         ngx_http_tb_rpc_print(page, "<b class=\"bad\">Redis is ready for %ui "
                               "of %ui shards.</b>", ready, shards);
     }
 
-    ngx_http_tb_rpc_print(page, " %ui workers, %ui exiting", page->running,
-                          page->exiting);
+    ngx_http_tb_rpc_print(page, "</p>\n<p>Workers: %ui", page->running);
+
+    if (page->exiting) {
+        ngx_http_tb_rpc_print(page, ", %ui exiting", page->exiting);
+    }
 
     if (page->zone->lost) {
         ngx_http_tb_rpc_print(page, ", <b class=\"bad\">%uA killed</b>",
                               page->zone->lost);
     }
 
-    ngx_http_tb_rpc_print(page, ". %ui calls held, %ui polls, %ui commands "
-                          "wait.</p>\n", page->held, page->polls,
-                          page->waiting);
+    ngx_http_tb_rpc_print(page, ". Calls held: %ui. Open polls: %ui. Commands "
+                          "that wait for Redis: %ui.</p>\n",
+                          page->held, page->polls, page->waiting);
 }
 
 
@@ -156,15 +175,16 @@ ngx_http_tb_rpc_html_requests(ngx_http_tb_rpc_page_t *page)
 static void
 ngx_http_tb_rpc_html_results(ngx_http_tb_rpc_page_t *page, ngx_uint_t op)
 {
-    ngx_uint_t         n;
+    ngx_uint_t         i, n;
     ngx_atomic_uint_t  count;
 
-    for (n = 0; n < NGX_HTTP_TB_RPC_NRESULTS; n++) {
+    for (n = 0, i = 0; n < NGX_HTTP_TB_RPC_NRESULTS; n++) {
         count = page->counts.requests[op][n];
 
         if (count) {
+            ngx_http_tb_rpc_print(page, i++ ? ", " : "");
             ngx_http_tb_rpc_print_result(page, n);
-            ngx_http_tb_rpc_print(page, " %uA ", count);
+            ngx_http_tb_rpc_print(page, " %uA", count);
         }
     }
 }
@@ -178,15 +198,27 @@ ngx_http_tb_rpc_html_percentile(ngx_http_tb_rpc_page_t *page,
     ngx_uint_t percent)
 {
     ngx_uint_t         i;
+    ngx_msec_t         bound;
     ngx_atomic_uint_t  n;
 
     for (i = 0, n = 0; ngx_http_tb_rpc_bounds[i]; i++) {
         n += h->buckets[i];
 
-        if (n * 100 >= count * percent) {
-            ngx_http_tb_rpc_print(page, "%M ms", ngx_http_tb_rpc_bounds[i]);
-            return;
+        if (n * 100 < count * percent) {
+            continue;
         }
+
+        bound = ngx_http_tb_rpc_bounds[i];
+
+        if (bound < 1000) {
+            ngx_http_tb_rpc_print(page, "%M&nbsp;ms", bound);
+
+        } else {
+            ngx_http_tb_rpc_print(page, "%M.%M&nbsp;s", bound / 1000,
+                                  bound % 1000 / 100);
+        }
+
+        return;
     }
 
     ngx_http_tb_rpc_print(page, "longer");
@@ -212,7 +244,7 @@ ngx_http_tb_rpc_html_queues(ngx_http_tb_rpc_page_t *page)
     for (i = 0; i < page->queues->nbridges; i++) {
         bridge = &page->queues->bridges[i];
 
-        ngx_http_tb_rpc_print(page, "<tr><td>%*s<td>%L<td>",
+        ngx_http_tb_rpc_print(page, "<tr><td><span>%*s</span><td>%L<td>",
                               (size_t) bridge->len, bridge->name,
                               bridge->calls);
 
