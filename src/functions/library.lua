@@ -5,6 +5,7 @@ Keys, arguments and replies are described in docs/redis-schema.md.
 
 KEYS[1] of every function names the shard: all other keys are made from its
 prefix, up to and including "{s<n>}:", so that a function touches one slot.
+API keys and users have no shard: user.lua says how it is with these.
 
 script/functions puts the files of this folder into one text.  All but this one
 and register.lua are bodies of functions, which give a table of what others may
@@ -21,7 +22,7 @@ Lua's limits, count per file.
 
 --]]
 
-local VERSION = 7
+local VERSION = 8
 
 local bodies, made = {}, {}
 
