@@ -18,6 +18,7 @@
 #include "src/auth/ngx_http_tb_rpc_jwt.h"
 #include "src/call/ngx_http_tb_rpc_call.h"
 #include "src/device/ngx_http_tb_rpc_device.h"
+#include "src/login/ngx_http_tb_rpc_login.h"
 #include "src/status/ngx_http_tb_rpc_status.h"
 #include "src/front/ngx_http_tb_rpc_front.h"
 #include "src/ngx_http_tb_rpc_version.h"
@@ -40,6 +41,7 @@ static ngx_http_tb_rpc_part_t  *ngx_http_tb_rpc_parts[] = {
     &ngx_http_tb_rpc_auth_part,
     &ngx_http_tb_rpc_call_part,
     &ngx_http_tb_rpc_device_part,
+    &ngx_http_tb_rpc_login_part,
     &ngx_http_tb_rpc_status_part,
     NULL
 };
@@ -73,6 +75,11 @@ static ngx_conf_num_bounds_t  ngx_http_tb_rpc_retries_bounds = {
 
 static ngx_conf_num_bounds_t  ngx_http_tb_rpc_count_bounds = {
     ngx_conf_check_num_bounds, 1, 0x7fffffff
+};
+
+
+static ngx_conf_num_bounds_t  ngx_http_tb_rpc_sessions_bounds = {
+    ngx_conf_check_num_bounds, 1, 1000
 };
 
 
@@ -217,6 +224,55 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       ngx_http_tb_rpc_status,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("tb_rpc_login"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_tb_rpc_login,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tb_rpc_login_token_time"),
+      NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, login.token_time),
+      NULL },
+
+    { ngx_string("tb_rpc_login_refresh_time"),
+      NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, login.refresh_time),
+      NULL },
+
+    { ngx_string("tb_rpc_login_sessions"),
+      NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, login.max_sessions),
+      &ngx_http_tb_rpc_sessions_bounds },
+
+    { ngx_string("tb_rpc_login_scrypt"),
+      NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_1MORE,
+      ngx_http_tb_rpc_login_scrypt,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, login),
+      NULL },
+
+    { ngx_string("tb_rpc_login_failures"),
+      NGX_HTTP_TB_RPC_ANY_CONF|NGX_CONF_1MORE,
+      ngx_http_tb_rpc_login_failures,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_loc_conf_t, login),
+      NULL },
+
+    { ngx_string("tb_rpc_login_threads"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      ngx_http_tb_rpc_login_threads,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_tb_rpc_main_conf_t, login_threads),
       NULL },
 
     { ngx_string("tb_rpc_jwt_alg"),

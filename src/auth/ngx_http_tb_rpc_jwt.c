@@ -170,6 +170,38 @@ ngx_http_tb_rpc_jwt_refuse(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx,
 }
 
 
+ngx_int_t
+ngx_http_tb_rpc_jwt_get_claims(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_str_t *token, json_t **claims)
+{
+    const char                   *error;
+    ngx_http_tb_rpc_loc_conf_t   *lcf;
+    ngx_http_tb_rpc_jwt_known_t   known;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    *claims = NULL;
+
+    error = ngx_http_tb_rpc_jwt_open(r->pool, &lcf->auth, token, claims);
+
+    if (error == NULL) {
+        error = ngx_http_tb_rpc_jwt_claims(&lcf->auth, *claims, &known);
+    }
+
+    if (error == NULL) {
+        error = ngx_http_tb_rpc_jwt_times(&lcf->auth, &known);
+    }
+
+    if (error == NULL) {
+        return NGX_OK;
+    }
+
+    json_decref(*claims);
+
+    return ngx_http_tb_rpc_jwt_refuse(r, ctx, error);
+}
+
+
 /* all but the times: NULL and what is known then, in the request's pool */
 
 static const char *

@@ -1,6 +1,7 @@
 
 /*
- * JWTs: jwt.c reads them, jwt_key.c has the keys, jwt_signature.c tries these.
+ * JWTs: jwt.c reads them, jwt_key.c has the keys, jwt_signature.c tries these,
+ * jwt_sign.c makes tokens.
  */
 
 
@@ -11,6 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <jansson.h>
 #include <openssl/evp.h>
 
 #include "../http/ngx_http_tb_rpc_loc_conf.h"
@@ -45,6 +47,20 @@ char *ngx_http_tb_rpc_jwt_check_keys(ngx_conf_t *cf,
 ngx_int_t ngx_http_tb_rpc_jwt_verify(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_http_tb_rpc_identity_t *id,
     ngx_str_t *token);
+
+/*
+ * For those who need more than the identity.  NGX_OK and the claims of a token
+ * that is good now, for json_decref(); else a code of ..._jwt_verify()
+ */
+ngx_int_t ngx_http_tb_rpc_jwt_get_claims(ngx_http_request_t *r,
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_str_t *token, json_t **claims);
+
+/* a token of these claims, a JSON text; NGX_OK, NGX_ERROR */
+ngx_int_t ngx_http_tb_rpc_jwt_sign(ngx_pool_t *pool,
+    ngx_http_tb_rpc_auth_conf_t *conf, ngx_str_t *claims, ngx_str_t *token);
+
+/* the digest of an HMAC algorithm */
+const EVP_MD *ngx_http_tb_rpc_jwt_md(ngx_uint_t alg);
 
 /* NGX_OK if one of the location's keys made it, else NGX_DECLINED */
 ngx_int_t ngx_http_tb_rpc_jwt_signature(ngx_http_tb_rpc_auth_conf_t *conf,

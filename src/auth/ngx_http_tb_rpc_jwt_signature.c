@@ -68,19 +68,7 @@ ngx_http_tb_rpc_jwt_hmac(ngx_uint_t alg, ngx_http_tb_rpc_jwt_key_t *key,
     unsigned int   len;
     const EVP_MD  *md;
 
-    switch (alg) {
-
-    case NGX_HTTP_TB_RPC_HS256:
-        md = EVP_sha256();
-        break;
-
-    case NGX_HTTP_TB_RPC_HS384:
-        md = EVP_sha384();
-        break;
-
-    default:
-        md = EVP_sha512();
-    }
+    md = ngx_http_tb_rpc_jwt_md(alg);
 
     if (key->secret.len == 0
         || signature->len != (size_t) EVP_MD_size(md)
@@ -93,6 +81,23 @@ ngx_http_tb_rpc_jwt_hmac(ngx_uint_t alg, ngx_http_tb_rpc_jwt_key_t *key,
     }
 
     return CRYPTO_memcmp(mac, signature->data, len) ? NGX_DECLINED : NGX_OK;
+}
+
+
+const EVP_MD *
+ngx_http_tb_rpc_jwt_md(ngx_uint_t alg)
+{
+    switch (alg) {
+
+    case NGX_HTTP_TB_RPC_HS256:
+        return EVP_sha256();
+
+    case NGX_HTTP_TB_RPC_HS384:
+        return EVP_sha384();
+
+    default:
+        return EVP_sha512();
+    }
 }
 
 

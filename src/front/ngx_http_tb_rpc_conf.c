@@ -11,6 +11,7 @@
 #include "../auth/ngx_http_tb_rpc_auth_conf.h"
 #include "../call/ngx_http_tb_rpc_call_conf.h"
 #include "../device/ngx_http_tb_rpc_device.h"
+#include "../login/ngx_http_tb_rpc_login.h"
 #include "../status/ngx_http_tb_rpc_status.h"
 #include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
@@ -30,6 +31,7 @@ static ngx_http_handler_pt ngx_http_tb_rpc_content(
     ngx_http_tb_rpc_loc_conf_t *conf);
 static char *ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf, const char *text);
+static char *ngx_http_tb_rpc_occupied(ngx_http_tb_rpc_loc_conf_t *conf);
 static char *ngx_http_tb_rpc_set_content(ngx_conf_t *cf,
     ngx_http_tb_rpc_loc_conf_t *conf);
 
@@ -60,6 +62,7 @@ ngx_http_tb_rpc_create_main_conf(ngx_conf_t *cf)
     mcf->max_held = NGX_CONF_UNSET_UINT;
 
     ngx_http_tb_rpc_settings_create(&mcf->settings);
+    ngx_http_tb_rpc_login_threads_create(&mcf->login_threads);
 
     tp = ngx_timeofday();
 
@@ -78,6 +81,7 @@ ngx_http_tb_rpc_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_uint_value(mcf->max_held, 10000);
 
     ngx_http_tb_rpc_settings_init(&mcf->settings);
+    ngx_http_tb_rpc_login_threads_init(&mcf->login_threads);
 
     if (mcf->redis == NULL) {
         return NGX_CONF_OK;
@@ -146,6 +150,7 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      *     conf->api = 0;
      *     conf->device_api = 0;
      *     conf->status = 0;
+     *     conf->logins = 0;
      *     conf->poll_timeout = 0;
      *     conf->file = NULL;
      *     conf->line = 0;
@@ -153,6 +158,7 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
 
     ngx_http_tb_rpc_auth_conf_init(&conf->auth);
     ngx_http_tb_rpc_call_conf_init(&conf->call);
+    ngx_http_tb_rpc_login_conf_init(&conf->login);
 
     conf->api_key_cache = NGX_CONF_UNSET_MSEC;
 
@@ -176,6 +182,7 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_tb_rpc_auth_conf_merge(&prev->auth, &conf->auth);
     ngx_http_tb_rpc_call_conf_merge(&prev->call, &conf->call);
+    ngx_http_tb_rpc_login_conf_merge(&prev->login, &conf->login);
 
     ngx_conf_merge_msec_value(conf->api_key_cache, prev->api_key_cache, 5000);
     ngx_conf_merge_uint_value(conf->profile, prev->profile,
@@ -197,7 +204,7 @@ ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (conf->api == 0 && !conf->device_api && conf->status == 0) {
+    if (ngx_http_tb_rpc_occupied(conf) == NULL) {
 
         if (clcf->noname) {
             ngx_http_tb_rpc_merge_nameless(prev, conf, clcf);
@@ -220,6 +227,7 @@ ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
     conf->device_api = prev->device_api;
     conf->poll_timeout = prev->poll_timeout;
     conf->status = prev->status;
+    conf->logins = prev->logins;
 
     if (clcf->lmt_excpt && clcf->handler == NULL) {
         clcf->handler = ngx_http_tb_rpc_content(conf);
@@ -236,6 +244,10 @@ ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
 
     if (conf->status) {
         return ngx_http_tb_rpc_status_handler;
+    }
+
+    if (conf->logins) {
+        return ngx_http_tb_rpc_login_handler;
     }
 
     return conf->api ? ngx_http_tb_rpc_handler : NULL;
@@ -272,6 +284,13 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
         return NGX_CONF_OK;
     }
 
+    if (conf->logins) {
+        error = ngx_http_tb_rpc_login_conf_check(cf, conf);
+
+        return error ? ngx_http_tb_rpc_location_error(cf, conf, error)
+                     : NGX_CONF_OK;
+    }
+
     error = ngx_http_tb_rpc_call_conf_check(&conf->call);
 
     if (error == NULL) {
@@ -296,7 +315,8 @@ ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
 {
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc%s\" %s in %s:%ui",
                   conf->device_api ? "_device_api"
-                                   : conf->status ? "_status" : "",
+                                   : conf->status ? "_status"
+                                   : conf->logins ? "_login" : "",
                   text, conf->file, conf->line);
 
     return NGX_CONF_ERROR;
@@ -308,18 +328,16 @@ ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_tb_rpc_loc_conf_t *lcf = conf;
 
+    char       *error;
     ngx_str_t  *value;
 
     if (lcf->api) {
         return "is duplicate";
     }
 
-    if (lcf->device_api) {
-        return "can't be in a location with \"tb_rpc_device_api\"";
-    }
-
-    if (lcf->status) {
-        return "can't be in a location with \"tb_rpc_status\"";
+    error = ngx_http_tb_rpc_occupied(lcf);
+    if (error) {
+        return error;
     }
 
     value = cf->args->elts;
@@ -346,6 +364,7 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_tb_rpc_loc_conf_t *lcf = conf;
 
+    char       *error;
     ngx_int_t   ms;
     ngx_str_t  *value;
 
@@ -353,12 +372,9 @@ ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
-    if (lcf->api) {
-        return "can't be in a location with \"tb_rpc\"";
-    }
-
-    if (lcf->status) {
-        return "can't be in a location with \"tb_rpc_status\"";
+    error = ngx_http_tb_rpc_occupied(lcf);
+    if (error) {
+        return error;
     }
 
     lcf->poll_timeout = NGX_HTTP_TB_RPC_POLL_TIMEOUT;
@@ -390,6 +406,7 @@ ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_tb_rpc_loc_conf_t *lcf = conf;
 
+    char                         *error;
     ngx_str_t                    *value;
     ngx_uint_t                    i;
     ngx_http_tb_rpc_main_conf_t  *mcf;
@@ -406,10 +423,9 @@ ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
-    if (lcf->api || lcf->device_api) {
-        return lcf->api ? "can't be in a location with \"tb_rpc\""
-                        : "can't be in a location with "
-                          "\"tb_rpc_device_api\"";
+    error = ngx_http_tb_rpc_occupied(lcf);
+    if (error) {
+        return error;
     }
 
     lcf->status = NGX_HTTP_TB_RPC_STATUS_JSON;
@@ -448,6 +464,53 @@ ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+char *
+ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    char  *error;
+
+    if (lcf->logins) {
+        return "is duplicate";
+    }
+
+    error = ngx_http_tb_rpc_occupied(lcf);
+    if (error) {
+        return error;
+    }
+
+    lcf->logins = 1;
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+/* NULL, or by which of ours a location is taken */
+
+static char *
+ngx_http_tb_rpc_occupied(ngx_http_tb_rpc_loc_conf_t *conf)
+{
+    if (conf->api) {
+        return "can't be in a location with \"tb_rpc\"";
+    }
+
+    if (conf->device_api) {
+        return "can't be in a location with \"tb_rpc_device_api\"";
+    }
+
+    if (conf->status) {
+        return "can't be in a location with \"tb_rpc_status\"";
+    }
+
+    if (conf->logins) {
+        return "can't be in a location with \"tb_rpc_login\"";
+    }
+
+    return NULL;
 }
 
 

@@ -56,6 +56,7 @@ char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* post handlers: neither zero nor, sizes, above 1m */

@@ -91,9 +91,9 @@ local function user_put(keys, a)
     end
 
     call('HSET', u.key, 'id', lower(a[1]), 'tenantId', lower(a[2]),
-         'customerId', lower(a[3]), 'authority', a[4], 'enabled', a[5],
-         'name', a[6], 'hash', a[7], 'firstName', a[8] or '',
-         'lastName', a[9] or '', 'createdTime', u.time)
+         'customerId', lower(a[3]), 'authority', a[4], 'name', a[6],
+         'hash', a[7], 'firstName', a[8] or '', 'lastName', a[9] or '',
+         'createdTime', u.time, 'enabled', a[5])
 
     return 1
 end

@@ -73,6 +73,7 @@ typedef struct ngx_http_tb_rpc_held_s        ngx_http_tb_rpc_held_t;
 typedef struct ngx_http_tb_rpc_query_s       ngx_http_tb_rpc_query_t;
 typedef struct ngx_http_tb_rpc_device_req_s  ngx_http_tb_rpc_device_req_t;
 typedef struct ngx_http_tb_rpc_reported_s    ngx_http_tb_rpc_reported_t;
+typedef struct ngx_http_tb_rpc_login_s       ngx_http_tb_rpc_login_t;
 
 
 /*
@@ -106,6 +107,7 @@ typedef struct {
     ngx_http_tb_rpc_query_t       *query;       /* list: a page under way */
     ngx_http_tb_rpc_device_req_t  *device_req;  /* what its path says */
     ngx_http_tb_rpc_reported_t    *reported;    /* a device's answer */
+    ngx_http_tb_rpc_login_t       *login;
 
     ngx_http_tb_rpc_result_e       result;
     ngx_msec_t                     redis_start;

@@ -64,15 +64,49 @@ typedef struct {
 
 
 typedef struct {
+    ngx_uint_t                    ln;           /* N as a power of 2 */
+    ngx_uint_t                    r;
+    ngx_uint_t                    p;
+} ngx_http_tb_rpc_scrypt_t;
+
+
+typedef struct {
+    time_t                        token_time;   /* seconds */
+    time_t                        refresh_time;
+    ngx_uint_t                    max_sessions; /* of a user */
+
+    ngx_http_tb_rpc_scrypt_t      scrypt;       /* of new hashes */
+
+    /* of the type of numbers all: tb_rpc_login_failures */
+    ngx_uint_t                    user_failures;
+    ngx_uint_t                    address_failures;
+    ngx_msec_t                    window;
+    ngx_msec_t                    delay;
+    ngx_msec_t                    max_delay;
+} ngx_http_tb_rpc_login_conf_t;
+
+
+/* in each worker: tb_rpc_login_threads */
+
+typedef struct {
+    ngx_uint_t                    max;          /* at a time */
+    ngx_uint_t                    waiting;
+    ngx_str_t                     pool;
+} ngx_http_tb_rpc_login_threads_t;
+
+
+typedef struct {
     ngx_uint_t                    api;          /* tb_rpc v1|v2, 0 = off */
     ngx_uint_t                    device_api;   /* tb_rpc_device_api */
     ngx_uint_t                    status;       /* tb_rpc_status, 0 = off */
+    ngx_uint_t                    logins;       /* tb_rpc_login */
     u_char                       *file;         /* where one was said */
     ngx_uint_t                    line;
     ngx_msec_t                    poll_timeout; /* of a poll without one */
 
     ngx_http_tb_rpc_auth_conf_t   auth;
     ngx_http_tb_rpc_call_conf_t   call;
+    ngx_http_tb_rpc_login_conf_t  login;
     ngx_msec_t                    api_key_cache;    /* of tokens, too */
 
     ngx_uint_t                    profile;

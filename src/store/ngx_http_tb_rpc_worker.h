@@ -26,6 +26,7 @@ typedef struct ngx_http_tb_rpc_node_s       ngx_http_tb_rpc_node_t;
 typedef struct ngx_http_tb_rpc_jwt_cache_s  ngx_http_tb_rpc_jwt_cache_t;
 typedef struct ngx_http_tb_rpc_polls_s      ngx_http_tb_rpc_polls_t;
 typedef struct ngx_http_tb_rpc_watch_s      ngx_http_tb_rpc_watch_t;
+typedef struct ngx_http_tb_rpc_logins_s     ngx_http_tb_rpc_logins_t;
 
 
 /*
@@ -71,8 +72,11 @@ struct ngx_http_tb_rpc_main_conf_s {
     ngx_uint_t                    max_held;     /* per worker */
     ngx_msec_t                    longest_hold; /* max of tb_rpc_max_timeout */
 
+    ngx_http_tb_rpc_login_threads_t  login_threads;
+
     ngx_uint_t                    used;         /* a location has tb_rpc,
-                                                   tb_rpc_device_api or
+                                                   tb_rpc_device_api,
+                                                   tb_rpc_login or
                                                    tb_rpc_status */
     uint64_t                      stamp;        /* epoch ms of this
                                                    configuration */
@@ -108,6 +112,7 @@ struct ngx_http_tb_rpc_worker_s {
     ngx_tb_rpc_cache_t           *api_keys;
     ngx_tb_rpc_cache_t           *tokens;       /* of devices */
     ngx_http_tb_rpc_polls_t      *polls;
+    ngx_http_tb_rpc_logins_t     *logins;       /* passwords under way */
 
     ngx_queue_t                   nodes;        /* ngx_http_tb_rpc_node_t */
     ngx_connection_t              dummy;        /* data of our timers */

@@ -1,0 +1,198 @@
+
+/*
+ * A request to log in, on its way through the files of this room.
+ */
+
+
+#ifndef _NGX_HTTP_TB_RPC_LOGIN_REQUEST_H_INCLUDED_
+#define _NGX_HTTP_TB_RPC_LOGIN_REQUEST_H_INCLUDED_
+
+
+#include "../json/ngx_http_tb_rpc_text.h"
+#include "../http/ngx_http_tb_rpc_ctx.h"
+#include "ngx_http_tb_rpc_login.h"
+#include "ngx_http_tb_rpc_login_hash.h"
+
+
+#define NGX_HTTP_TB_RPC_LOGIN_MAX_BODY      8192
+#define NGX_HTTP_TB_RPC_LOGIN_MAX_NAME      255
+#define NGX_HTTP_TB_RPC_LOGIN_MAX_PASSWORD  512
+#define NGX_HTTP_TB_RPC_LOGIN_MIN_PASSWORD  8
+
+#define NGX_HTTP_TB_RPC_LOGIN_WRONG  "Invalid username or password"
+
+
+typedef enum {
+    NGX_HTTP_TB_RPC_LOGIN_NOTHING = 0,
+    NGX_HTTP_TB_RPC_LOGIN_LOGIN,
+    NGX_HTTP_TB_RPC_LOGIN_PUBLIC,
+    NGX_HTTP_TB_RPC_LOGIN_TOKEN,
+    NGX_HTTP_TB_RPC_LOGIN_LOGOUT,
+    NGX_HTTP_TB_RPC_LOGIN_USER,
+    NGX_HTTP_TB_RPC_LOGIN_PASSWORD
+} ngx_http_tb_rpc_login_op_e;
+
+
+/* in the order of FIELDS in src/functions/user.lua */
+
+typedef struct {
+    ngx_str_t                        id;
+    ngx_str_t                        name;
+    ngx_str_t                        tenant_id;
+    ngx_str_t                        customer_id;   /* may be empty */
+    ngx_str_t                        authority;
+    ngx_str_t                        first_name;
+    ngx_str_t                        last_name;
+    ngx_str_t                        created_time;
+} ngx_http_tb_rpc_user_t;
+
+#define NGX_HTTP_TB_RPC_USER_FIELDS                                           \
+    (sizeof(ngx_http_tb_rpc_user_t) / sizeof(ngx_str_t))
+
+
+typedef struct ngx_http_tb_rpc_job_s  ngx_http_tb_rpc_job_t;
+
+struct ngx_http_tb_rpc_login_s {
+    ngx_http_request_t              *request;
+    ngx_http_tb_rpc_ctx_t           *ctx;
+    ngx_http_tb_rpc_worker_t        *worker;
+    ngx_http_tb_rpc_login_conf_t    *conf;
+    ngx_http_tb_rpc_login_op_e       op;
+
+    /* what it waits for: one of these */
+    ngx_tb_redis_command_t          *command;
+    ngx_http_tb_rpc_job_t           *job;
+    ngx_event_t                      timer;
+
+    /* of the request, in its pool */
+    ngx_str_t                        name;          /* lower case */
+    ngx_str_t                        password;
+    ngx_str_t                        new_password;
+    ngx_str_t                        refresh_token;
+
+    u_char                           session[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                           jti[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                           old_jti[NGX_HTTP_TB_RPC_UUID_LEN];
+
+    /* of Redis, copied */
+    ngx_str_t                        hash;          /* empty: none */
+    ngx_http_tb_rpc_user_t           user;          /* id empty: nobody */
+
+    ngx_str_t                        new_hash;      /* empty: it stays */
+
+    unsigned                         enabled:1;
+    unsigned                         public:1;
+};
+
+
+/* steps return NGX_DONE, when they go on later, or what finalizes a request */
+
+/* ngx_http_tb_rpc_login.c */
+
+/* 401, code 10, and "Invalid username or password" */
+ngx_int_t ngx_http_tb_rpc_login_wrong(ngx_http_tb_rpc_login_t *login);
+
+/* 401 with Retry-After, after so many ms */
+ngx_int_t ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login,
+    int64_t ms);
+
+/* 503: too much is computed already */
+ngx_int_t ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login);
+
+ngx_int_t ngx_http_tb_rpc_login_unavailable(ngx_http_tb_rpc_login_t *login);
+
+/* a random UUID, of version 4; NGX_ERROR without random bytes */
+ngx_int_t ngx_http_tb_rpc_login_uuid(u_char *dst);
+
+
+/* ngx_http_tb_rpc_login_body.c */
+
+/* NGX_OK and the members that the operation needs, or it was refused */
+ngx_int_t ngx_http_tb_rpc_login_body(ngx_http_tb_rpc_login_t *login,
+    ngx_int_t *rc);
+
+/* NGX_OK and login->name, NGX_DECLINED: nobody is called so, NGX_ERROR */
+ngx_int_t ngx_http_tb_rpc_login_name(ngx_http_tb_rpc_login_t *login,
+    u_char *p, size_t len);
+
+
+/* ngx_http_tb_rpc_login_try.c */
+
+/* with a password: counted, delayed, compared */
+ngx_int_t ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login);
+
+/* what has become of login->job */
+ngx_int_t ngx_http_tb_rpc_login_computed(ngx_http_tb_rpc_login_t *login,
+    ngx_uint_t match);
+
+
+/* ngx_http_tb_rpc_login_session.c */
+
+/* a new session, for whom login->user says */
+ngx_int_t ngx_http_tb_rpc_login_session(ngx_http_tb_rpc_login_t *login);
+ngx_int_t ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login);
+
+/* of the bearer of a token */
+ngx_int_t ngx_http_tb_rpc_login_bearer(ngx_http_tb_rpc_login_t *login,
+    ngx_int_t *rc);
+ngx_int_t ngx_http_tb_rpc_login_logout(ngx_http_tb_rpc_login_t *login);
+ngx_int_t ngx_http_tb_rpc_login_user(ngx_http_tb_rpc_login_t *login);
+
+
+/* ngx_http_tb_rpc_login_redis.c */
+
+typedef ngx_int_t (*ngx_http_tb_rpc_login_reply_pt)(
+    ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
+
+/* FCALL on login->name, with n arguments from argv[NGX_HTTP_TB_RPC_ARGS] on */
+ngx_int_t ngx_http_tb_rpc_login_fcall(ngx_http_tb_rpc_login_t *login,
+    const char *function, ngx_str_t *argv, ngx_uint_t n,
+    ngx_tb_redis_reply_pt done);
+
+/* the same on the caller's address; NGX_DECLINED: it has none */
+ngx_int_t ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
+    const char *function, ngx_str_t *argv, ngx_uint_t n,
+    ngx_tb_redis_reply_pt done);
+
+/* nobody waits for its reply */
+void ngx_http_tb_rpc_login_good(ngx_http_tb_rpc_login_t *login);
+
+/*
+ * For handlers of replies: runs next with the word that the reply begins with,
+ * an empty one if it is an integer, and finalizes
+ */
+void ngx_http_tb_rpc_login_reply(ngx_http_tb_rpc_login_t *login,
+    ngx_uint_t status, redisReply *reply, ngx_http_tb_rpc_login_reply_pt next);
+
+/* 500, for a reply that makes no sense */
+ngx_int_t ngx_http_tb_rpc_login_invalid(ngx_http_tb_rpc_login_t *login);
+
+/* login->user, from element n on; NGX_DECLINED: that is none, NGX_ERROR */
+ngx_int_t ngx_http_tb_rpc_login_fields(ngx_http_tb_rpc_login_t *login,
+    redisReply *reply, ngx_uint_t n);
+
+
+/* ngx_http_tb_rpc_login_job.c */
+
+/* 1: one more would be refused */
+ngx_uint_t ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login);
+
+/*
+ * Compares login->password with login->hash in a thread, or does as much work
+ * for nothing; then calls ngx_http_tb_rpc_login_computed().  Of a password
+ * that is right login->new_hash is set where its hash is to be another one.
+ */
+ngx_int_t ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login);
+
+/* the request goes away */
+void ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login);
+
+
+/* ngx_http_tb_rpc_login_answer.c */
+
+/* 200 and a pair of tokens */
+ngx_int_t ngx_http_tb_rpc_login_send_tokens(ngx_http_tb_rpc_login_t *login);
+ngx_int_t ngx_http_tb_rpc_login_send_user(ngx_http_tb_rpc_login_t *login);
+
+
+#endif /* _NGX_HTTP_TB_RPC_LOGIN_REQUEST_H_INCLUDED_ */
