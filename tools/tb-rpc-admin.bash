@@ -39,7 +39,7 @@ _tb_rpc_admin() {
     done
 
     if [ -z "$first" ]; then
-        words='keygen jwt device shard token api-key functions call calls record bridge status watch check import'
+        words='keygen jwt device shard token api-key user functions call calls record bridge status watch check import'
     else
         [ "$first" != import ] || { first=device; second=import; }
 
@@ -48,6 +48,7 @@ _tb_rpc_admin() {
         device) words='add del show list export import' ;;
         token) words='add del list' ;;
         api-key) words='add del show enable disable list' ;;
+        user) words='add passwd list show enable disable del sessions' ;;
         functions) words='load' ;;
         calls) words='list cancel purge' ;;
         record) words='show list delete' ;;
@@ -73,6 +74,14 @@ _tb_rpc_admin() {
         'api-key enable') words='--key-file' ;;
         'api-key disable') words='--key-file' ;;
         'api-key list') words='--tenant' ;;
+        'user add') words='--tenant --customer --authority --user --first-name --last-name --disabled --public --password-file --scrypt' ;;
+        'user passwd') words='--password-file --scrypt' ;;
+        'user list') words='--tenant' ;;
+        'user show') words='' ;;
+        'user enable') words='' ;;
+        'user disable') words='' ;;
+        'user del') words='' ;;
+        'user sessions') words='--end' ;;
         'functions load') words='' ;;
         'call') words='--tenant --oneway --persistent --wait --retries --timeout --now --url --token-file --api-key-file' ;;
         'calls list') words='--tenant' ;;

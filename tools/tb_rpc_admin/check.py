@@ -26,8 +26,8 @@ def register(commands):
     own.add_argument('--token-file', metavar='FILE',
                      help='a JWT for --url, instead of --key')
     own.add_argument('--lists', action='store_true',
-                     help='do the lists of devices, tokens and API keys agree'
-                          ' with what there is?')
+                     help='do the lists of devices, tokens, API keys and users'
+                          ' agree with what there is?')
     own.add_argument('--repair', action='store_true', help='make them agree')
 
     for role in rights.MAY:

@@ -18,8 +18,8 @@ INTERRUPTED = 130
 # of --help
 SUBJECTS = [('keys', 'keygen'), ('jwt', 'jwt'), ('devices', 'device shard'),
             ('importing', 'device'), ('tokens', 'token'),
-            ('api_keys', 'api-key'), ('functions', 'functions'),
-            ('calling', 'call'), ('calls', 'calls'), ('records', 'record'),
+            ('api_keys', 'api-key'), ('users', 'user'),
+            ('functions', 'functions'), ('calling', 'call'), ('calls', 'calls'), ('records', 'record'),
             ('bridges', 'bridge'), ('status', 'status'), ('watch', 'watch'),
             ('check', 'check')]
 

@@ -10,7 +10,7 @@ import time
 
 from . import listing
 from .store import fields
-from .terminal import Progress
+from .terminal import Progress, shown
 from .values import is_uuid
 
 COUNT = 1000                            # of a SCAN
@@ -66,19 +66,31 @@ class Differences:
     def api_keys_listed(self):
         index = self.store.prefix + 'apikeys'
         shas = self.store.run('ZRANGE', index, 0, -1)
-        missing = self.missing(shas)
+        missing = self.without('apikey:', shas)
 
         if missing:
             time.sleep(SECOND)          # it may just be being made
 
-        for sha in self.missing(missing):
+        for sha in self.without('apikey:', missing):
             self.say('API key %s is listed and not there' % sha[:16])
             self.write('ZREM', index, sha)
 
-    def missing(self, shas):
-        there = self.store.many([('EXISTS', self.store.api_key(sha))
-                                 for sha in shas])
-        return [sha for sha, exists in zip(shas, there) if not exists]
+    def users_listed(self):
+        index = self.store.prefix + 'users'
+        users = self.store.run('ZRANGE', index, 0, -1)
+        missing = self.without('user:', users)
+
+        if missing:
+            time.sleep(SECOND)
+
+        for user in self.without('user:', missing):
+            self.say('user %s is listed and not there' % shown(user))
+            self.write('ZREM', index, user)
+
+    def without(self, kind, names):
+        there = self.store.many([('EXISTS', self.store.prefix + kind + one)
+                                 for one in names])
+        return [one for one, exists in zip(names, there) if not exists]
 
     # what is there, and not listed ------------------------------------------
 
@@ -100,7 +112,8 @@ class Differences:
 
     def look(self, keys):
         """The few kinds of keys that something is said of."""
-        kinds = {'device': [], 'tokens': [], 'token': [], 'apikey': []}
+        kinds = {'device': [], 'tokens': [], 'token': [], 'apikey': [],
+                 'user': []}
 
         for key in keys:
             name = key[len(self.store.prefix):]
@@ -113,7 +126,10 @@ class Differences:
         self.devices(filter(is_uuid, kinds['device']))
         self.token_lists(filter(is_uuid, kinds['tokens']))
         self.tokens(kinds['token'])
-        self.api_keys(kinds['apikey'])
+        self.indexed('apikeys', kinds['apikey'],
+                     lambda sha: 'API key ' + sha[:16])
+        self.indexed('users', kinds['user'],
+                     lambda user: 'user ' + shown(user))
 
     def devices(self, ids):
         ids = list(ids)
@@ -175,14 +191,14 @@ class Differences:
                 self.write('HSETNX', self.store.key('tokens', id), sha,
                            '%d ' % self.now)
 
-    def api_keys(self, shas):
-        index = self.store.prefix + 'apikeys'
-        scores = self.store.many([('ZSCORE', index, sha) for sha in shas])
+    def indexed(self, name, ids, called):
+        index = self.store.prefix + name
+        scores = self.store.many([('ZSCORE', index, id) for id in ids])
 
-        for sha, score in zip(shas, scores):
+        for id, score in zip(ids, scores):
             if score is None:
-                self.say('API key %s is not listed' % sha[:16])
-                self.write('ZADD', index, 0, sha)
+                self.say('%s is not listed' % called(id))
+                self.write('ZADD', index, 0, id)
 
 
 def find(store, is_repair):
@@ -190,6 +206,7 @@ def find(store, is_repair):
     d = Differences(store, is_repair)
     d.devices_listed()
     d.api_keys_listed()
+    d.users_listed()
     d.all_keys()
 
     return list(d.found)

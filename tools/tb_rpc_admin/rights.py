@@ -24,6 +24,9 @@ LISTEN = [('ssubscribe', 'REPLY'), ('ssubscribe', 'BELL'),
 
 MAY = {
     'nginx': INNER + LISTEN + [('hmget', 'APIKEY', 'a'), ('get', 'TOKEN'),
+                               ('hset', 'USER', 'a', '1'),
+                               ('pexpire', 'SESSIONS', '1'),
+                               ('hincrby', 'ADDRESS', 'a', '1'),
                                ('hsetnx', 'META', 'a', '1'),
                                ('function', 'load', 'x')],
     'bridge': INNER + LISTEN,
@@ -31,7 +34,8 @@ MAY = {
         ('hset', 'APIKEY', 'a', '1'), ('set', 'TOKEN', '1'),
         ('function', 'load', 'x'), ('scan', '0'), ('zscan', 'K', '0'),
         ('xread', 'STREAMS', 'K', '0'), ('xrevrange', 'K', '+', '-'),
-        ('zadd', 'APIKEYS', '0', 'a'), ('pubsub', 'shardnumsub', 'BELL')]
+        ('zadd', 'APIKEYS', '0', 'a'), ('hset', 'USER', 'a', '1'),
+        ('hgetall', 'SESSIONS'), ('zadd', 'USERS', '0', 'a'), ('pubsub', 'shardnumsub', 'BELL')]
 }
 
 IN_CLUSTER = [('cluster', 'slots'), ('cluster', 'info'), ('wait', '0', '1')]
@@ -40,7 +44,8 @@ IN_CLUSTER = [('cluster', 'slots'), ('cluster', 'info'), ('wait', '0', '1')]
 MAY_NOT = {
     'nginx': [('hset', 'APIKEY', 'a', '1'), ('set', 'TOKEN', '1'),
               ('flushall',), ('keys', '*')],
-    'bridge': [('hgetall', 'APIKEY'), ('get', 'TOKEN'), ('flushall',),
+    'bridge': [('hgetall', 'APIKEY'), ('get', 'TOKEN'), ('hgetall', 'USER'),
+               ('hgetall', 'SESSIONS'), ('flushall',),
                ('hset', 'META', 'a', '1'), ('keys', '*')],
     'admin': [('flushall',)]
 }
@@ -51,7 +56,10 @@ def names(store):
             'REPLY': store.in_shard(0, 'reply', 'w1'),
             'BELL': store.in_shard(0, 'bell', 'b1'),
             'APIKEY': store.api_key('a' * 64), 'TOKEN': store.token('a' * 64),
-            'APIKEYS': store.prefix + 'apikeys'}
+            'APIKEYS': store.prefix + 'apikeys',
+            'USER': store.prefix + 'user:a', 'USERS': store.prefix + 'users',
+            'SESSIONS': '{%suser:a}:sessions' % store.prefix,
+            'ADDRESS': store.prefix + 'login:7f000001'}
 
 
 def check(store, role, user):
