@@ -58,8 +58,14 @@ local function writing(keys)
     local u, err = user_key(keys)
 
     if u then
-        err = moving(u.key) or wrong(u.key, 'hash', u.tries, 'hash',
-                                     u.sessions, 'hash')
+        err = moving(u.key)
+
+        if not err and wrong(u.key, 'hash', u.tries, 'hash', u.sessions,
+                             'hash')
+        then
+            err = bad('the user, the tries or the sessions of that name are'
+                      .. ' no hash; remove what is in their place')
+        end
     end
 
     if err then

@@ -17,6 +17,7 @@
 #include "../http/ngx_http_tb_rpc_outcome.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../auth/ngx_http_tb_rpc_auth.h"
+#include "ngx_http_tb_rpc_login_job.h"
 #include "ngx_http_tb_rpc_login_request.h"
 
 
@@ -229,6 +230,8 @@ ngx_http_tb_rpc_login_cleanup(void *data)
     if (login->job) {
         ngx_http_tb_rpc_login_drop_job(login);
     }
+
+    ngx_http_tb_rpc_login_wipe(login->request);
 
     if (login->password.len) {
         ngx_explicit_memzero(login->password.data, login->password.len);

@@ -29,7 +29,6 @@ static ngx_int_t ngx_http_tb_rpc_login_set(ngx_http_tb_rpc_login_t *login,
     ngx_http_tb_rpc_json_t *json);
 static ngx_int_t ngx_http_tb_rpc_login_missing(
     ngx_http_tb_rpc_login_t *login);
-static void ngx_http_tb_rpc_login_wipe(ngx_http_request_t *r);
 static ngx_int_t ngx_http_tb_rpc_login_bad(ngx_http_tb_rpc_login_t *login,
     const char *name, const char *text);
 
@@ -92,8 +91,6 @@ ngx_http_tb_rpc_login_body(ngx_http_tb_rpc_login_t *login, ngx_int_t *rc)
             ngx_memset(text.data, '*', text.len);
         }
     }
-
-    /* nobody who logs $request_body shows a password */
 
     ngx_http_tb_rpc_login_wipe(r);
 
@@ -274,7 +271,7 @@ ngx_http_tb_rpc_login_name(ngx_http_tb_rpc_login_t *login, u_char *p,
 }
 
 
-static void
+void
 ngx_http_tb_rpc_login_wipe(ngx_http_request_t *r)
 {
     ngx_chain_t  *cl;
@@ -282,6 +279,8 @@ ngx_http_tb_rpc_login_wipe(ngx_http_request_t *r)
     if (r->request_body == NULL) {
         return;
     }
+
+    /* all of it, or what has come before the client left */
 
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
         if (ngx_buf_in_memory(cl->buf)) {

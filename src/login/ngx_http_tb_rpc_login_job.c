@@ -21,7 +21,7 @@
 #include <openssl/rand.h>
 
 #include "../http/ngx_http_tb_rpc_respond.h"
-#include "ngx_http_tb_rpc_login_request.h"
+#include "ngx_http_tb_rpc_login_job.h"
 
 
 /* whatever a thread does, it is not waited for any longer */

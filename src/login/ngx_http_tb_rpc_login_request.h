@@ -59,7 +59,7 @@ struct ngx_http_tb_rpc_login_s {
     ngx_http_tb_rpc_login_conf_t    *conf;
     ngx_http_tb_rpc_login_op_e       op;
 
-    /* what it waits for: one of these */
+    /* one that it waits for */
     ngx_tb_redis_command_t          *command;
     ngx_http_tb_rpc_job_t           *job;
     ngx_event_t                      timer;
@@ -110,6 +110,9 @@ ngx_int_t ngx_http_tb_rpc_login_uuid(u_char *dst);
 /* NGX_OK and the members that the operation needs, or it was refused */
 ngx_int_t ngx_http_tb_rpc_login_body(ngx_http_tb_rpc_login_t *login,
     ngx_int_t *rc);
+
+/* whoever logs $request_body from now on shows no password */
+void ngx_http_tb_rpc_login_wipe(ngx_http_request_t *r);
 
 /* NGX_OK and login->name, NGX_DECLINED: nobody is called so, NGX_ERROR */
 ngx_int_t ngx_http_tb_rpc_login_name(ngx_http_tb_rpc_login_t *login,
@@ -170,22 +173,6 @@ ngx_int_t ngx_http_tb_rpc_login_invalid(ngx_http_tb_rpc_login_t *login);
 /* login->user, from element n on; NGX_DECLINED: that is none, NGX_ERROR */
 ngx_int_t ngx_http_tb_rpc_login_fields(ngx_http_tb_rpc_login_t *login,
     redisReply *reply, ngx_uint_t n);
-
-
-/* ngx_http_tb_rpc_login_job.c */
-
-/* 1: one more would be refused */
-ngx_uint_t ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login);
-
-/*
- * Compares login->password with login->hash in a thread, or does as much work
- * for nothing; then calls ngx_http_tb_rpc_login_computed().  Of a password
- * that is right login->new_hash is set where its hash is to be another one.
- */
-ngx_int_t ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login);
-
-/* the request goes away */
-void ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login);
 
 
 /* ngx_http_tb_rpc_login_answer.c */

@@ -13,6 +13,7 @@
 
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
+#include "ngx_http_tb_rpc_login_job.h"
 #include "ngx_http_tb_rpc_login_request.h"
 
 
