@@ -13,6 +13,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
 #include <ngx_stream.h>
 
 
@@ -32,6 +33,9 @@ typedef struct ngx_stream_tb_mqtt_map_s      ngx_stream_tb_mqtt_map_t;
 
 /* ngx_stream_tb_mqtt_filter.c: where it is in both directions */
 typedef struct ngx_stream_tb_mqtt_filter_s   ngx_stream_tb_mqtt_filter_t;
+
+/* ngx_stream_tb_mqtt_login.c: whose credentials they are */
+typedef struct ngx_stream_tb_mqtt_login_s    ngx_stream_tb_mqtt_login_t;
 
 /* ngx_stream_tb_mqtt_session.h: attached to the device or about to be */
 typedef struct ngx_stream_tb_mqtt_session_s  ngx_stream_tb_mqtt_session_t;
@@ -60,10 +64,18 @@ struct ngx_stream_tb_mqtt_ctx_s {
                                                     one piece */
 
     ngx_stream_tb_mqtt_filter_t   *filter;       /* NULL until first used */
+
+    /* of the login: not for the filter */
+
+    ngx_stream_tb_mqtt_login_t    *login;        /* while it is under way */
     ngx_stream_tb_mqtt_session_t  *presence;
+    size_t                         connect;      /* size of the CONNECT */
+    ngx_event_t                    delay;        /* of a refusal */
+    ngx_uint_t                     reason;       /* and what it says */
 
     const char                    *refused;      /* why, one word; NULL */
 
+    unsigned                       nameless:1;   /* no user name was sent */
     unsigned                       accepted:1;   /* logged in: the filter has
                                                     to do with it */
     unsigned                       connack:1;    /* set by the filter: one of

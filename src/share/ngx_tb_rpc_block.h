@@ -38,5 +38,9 @@ char *ngx_tb_rpc_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tb_rpc_block_resolver(ngx_conf_t *cf, ngx_tb_rpc_block_t *block,
     ngx_resolver_t *resolver, ngx_msec_t timeout, const char *level);
 
+/* setter: what is in the file value[1], without its last newline */
+char *ngx_tb_rpc_block_secret(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_str_t *secret);
+
 
 #endif /* _NGX_TB_RPC_BLOCK_H_INCLUDED_ */

@@ -13,14 +13,9 @@
 
 /* ngx_tb_rpc_block_value.c */
 
-/*
- * setters: a text as it is; "on" or "off"; what is in that file, without its
- * last newline
- */
+/* setters: a text as it is; "on" or "off" */
 char *ngx_tb_rpc_block_text(ngx_str_t *value, ngx_str_t *text);
 char *ngx_tb_rpc_block_flag(ngx_str_t *value, ngx_flag_t *flag);
-char *ngx_tb_rpc_block_secret(ngx_conf_t *cf, ngx_str_t *value,
-    ngx_str_t *secret);
 
 /* setters: value[1], a number from min to max; a time above zero */
 char *ngx_tb_rpc_block_number(ngx_conf_t *cf, ngx_str_t *value,

@@ -22,7 +22,7 @@ package TB::Nginx;
 # Options: main, events, http, server, config replace or extend that part of
 # the configuration; keys (tb_rpc_jwt_key); listen (parameters of it);
 # redis_port or redis_server (a URL), redis (settings of tb_rpc_redis); workers;
-# connections (of a worker, 10240).
+# connections (of a worker, 10240); stream (a sub that gives what is in stream{}).
 # What call() and open() take: oneway, persistent, timeout, v1, uuid, expires
 # (seconds from now).
 
@@ -75,10 +75,31 @@ sub command {
 
 
 sub modules {
+    my ($self) = @_;
+
     my $modules = $ENV{TEST_NGINX_LOAD_MODULES} || $ENV{TB_MODULE}
                   || build() . '/ngx_http_tb_rpc_module.so';
+    my $stream = $self->{stream} ? join ' ', stream_modules() : '';
 
-    return join '', map { "load_module  $_;\n" } split ' ', $modules;
+    return join '', map { "load_module  $_;\n" } split ' ',
+                    "$stream $modules";
+}
+
+
+# nginx's own, if it is a module, and ours beside that of HTTP
+
+sub stream_modules {
+    my $ours = $ENV{TB_MODULE} || build() . '/ngx_http_tb_rpc_module.so';
+
+    $ours =~ s/ngx_http_tb_rpc_module/ngx_stream_tb_mqtt_module/;
+
+    return ($ENV{TB_STREAM_MODULE} || (), $ours);
+}
+
+
+sub has_stream {
+    return $ENV{TB_STREAM_MODULE}
+           || `@{[command()]} -V 2>&1` =~ /--with-stream(?:\s|$)/;
 }
 
 
@@ -95,7 +116,10 @@ sub conf_text {
     my $redis = $o{redis_server} || 'redis://127.0.0.1:'
                                     . ($o{redis_port} || macro('redis_port'));
 
-    return modules() . served(expand(<<"_EOC_"));
+    my $stream = $self->{stream}
+                 ? "stream {\n" . $self->{stream}->($self) . "}\n" : '';
+
+    return $self->modules() . served(expand(<<"_EOC_"));
 ${user}daemon            off;
 worker_processes  $o{workers};
 error_log         error.log info;
@@ -135,6 +159,8 @@ http {
         $o{config}
     }
 }
+
+$stream
 _EOC_
 }
 

@@ -1,0 +1,57 @@
+
+/*
+ * A session, and its heartbeats.
+ */
+
+
+#ifndef _NGX_STREAM_TB_MQTT_BEAT_H_INCLUDED_
+#define _NGX_STREAM_TB_MQTT_BEAT_H_INCLUDED_
+
+
+#include "ngx_stream_tb_mqtt_worker.h"
+
+
+typedef enum {
+    NGX_STREAM_TB_MQTT_QUIET_STATE = 0,   /* has not subscribed, w->quiet */
+    NGX_STREAM_TB_MQTT_JOINING,           /* w->joining */
+    NGX_STREAM_TB_MQTT_ATTACHING,         /* a reply is due */
+    NGX_STREAM_TB_MQTT_ATTACHED,          /* w->shards[] */
+    NGX_STREAM_TB_MQTT_LEAVING,           /* w->leaving */
+    NGX_STREAM_TB_MQTT_DETACHING          /* a reply is due */
+} ngx_stream_tb_mqtt_session_state_e;
+
+
+struct ngx_stream_tb_mqtt_session_s {
+    ngx_queue_t                         queue;
+    ngx_stream_tb_mqtt_worker_t        *worker;
+    ngx_stream_tb_mqtt_ctx_t           *ctx;      /* NULL: its connection has
+                                                     ended */
+    ngx_str_t                          *bridge;   /* of the configuration */
+    ngx_stream_tb_mqtt_session_state_e  state;
+    ngx_uint_t                          shard;
+    ngx_msec_t                          since;
+    uint64_t                            number;   /* a newer one is higher */
+    ngx_str_t                           name;
+    u_char                              id[NGX_STREAM_TB_MQTT_UUID_LEN];
+    u_char                              text[40];
+};
+
+
+ngx_int_t ngx_stream_tb_mqtt_beats_init(ngx_stream_tb_mqtt_worker_t *w);
+void ngx_stream_tb_mqtt_beats_close(ngx_stream_tb_mqtt_worker_t *w);
+
+/* an attached session, in no queue, is one of its shard from now on */
+void ngx_stream_tb_mqtt_beat(ngx_stream_tb_mqtt_session_t *session);
+
+
+/* ngx_stream_tb_mqtt_session.c: a session that is in no queue */
+
+/* to be attached once more, not within this call */
+void ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session);
+
+/* freed, and its connection closed */
+void ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
+    const char *why);
+
+
+#endif /* _NGX_STREAM_TB_MQTT_BEAT_H_INCLUDED_ */

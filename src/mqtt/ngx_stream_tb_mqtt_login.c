@@ -1,0 +1,284 @@
+
+/*
+ * A login: whose credentials these are, and of which tenant the device is.
+ *
+ * Devices come back all at once, so logins queue up here, rather than in front
+ * of Redis: heartbeats are not behind thousands of them, and none is refused
+ * for coming late, as long as Redis answers.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+
+#include "ngx_stream_tb_mqtt_lookup.h"
+
+
+/* logins on their way at a time */
+
+#define NGX_STREAM_TB_MQTT_LOGINS  512
+
+
+static ngx_stream_tb_mqtt_login_t *ngx_stream_tb_mqtt_login_create(
+    ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_worker_t *w,
+    ngx_stream_tb_mqtt_credential_t *credentials, ngx_uint_t n);
+static ngx_int_t ngx_stream_tb_mqtt_login_known(
+    ngx_stream_tb_mqtt_login_t *login);
+static void ngx_stream_tb_mqtt_login_pump(ngx_stream_tb_mqtt_worker_t *w);
+static void ngx_stream_tb_mqtt_login_late(ngx_stream_tb_mqtt_worker_t *w);
+
+
+ngx_int_t
+ngx_stream_tb_mqtt_login(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_connect_t *connect,
+    void (*done)(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_int_t rc))
+{
+    ngx_int_t                         n, rc;
+    ngx_stream_session_t             *s;
+    ngx_stream_tb_mqtt_login_t       *login;
+    ngx_stream_tb_mqtt_worker_t      *w;
+    ngx_stream_tb_mqtt_srv_conf_t    *conf;
+    ngx_stream_tb_mqtt_main_conf_t   *mcf;
+    ngx_stream_tb_mqtt_credential_t
+                                credentials[NGX_STREAM_TB_MQTT_CREDENTIALS];
+
+    s = ctx->session;
+
+    mcf = ngx_stream_get_module_main_conf(s, ngx_stream_tb_mqtt_module);
+    conf = ngx_stream_get_module_srv_conf(s, ngx_stream_tb_mqtt_module);
+
+    w = ngx_stream_tb_mqtt_worker(mcf);
+    if (w == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_stream_tb_mqtt_credentials(s->connection, connect, conf->login,
+                                       credentials);
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (n == 0) {
+        return NGX_ABORT;
+    }
+
+    login = ngx_stream_tb_mqtt_login_create(ctx, w, credentials, n);
+    if (login == NULL) {
+        return NGX_ERROR;
+    }
+
+    login->cache = conf->cache;
+    login->done = done;
+
+    rc = ngx_stream_tb_mqtt_login_known(login);
+
+    if (rc != NGX_AGAIN) {
+        return rc;
+    }
+
+    if (w->looking == NGX_STREAM_TB_MQTT_LOGINS) {
+        login->queued = 1;
+        ngx_queue_insert_tail(&w->logins, &login->queue);
+
+    } else if (ngx_stream_tb_mqtt_lookup(login) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    ctx->login = login;
+
+    return NGX_AGAIN;
+}
+
+
+static ngx_stream_tb_mqtt_login_t *
+ngx_stream_tb_mqtt_login_create(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_worker_t *w,
+    ngx_stream_tb_mqtt_credential_t *credentials, ngx_uint_t n)
+{
+    ngx_uint_t                   i;
+    ngx_stream_tb_mqtt_login_t  *login;
+
+    login = ngx_pcalloc(ctx->session->connection->pool,
+                        offsetof(ngx_stream_tb_mqtt_login_t, lookup)
+                        + n * sizeof(ngx_stream_tb_mqtt_lookup_t));
+    if (login == NULL) {
+        return NULL;
+    }
+
+    login->ctx = ctx;
+    login->worker = w;
+    login->since = ngx_current_msec;
+    login->n = n;
+
+    for (i = 0; i < n; i++) {
+        login->lookup[i].login = login;
+        login->lookup[i].credential = credentials[i];
+        login->lookup[i].rc = NGX_AGAIN;
+    }
+
+    return login;
+}
+
+
+/* what was looked up lately; NGX_AGAIN: that does not say it */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_login_known(ngx_stream_tb_mqtt_login_t *login)
+{
+    ngx_uint_t                    i;
+    ngx_stream_tb_mqtt_known_t   *known;
+    ngx_stream_tb_mqtt_lookup_t  *lookup;
+
+    if (login->cache == 0) {
+        return NGX_AGAIN;
+    }
+
+    for (i = 0; i < login->n; i++) {
+        lookup = &login->lookup[i];
+
+        known = ngx_tb_rpc_cache_get(
+                               login->worker->cache[lookup->credential.kind],
+                               lookup->credential.digest, login->cache);
+
+        if (known == NULL) {
+            continue;
+        }
+
+        lookup->known = *known;
+        lookup->rc = known->len ? NGX_OK : NGX_DECLINED;
+    }
+
+    for (i = 0; i < login->n; i++) {
+        lookup = &login->lookup[i];
+
+        if (lookup->rc == NGX_AGAIN) {
+            return NGX_AGAIN;
+        }
+
+        if (lookup->rc == NGX_OK) {
+            return ngx_stream_tb_mqtt_known(login->ctx, &lookup->known);
+        }
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_stream_tb_mqtt_login_pump(ngx_stream_tb_mqtt_worker_t *w)
+{
+    ngx_queue_t                 *q;
+    ngx_stream_tb_mqtt_login_t  *login;
+
+    while (!ngx_queue_empty(&w->logins)
+           && w->looking < NGX_STREAM_TB_MQTT_LOGINS)
+    {
+        q = ngx_queue_head(&w->logins);
+        login = ngx_queue_data(q, ngx_stream_tb_mqtt_login_t, queue);
+
+        ngx_queue_remove(q);
+
+        login->queued = 0;
+
+        if (ngx_stream_tb_mqtt_lookup(login) != NGX_OK) {
+            login->ctx->login = NULL;
+            login->done(login->ctx, NGX_BUSY);
+        }
+    }
+}
+
+
+void
+ngx_stream_tb_mqtt_login_end(ngx_stream_tb_mqtt_login_t *login, ngx_int_t rc)
+{
+    ngx_stream_tb_mqtt_ctx_t     *ctx;
+    ngx_stream_tb_mqtt_worker_t  *w;
+
+    ctx = login->ctx;
+    w = login->worker;
+
+    ngx_stream_tb_mqtt_login_stop(ctx);
+
+    /* the connection may be gone behind this, and the login with it */
+
+    login->done(ctx, rc);
+
+    if (rc == NGX_BUSY) {
+        ngx_stream_tb_mqtt_login_late(w);
+    }
+}
+
+
+void
+ngx_stream_tb_mqtt_login_stop(ngx_stream_tb_mqtt_ctx_t *ctx)
+{
+    ngx_uint_t                    i;
+    ngx_stream_tb_mqtt_login_t   *login;
+    ngx_stream_tb_mqtt_lookup_t  *lookup;
+
+    login = ctx->login;
+
+    if (login == NULL) {
+        return;
+    }
+
+    ctx->login = NULL;
+
+    if (login->queued) {
+        ngx_queue_remove(&login->queue);
+        login->queued = 0;
+    }
+
+    for (i = 0; i < login->n; i++) {
+        lookup = &login->lookup[i];
+
+        if (lookup->command) {
+            (void) ngx_tb_redis_detach(lookup->command);
+            lookup->command = NULL;
+        }
+    }
+
+    if (login->counted) {
+        login->counted = 0;
+        login->worker->looking--;
+
+        ngx_stream_tb_mqtt_login_pump(login->worker);
+    }
+}
+
+
+/*
+ * Waiting for others is no reason to be refused, waiting for Redis is: those
+ * that are here for as long as a command may take have waited for the one
+ * that has failed.
+ */
+
+static void
+ngx_stream_tb_mqtt_login_late(ngx_stream_tb_mqtt_worker_t *w)
+{
+    ngx_msec_t                   timeout;
+    ngx_queue_t                 *q;
+    ngx_stream_tb_mqtt_ctx_t    *ctx;
+    ngx_stream_tb_mqtt_login_t  *login;
+
+    timeout = w->conf->block.redis->command_timeout;
+
+    while (!ngx_queue_empty(&w->logins)) {
+
+        q = ngx_queue_head(&w->logins);
+        login = ngx_queue_data(q, ngx_stream_tb_mqtt_login_t, queue);
+
+        if ((ngx_msec_int_t) (ngx_current_msec - login->since)
+            < (ngx_msec_int_t) timeout)
+        {
+            return;
+        }
+
+        ctx = login->ctx;
+
+        ngx_stream_tb_mqtt_login_stop(ctx);
+
+        login->done(ctx, NGX_BUSY);
+    }
+}
