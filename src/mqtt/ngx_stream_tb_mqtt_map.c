@@ -394,6 +394,8 @@ ngx_stream_tb_mqtt_map_back(ngx_stream_tb_mqtt_map_t *map, ngx_str_t *topic,
 
     ngx_str_null(&local->share);
 
+    prefix = NULL;
+
     for (i = 0; i < map->n; i++) {
         prefix = &map->prefix[i];
 
