@@ -189,6 +189,8 @@ tb_mqtt_message(struct mosquitto *mosq, void *data,
         return;
     }
 
+    m->queued += in->qos > 0;
+
     correlation = NULL;
     len = 0;
 
@@ -419,6 +421,7 @@ tb_mqtt_close(tb_mqtt_t *m)
 
     m->up = 0;
     m->overdue = 0;
+    m->queued = 0;
     memset(m->by_mid, 0, TB_MIDS * sizeof(void *));
 }
 
@@ -490,6 +493,7 @@ tb_mqtt_publish(tb_mqtt_t *m, void *data, int *mid, const char *topic,
 
     if (rc == MOSQ_ERR_SUCCESS) {
         *mid = m->mid;
+        m->queued++;
 
         if (m->publishing) {
             m->by_mid[m->mid & (TB_MIDS - 1)] = data;

@@ -148,6 +148,47 @@ tb_mqtt_quickack(tb_mqtt_t *m)
 }
 
 
+/* with more than one packet to be written: they go together, as one segment */
+
+static void
+tb_mqtt_cork(tb_mqtt_t *m, int on)
+{
+#ifdef TCP_CORK
+
+    int  fd;
+
+    fd = mosquitto_socket(m->mosq);
+
+    if (fd != -1) {
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+    }
+
+#endif
+}
+
+
+static int
+tb_mqtt_write(tb_mqtt_t *m)
+{
+    int  rc, many;
+
+    many = m->queued > 1;
+    m->queued = 0;
+
+    if (many) {
+        tb_mqtt_cork(m, 1);
+    }
+
+    rc = mosquitto_loop_write(m->mosq, 1);
+
+    if (many) {
+        tb_mqtt_cork(m, 0);
+    }
+
+    return rc;
+}
+
+
 /* it cannot be stopped, nor would another one come further */
 
 static void
@@ -239,7 +280,7 @@ tb_mqtt_run(tb_mqtt_t *m, short revents)
     if (rc == MOSQ_ERR_SUCCESS && !m->lost && (revents & POLLOUT)
         && tb_mqtt_held(m) < 0)
     {
-        rc = mosquitto_loop_write(m->mosq, 1);
+        rc = tb_mqtt_write(m);
     }
 
     if (rc == MOSQ_ERR_SUCCESS && !m->lost && now >= m->misc_at) {

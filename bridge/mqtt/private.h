@@ -58,6 +58,7 @@ struct tb_mqtt_s {
     int64_t                  heard_at;     /* the last PUBACK */
     int64_t                  held_at;      /* 0: nothing is held back */
     int                      overdue;      /* PUBACKs nobody waits for now */
+    int                      queued;       /* packets, about, to be written */
     int                      receive_max;  /* of the broker */
     void                   **by_mid;
     void                    *publishing;
