@@ -174,17 +174,17 @@ tb_finished(tb_main_t *m)
         return 1;
     }
 
+    if (!tb_terminate && !m->stopping) {
+        return 0;
+    }
+
     tb_bridge_gauges(m->bridge, &g);
 
-    if (tb_terminate && !m->stopping) {
+    if (!m->stopping) {
         tb_log(TB_LOG_INFO, "stopping: %d calls are open", g.calls);
         m->stopping = 1;
         m->stop_at = tb_now() + m->opt.drain;
         tb_bridge_stop(m->bridge);
-    }
-
-    if (!m->stopping) {
-        return 0;
     }
 
     if (tb_bridge_idle(m->bridge)) {

@@ -16,7 +16,7 @@ int  tb_log_level = TB_LOG_INFO;
 
 
 void
-tb_log(int level, const char *fmt, ...)
+tb_log_write(int level, const char *fmt, ...)
 {
     char                buf[2048], when[32];
     va_list             args;
@@ -24,10 +24,6 @@ tb_log(int level, const char *fmt, ...)
     struct timespec     ts;
 
     static const char  *names[] = { "error", "warn", "info", "debug" };
-
-    if (level > tb_log_level) {
-        return;
-    }
 
     va_start(args, fmt);
     vsnprintf(buf, sizeof(buf), fmt, args);

@@ -23,7 +23,11 @@ extern int  tb_log_level;
 
 
 /* text of others is to go through tb_safe() first */
-void tb_log(int level, const char *fmt, ...)
+/* what it says is not evaluated where it would not be written */
+#define tb_log(level, ...)                                                    \
+    if (tb_log_level >= (level)) tb_log_write(level, __VA_ARGS__)
+
+void tb_log_write(int level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* printable, bounded; one of four static buffers */
 const char *tb_safe(const char *data, size_t len);

@@ -39,6 +39,27 @@ tb_number(const char *data, size_t len, uint32_t min, uint32_t max,
 }
 
 
+size_t
+tb_decimal(char *out, uint64_t n)
+{
+    char    *p, buf[TB_DECIMAL];
+    size_t   len;
+
+    p = buf + TB_DECIMAL;
+
+    do {
+        *--p = (char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    len = (size_t) (buf + TB_DECIMAL - p);
+    memcpy(out, p, len);
+    out[len] = '\0';
+
+    return len;
+}
+
+
 void *
 tb_alloc(size_t size)
 {

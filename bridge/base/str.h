@@ -17,6 +17,9 @@
 void *tb_alloc(size_t size);
 /* with a NUL behind it; both are for free() */
 char *tb_strndup(const char *data, size_t len);
+/* digits of n and a NUL, at most TB_DECIMAL + 1 bytes; how many digits */
+#define TB_DECIMAL           20
+size_t tb_decimal(char *out, uint64_t n);
 /* decimal digits only, min..max */
 int tb_number(const char *data, size_t len, uint32_t min, uint32_t max,
     uint32_t *out);

@@ -12,6 +12,7 @@
 #include "../base/log.h"
 #include "../base/str.h"
 #include "conn.h"
+#include "format.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -475,18 +476,14 @@ tb_redis_io(tb_redis_t *r, const tb_poll_t *p)
 void
 tb_redis_send(tb_redis_t *r, int argc, const char **argv, const size_t *lens)
 {
-    int    len;
-    char  *buf;
+    char    *buf;
+    size_t   len;
 
-    len = redisFormatCommandArgv(&buf, argc, argv, lens);
+    buf = tb_alloc(tb_format_max(argc, argv, lens));
+    len = tb_format(buf, argc, argv, lens);
 
-    if (len < 0) {
-        tb_log(TB_LOG_ERROR, "no memory for a command, giving up");
-        exit(1);
-    }
-
-    tb_wire_append(&r->wire, buf, (size_t) len);
-    redisFreeCommand(buf);
+    tb_wire_append(&r->wire, buf, len);
+    free(buf);
 }
 
 

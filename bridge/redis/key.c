@@ -10,16 +10,41 @@
 #include "key.h"
 
 
+static char *
+tb_key_add(char *p, const char *last, const char *data, size_t len)
+{
+    if (len > (size_t) (last - p)) {
+        len = (size_t) (last - p);
+    }
+
+    memcpy(p, data, len);
+
+    return p + len;
+}
+
+
+/* each command has one: not by snprintf() */
+
 void
 tb_key(const tb_redis_conf_t *conf, int shard, const char *what,
     const char *of, char *out, size_t size)
 {
-    char  tag[TB_RPC_SHARD_TAG + 1];
+    char        *p, tag[TB_RPC_SHARD_TAG];
+    const char  *last;
 
-    *tb_rpc_shard_tag(tag, (unsigned) shard) = '\0';
+    last = out + size - 1;
+    (void) tb_rpc_shard_tag(tag, (unsigned) shard);
 
-    snprintf(out, size, "%s%s%s%s%s", conf->prefix, tag, what,
-             of ? ":" : "", of ? of : "");
+    p = tb_key_add(out, last, conf->prefix, strlen(conf->prefix));
+    p = tb_key_add(p, last, tag, TB_RPC_SHARD_TAG);
+    p = tb_key_add(p, last, what, strlen(what));
+
+    if (of) {
+        p = tb_key_add(p, last, ":", 1);
+        p = tb_key_add(p, last, of, strlen(of));
+    }
+
+    *p = '\0';
 }
 
 

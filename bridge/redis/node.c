@@ -12,6 +12,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/str.h"
+#include "format.h"
 #include "greet.h"
 #include "node.h"
 
@@ -23,18 +24,11 @@
 tb_cmd_t *
 tb_cmd_create(int argc, const char **argv, const size_t *lens)
 {
-    int        len;
     tb_cmd_t  *cmd;
 
-    cmd = tb_alloc(sizeof(tb_cmd_t));
-
-    len = redisFormatCommandArgv(&cmd->buf, argc, argv, lens);
-    if (len < 0) {
-        tb_log(TB_LOG_ERROR, "no memory for a command, giving up");
-        exit(1);
-    }
-
-    cmd->len = (size_t) len;
+    cmd = tb_alloc(sizeof(tb_cmd_t) + tb_format_max(argc, argv, lens));
+    cmd->buf = (char *) (cmd + 1);
+    cmd->len = tb_format(cmd->buf, argc, argv, lens);
 
     return cmd;
 }
@@ -43,7 +37,6 @@ tb_cmd_create(int argc, const char **argv, const size_t *lens)
 void
 tb_cmd_free(tb_cmd_t *cmd)
 {
-    redisFreeCommand(cmd->buf);
     free(cmd);
 }
 

@@ -27,7 +27,7 @@ struct tb_cmd_s {
     tb_reply_pt          handler;
     void                *data;
     tb_node_reply_pt     own;              /* a node's, lost with it, or NULL */
-    char                *buf;
+    char                *buf;              /* behind it */
     size_t               len;
     uint64_t             number;           /* in the order of their making */
     int                  shard;            /* of its key; TB_OWN */

@@ -286,7 +286,7 @@ tb_take_reply(tb_bridge_t *b, void *data, redisReply *reply)
 static void
 tb_take_send(tb_takes_t *t, tb_shard_t *s, int max)
 {
-    char         key[TB_MAX_KEY], ticket[24], count[16];
+    char         key[TB_MAX_KEY], ticket[TB_DECIMAL + 1], count[TB_DECIMAL + 1];
     tb_str_t     args[3];
 
     tb_key(t->conf, (int) (s - t->shard), "queue", t->conf->name, key,
@@ -295,9 +295,9 @@ tb_take_send(tb_takes_t *t, tb_shard_t *s, int max)
     args[0].data = t->claimer;
     args[0].len = strlen(t->claimer);
     args[1].data = ticket;
-    args[1].len = sprintf(ticket, "%llu", (unsigned long long) ++t->ticket);
+    args[1].len = tb_decimal(ticket, ++t->ticket);
     args[2].data = count;
-    args[2].len = sprintf(count, "%d", max);
+    args[2].len = tb_decimal(count, (uint64_t) max);
 
     s->asked = max;
     s->asked_at = tb_now();

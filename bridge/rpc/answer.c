@@ -196,14 +196,14 @@ tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
     tb_str_t *payload)
 {
     int       n;
-    char      id[16], size[32];
+    char      id[TB_DECIMAL + 1], size[32];
     tb_str_t  args[3];
 
     a->request_id = request_id;
 
     n = 2;
     args[0].data = id;
-    args[0].len = sprintf(id, "%u", (unsigned) request_id);
+    args[0].len = tb_decimal(id, request_id);
     args[1] = *payload;
 
     if (payload->len > (size_t) b->conf->max_response) {
@@ -221,7 +221,7 @@ tb_answer_pass(tb_bridge_t *b, tb_answer_t *a, uint32_t request_id,
         n = 3;
         args[1].len = b->conf->max_response;
         args[2].data = size;
-        args[2].len = sprintf(size, "%zu", payload->len);
+        args[2].len = tb_decimal(size, payload->len);
     }
 
     tb_fcall(b->redis, tb_answer_taken, a, 1, "tb_rpc_respond", a->device, n,

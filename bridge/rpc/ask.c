@@ -90,7 +90,7 @@ tb_call_named(tb_bridge_t *b, void *data, redisReply *reply)
 int
 tb_call_ask(tb_bridge_t *b, tb_call_t *call)
 {
-    char         key[TB_MAX_KEY], id[16];
+    char         key[TB_MAX_KEY], id[TB_DECIMAL + 1];
     const char  *argv[3], *name;
 
     argv[1] = key;
@@ -99,7 +99,7 @@ tb_call_ask(tb_bridge_t *b, tb_call_t *call)
         call->epoch = tb_mqtt_epoch(b->mqtt);
         call->asks++;
         tb_device_key(b->redis, "inflight", call->device_id, key, sizeof(key));
-        sprintf(id, "%u", (unsigned) call->request_id);
+        tb_decimal(id, call->request_id);
         argv[0] = "HEXISTS";
         argv[2] = id;
         tb_command(b->redis, tb_call_exists, call, 1, 3, argv, NULL);

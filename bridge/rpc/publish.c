@@ -38,10 +38,10 @@ tb_publish_topic(tb_call_t *call, const tb_template_t *t, char *out,
     size_t size)
 {
     int       i;
-    char      id[16];
+    char      id[TB_DECIMAL + 1];
     tb_str_t  values[TB_VAR_MAX];
 
-    sprintf(id, "%u", (unsigned) call->request_id);
+    tb_decimal(id, call->request_id);
 
     memset(values, 0, sizeof(values));
     values[TB_VAR_DEVICE_ID].data = call->device_id;
@@ -147,7 +147,7 @@ static const char *
 tb_publish_gateway(tb_bridge_t *b, tb_call_t *call, const char *gateway,
     const char *name, char *topic, size_t size, tb_str_t *out)
 {
-    char        *quoted, id[16];
+    char        *quoted, id[TB_DECIMAL + 1];
     json_t      *json;
     tb_str_t     values[TB_VAR_MAX];
     const char  *error;
@@ -175,7 +175,7 @@ tb_publish_gateway(tb_bridge_t *b, tb_call_t *call, const char *gateway,
         call->method, tb_text(",\"params\":"), call->params, tb_text("}}")
     };
 
-    pieces[3].len = sprintf(id, "%u", (unsigned) call->request_id);
+    pieces[3].len = tb_decimal(id, call->request_id);
 
     tb_publish_join(out, pieces, 9);
     free(quoted);
@@ -228,8 +228,7 @@ static void
 tb_publish_properties(tb_bridge_t *b, tb_call_t *call,
     mosquitto_property **list)
 {
-    int   len;
-    char  topic[TB_MAX_TOPIC], id[64];
+    char  *p, topic[TB_MAX_TOPIC], id[TB_UUID_LEN + 1 + TB_DECIMAL + 1];
 
     if (b->conf->mqtt->version != MQTT_PROTOCOL_V5 || call->oneway
         || tb_publish_topic(call, &b->conf->response, topic, sizeof(topic)))
@@ -237,13 +236,16 @@ tb_publish_properties(tb_bridge_t *b, tb_call_t *call,
         return;
     }
 
-    len = sprintf(id, "%s/%u", call->device_id, (unsigned) call->request_id);
+    memcpy(id, call->device_id, TB_UUID_LEN);
+    p = id + TB_UUID_LEN;
+    *p++ = '/';
+    p += tb_decimal(p, call->request_id);
 
     if (mosquitto_property_add_string(list, MQTT_PROP_RESPONSE_TOPIC, topic)
         == MOSQ_ERR_SUCCESS)
     {
         (void) mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA,
-                                             id, (uint16_t) len);
+                                             id, (uint16_t) (p - id));
     }
 }
 

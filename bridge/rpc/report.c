@@ -7,6 +7,7 @@
 
 
 #include "../base/log.h"
+#include "../base/str.h"
 #include "calls.h"
 #include "report.h"
 #include "waiting.h"
@@ -32,7 +33,7 @@ tb_call_reported(tb_bridge_t *b, void *data, redisReply *reply)
 void
 tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
 {
-    char      id[16], attempt[16];
+    char      id[TB_DECIMAL + 1], attempt[TB_DECIMAL + 1];
     tb_str_t  args[3];
 
     tb_log(TB_LOG_WARN, "request %u of device %s failed: %s",
@@ -43,11 +44,11 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
     tb_wait_remove(b, call->device_id, call->request_id);
 
     args[0].data = id;
-    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[0].len = tb_decimal(id, call->request_id);
     args[1].data = why;
     args[1].len = strlen(why);
     args[2].data = attempt;
-    args[2].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+    args[2].len = tb_decimal(attempt, call->attempt);
 
     tb_fcall(b->redis, tb_call_reported, call, 1, "tb_rpc_failed",
              call->device_id, 3, args);
@@ -57,15 +58,15 @@ tb_call_failed(tb_bridge_t *b, tb_call_t *call, const char *why)
 void
 tb_call_report(tb_bridge_t *b, tb_call_t *call, const char *function)
 {
-    char      id[16], attempt[16];
+    char      id[TB_DECIMAL + 1], attempt[TB_DECIMAL + 1];
     tb_str_t  args[2];
 
     tb_call_to(b, call, TB_CALL_REPORTING);
 
     args[0].data = id;
-    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[0].len = tb_decimal(id, call->request_id);
     args[1].data = attempt;
-    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+    args[1].len = tb_decimal(attempt, call->attempt);
 
     tb_fcall(b->redis, tb_call_reported, call, 1, function, call->device_id, 2,
              args);
@@ -76,7 +77,7 @@ static void
 tb_call_hand_back(tb_bridge_t *b, tb_call_t *call, const char *session)
 {
     int       n;
-    char      id[16], attempt[16];
+    char      id[TB_DECIMAL + 1], attempt[TB_DECIMAL + 1];
     tb_str_t  args[3];
 
     tb_log(TB_LOG_INFO, "request %u of device %s is returned",
@@ -88,9 +89,9 @@ tb_call_hand_back(tb_bridge_t *b, tb_call_t *call, const char *session)
 
     n = 2;
     args[0].data = id;
-    args[0].len = sprintf(id, "%u", (unsigned) call->request_id);
+    args[0].len = tb_decimal(id, call->request_id);
     args[1].data = attempt;
-    args[1].len = sprintf(attempt, "%u", (unsigned) call->attempt);
+    args[1].len = tb_decimal(attempt, call->attempt);
 
     if (session) {
         n = 3;

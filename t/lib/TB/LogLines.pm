@@ -47,7 +47,8 @@ sub lines {
             my @arguments = arguments(substr $text, pos $text);
 
             # a declaration or definition, not a call
-            next if $arguments[0] =~ /^(?:int|ngx_uint_t)\b/;
+            next if $arguments[0] =~ /^(?:int|ngx_uint_t)\b/
+                    || $before =~ /#define \z/;
 
             my @of = levels($arguments[0], $before);
 
