@@ -145,9 +145,10 @@ sub child {
             $self->loop($parent);
         };
 
+        print STDERR "scripted bridge: $@" if $@ && ($tell || $ENV{TB_VERBOSE});
+
         # no tests, no END blocks in this process
         POSIX::_exit(1) if $tell;
-        print STDERR "scripted bridge: $@" if $@ && $ENV{TB_VERBOSE};
         select undef, undef, undef, 0.05;
     }
 

@@ -14,6 +14,8 @@ package TB::Proxy;
 #                                         not come back, the connection is
 #                                         closed instead; a number behind it:
 #                                         so often; a queue's key is a word, too
+#     $proxy->tell('tear', 'tb_rpc_create')  the same, but the first bytes of the
+#                                         reply come, and then a reset
 #     $proxy->tell('stop', 'tb_rpc_create')  once: closed before the command
 #                                         reaches Redis
 #     $proxy->tell('mute', 'cmd')         replies are kept back ...
@@ -34,6 +36,7 @@ use base 'TB::Child';
 
 use IO::Select;
 use IO::Socket::INET;
+use Socket qw(SOL_SOCKET SO_LINGER);
 
 use TB::Env qw(free_port);
 
@@ -102,7 +105,7 @@ sub obey {
     } elsif ($word eq 'refuse') {
         $self->{refuse} = $what;
 
-    } elsif ($word eq 'eat' || $word eq 'stop') {
+    } elsif ($word eq 'eat' || $word eq 'stop' || $word eq 'tear') {
         $self->{words}{$what} = [$word, $times || 1];
 
     } elsif ($word eq 'mute') {
@@ -188,6 +191,17 @@ sub shut {
 }
 
 
+# no more of a reply than its beginning
+
+sub torn {
+    my ($self, $pair, $bytes) = @_;
+
+    put($pair->{client}, substr $bytes, 0, 7);
+    setsockopt $pair->{client}, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+    $self->shut($pair);
+}
+
+
 sub readable {
     my ($self, $sock) = @_;
 
@@ -197,6 +211,7 @@ sub readable {
     return $self->shut($pair) if !$n;
 
     if ($sock == $pair->{server}) {
+        return $self->torn($pair, $bytes) if $pair->{tear};
         return $self->shut($pair) if $pair->{eat};
 
         if (is($pair, $self->{mute})) {
@@ -226,7 +241,7 @@ sub readable {
 
             return $self->shut($pair) if $how->[0] eq 'stop';
 
-            $pair->{eat} = 1;
+            $pair->{$how->[0]} = 1;
         }
 
         $self->{seen}{$word}++;

@@ -1,0 +1,186 @@
+# The MQTT bridge or its broker is killed or stopped: what callers are told, what
+# is kept, counted and logged is what docs/faults.md says.
+#
+# runs: side by side, 45 s
+
+use strict;
+use warnings;
+
+use Test::More;
+
+use TB::Env qw(wait_for);
+use TB::FaultRow;
+use TB::Fixture;
+use TB::Mqtt;
+use TB::MqttDevices;
+use TB::Nginx;
+
+my $mqtt = TB::Mqtt->new(redis => redis());
+my $nginx = TB::Nginx->start(
+    http => 'tb_rpc_ack_timeout 2s;',
+    config => 'location /api/rpc/ { tb_rpc v2; }'
+              . ' location = /metrics { tb_rpc_status prometheus; }');
+
+$mqtt->broker();
+
+my $devices = TB::MqttDevices->start(port => $mqtt->{port}, delay => [0, 0],
+                                     ids => [device('d1')], mute => qr/mute/);
+
+
+sub start_bridge {
+    return $mqtt->bridge('fault', '--client-id', 'fault', '--ack-timeout',
+                         2000, '--session-ttl', 6000, '--presence-grace',
+                         2000);
+}
+
+
+my $pid = start_bridge();
+
+ok($devices->online(20), 'the device is online');
+ok($mqtt->attached(macro('d1'), 'fault'), 'and attached');
+
+
+sub persistent {
+    my ($method, $params) = @_;
+
+    return $nginx->call('d1', $method, $params, persistent => 1,
+                        timeout => 600_000);
+}
+
+
+sub record {
+    my ($answer) = @_;
+
+    my ($id) = $answer->{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/;
+
+    return ($nginx->get("/api/rpc/persistent/$id")->{body}
+            =~ /"status":"(\w+)"/)[0];
+}
+
+
+sub done {
+    my ($row, $what, $answer) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    return soon { record($answer) eq 'SUCCESSFUL' } "$row->{name}: $what", 30;
+}
+
+
+sub again {
+    my ($row) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    soon { $nginx->call('d1', 'run', '[1]', timeout => 1000)->{status}
+           == 200 } "$row->{name}: calls work again", 30;
+}
+
+
+# how often the device got it
+
+sub got {
+    my ($params) = @_;
+
+    return scalar grep { $_->{params} eq $params } $devices->deliveries();
+}
+
+
+again({ name => 'first' });
+
+{
+    my $row = TB::FaultRow->begin('the bridge is killed', nginx => $nginx,
+                                  bridge => ['fault', $pid]);
+
+    # one that the device has, one that the broker has not acknowledged
+
+    my $mute = $nginx->open('d1', 'mute', '[2]', timeout => 1500);
+
+    wait_for { got('[2]') };
+    kill 'STOP', $mqtt->{broker};
+
+    my $taken = persistent('run', '[3]');
+
+    soon { record($taken) eq 'SENT' } 'the bridge has taken it';
+    TB::Mqtt::reap($pid, 'KILL');
+    kill 'CONT', $mqtt->{broker};
+
+    my $kept = persistent('run', '[4]');
+
+    $row->told('with the device', $mute->answer());
+    $row->told('two-way', $nginx->call('d1', 'run', '[5]', timeout => 1000));
+    $row->told('persistent', $taken, $kept);
+    $row->{bridge}[1] = $pid = start_bridge();
+    done($row, 'what waited is done', $kept);
+    done($row, 'what it had taken is done', $taken);
+    again($row);
+    is(got('[5]'), 0, "$row->{name}: nobody waits for that one");
+    is(got('[4]'), 1, "$row->{name}: what waited is done once");
+    $row->end();
+}
+
+{
+    my $row = TB::FaultRow->begin('the bridge is stopped', nginx => $nginx,
+                                  bridge => ['fault', $pid]);
+
+    kill 'STOP', $pid;
+    $row->told('two-way', $nginx->call('d1', 'run', '[6]', timeout => 1000));
+
+    my $kept = persistent('run', '[7]');
+
+    $row->told('persistent', $kept);
+    soon { redis()->command('FCALL', 'tb_rpc_tick', 1,
+               TB::Bridge::key('due', macro('d1')) =~ s/:due:.*/:due/r, 8);
+           $nginx->call('d1', 'run', '[6]', timeout => 200)->{what}
+           eq '504 NO_ACTIVE_CONNECTION' } 'its session lapses', 20;
+    $row->told('after the time of its session',
+               $nginx->call('d1', 'run', '[6]', timeout => 300));
+    kill 'CONT', $pid;
+    done($row, 'what waited is done', $kept);
+    again($row);
+    is(got('[7]'), 1, "$row->{name}: once");
+    is(got('[6]'), 0, "$row->{name}: nobody waits for the other one");
+    $row->end();
+}
+
+{
+    my $row = TB::FaultRow->begin('the broker is killed', nginx => $nginx,
+                                  bridge => ['fault', $pid]);
+
+    TB::Mqtt::reap($mqtt->{broker}, 'KILL');
+    $row->told('two-way', $nginx->call('d1', 'run', '[8]', timeout => 1000));
+
+    my $kept = persistent('run', '[9]');
+
+    $row->told('persistent', $kept);
+    $mqtt->broker();
+    done($row, 'what waited is done', $kept);
+    again($row);
+    is(got('[9]'), 1, "$row->{name}: once");
+    is(got('[8]'), 0, "$row->{name}: nobody waits for the other one");
+    $row->end();
+}
+
+{
+    my $row = TB::FaultRow->begin('the broker is stopped', nginx => $nginx,
+                                  bridge => ['fault', $pid]);
+
+    kill 'STOP', $mqtt->{broker};
+    $row->told('two-way', $nginx->call('d1', 'run', '[10]', timeout => 1000));
+
+    my $kept = persistent('run', '[11]');
+
+    $row->told('persistent', $kept);
+    soon { TB::Mqtt::text_of('fault.log') =~ /was not acknowledged/ }
+         'the bridge has seen it', 20;
+    kill 'CONT', $mqtt->{broker};
+    done($row, 'what was sent is done', $kept);
+    again($row);
+    $row->end();
+}
+
+is(TB::Mqtt::reap($pid, 'TERM', 20), 0, 'the bridge ends');
+$devices->stop();
+$nginx->clean();
+
+done_testing();
