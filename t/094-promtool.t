@@ -16,6 +16,7 @@ use TB::Fixture;
 use TB::Metrics;
 use TB::Mqtt qw(text_of);
 use TB::Nginx;
+use TB::Page;
 
 plan skip_all => 'no promtool: script/bootstrap fetches it, where apt has the'
                  . ' package prometheus' if !TB::Metrics::promtool_binary();
@@ -101,6 +102,14 @@ SKIP: {
     isnt($text, '', 'the bridge: its file');
     is(TB::Metrics::check_metrics($text), '', 'the bridge: calls');
 }
+
+# what docs/operations.md has for Prometheus
+
+my ($scrape) = map { $_->{text} } grep { $_->{file} eq 'prometheus.yml' }
+               TB::Page->new('docs/operations.md')
+                       ->blocks('Status and metrics');
+
+takes('prometheus.yml', 'check', 'config', file_in('prometheus.yml', $scrape));
 
 
 # --- alerts -----------------------------------------------------------------

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # The recipes of docs/recipes.md, as they stand there: what they limit, log and
-# answer, also when callers are hostile.  Only the folder of logs is another.
+# answer, also when callers are hostile; and the lines of nginx.conf in
+# docs/operations.md for logs and status.  Only the folder of logs is another.
 #
 # runs: side by side, 6 s
 
@@ -23,6 +24,7 @@ use TB::Page;
 use TB::Token qw(jwt);
 
 my $page = TB::Page->new('docs/recipes.md');
+my $operations = TB::Page->new('docs/operations.md');
 my $json = JSON::PP->new->utf8;
 my $dir = scratch();
 my %tests;
@@ -337,16 +339,17 @@ $tests{CORS} = sub {
 # --- all of them ------------------------------------------------------------
 
 sub options {
-    my ($heading) = @_;
+    my ($heading, $from) = @_;
 
-    my %text = ('nginx.conf' => '', 'nginx.conf, in http' => '');
+    my %text = ('nginx.conf' => '', 'nginx.conf, in http' => '',
+                'prometheus.yml' => '');
 
-    for my $block ($page->blocks($heading)) {
+    for my $block (($from || $page)->blocks($heading)) {
         is(exists $text{$block->{file}}, 1, "$heading: $block->{file}");
         $text{$block->{file}} .= $block->{text};
     }
 
-    $text{'nginx.conf'} =~ s{/var/log/nginx/}{$dir/}g;
+    s{/var/log/nginx/}{$dir/}g for values %text;
 
     return (config => $text{'nginx.conf'},
             http => 'tb_rpc_api_keys on; set_real_ip_from 127.0.0.1;'
@@ -371,5 +374,42 @@ for my $heading ($page->headings()) {
     $nginx->clean(qr/limiting (?:requests|connections)|access forbidden
                      |client intended to send too large body/x);
 }
+
+
+# --- docs/operations.md -----------------------------------------------------
+
+my %options = options('Logs', $operations);
+
+restart(%options, config => 'location /api/rpc/ { tb_rpc v2; }'
+        . " location /api/v1/ { access_log $dir/devices.log devices;"
+        . ' return 200; }');
+call('tenant', 'd1');
+ask('GET', '/api/v1/device-secret/rpc?timeout=1', '');
+
+my ($line) = lines('rpc.log', 1);
+
+like($line, qr{^127\.0\.0\.1\ 200\ \d\.\d+\ key=[0-9a-f]{16}
+               \ tenant=${\ macro('tenant') }\ device=${\ macro('d1') }
+               \ rpc=[0-9a-f-]{36}\ method="echo"\ result=-
+               \ redis=\d\.\d{3}$}x, 'Logs: a call');
+is((lines('devices.log', 1))[0],
+   '127.0.0.1 "GET /api/v1/***/rpc?timeout=1" 200', 'Logs: no token');
+$nginx->clean();
+
+restart(options('Status and metrics', $operations));
+TB::Env::file_in("$nginx->{name}/operators", "op:{PLAIN}secret\n");
+
+soon { ask('GET', '/tb-rpc/health')->{body} eq "ok\r\n" } 'Status: health';
+is(ask('GET', '/tb-rpc/status')->{headers}{'content-type'},
+   'application/json', 'Status: JSON');
+is(ask('GET', '/tb-rpc/status', '', undef, 'X-Real-IP' => '10.0.0.1')
+   ->{status}, 403, 'for this host');
+is(ask('GET', '/tb-rpc/metrics')->{status}, 403, 'Status: metrics');
+like(ask('GET', '/tb-rpc/metrics', '', undef, 'X-Real-IP' => '10.0.0.1')
+     ->{body}, qr/^tb_rpc_build_info/m, 'for Prometheus');
+is(ask('GET', '/tb-rpc/')->{status}, 401, 'Status: the page');
+like(ask('GET', '/tb-rpc/', '', undef, Authorization => 'Basic b3A6c2VjcmV0')
+     ->{body}, qr/^<!DOCTYPE html>/, 'for operators');
+$nginx->clean(qr/access forbidden/);
 
 done_testing();
