@@ -25,6 +25,9 @@ device('off');
 TB::FastBridge->start(connect => { redis()->access('bridge') });
 
 my $nginx = TB::Nginx->start(
+    # what AddressSanitizer needs in another binary
+    main => join('', map { "env $_;\n" } qw(LD_PRELOAD ASAN_OPTIONS
+                                            LSAN_OPTIONS UBSAN_OPTIONS)),
     workers => 40, connections => 128, http => 'tb_rpc_max_held 64;',
     listen => 'reuseport', config => <<'_EOC_');
 location /api/rpc/ { tb_rpc  v2; }
