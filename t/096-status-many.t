@@ -74,12 +74,18 @@ sub calls {
 sub answered { return status()->{requests}{twoway}{ok} || 0 }
 
 
+# workers that have their Redis, and are not leaving
+
+sub ready {
+    return scalar grep { $_->{shards} == 128 && !$_->{exiting} }
+                       @{ status()->{processes} };
+}
+
+
 # --- forty of them ----------------------------------------------------------
 
 soon { status()->{workers}{running} == 40 } '40 workers', 30;
-soon {
-    40 == grep { $_->{shards} == 128 } @{ status()->{processes} };
-} 'all have Redis', 30;
+soon { ready() == 40 } 'all have Redis', 30;
 is(numbers(), join(' ', 0 .. 39), 'each once, in their order');
 like(fetch('/page'), qr/Workers: 40\./, 'on the page, too');
 is(join(' ', fetch('/page') =~ /^<tr><td>(\d+)<td>\d+<td>\d+<td>\d+<td>/mg),
@@ -127,6 +133,7 @@ soon {
 
     $workers->{running} == 40 && $workers->{exiting} == 0;
 } '40 others', 30;
+soon { ready() == 40 } 'all have Redis', 30;
 is(calls(100), 100, 'calls');
 soon { answered() == 500 } 'they are added' or diag(answered());
 is(status()->{workers}{lost}, 1, 'none was lost in it');
