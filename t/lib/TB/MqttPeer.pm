@@ -366,18 +366,27 @@ sub more {
 }
 
 
+# no regular expression, which would copy all that has come
+
 sub whole {
     my ($self) = @_;
 
-    $self->{in} =~ /^(.)([\x80-\xff]{0,3}[\0-\x7f])/s or return;
+    my $start = 1;
+    my $n = 0;
 
-    my ($head, $length) = (ord $1, $2);
-    my $start = 1 + length $length;
-    my $n = take_varint(\$length);
+    for (;;) {
+        return if length $self->{in} <= $start;
+
+        my $byte = ord substr $self->{in}, $start, 1;
+
+        $n |= ($byte & 127) << 7 * ($start++ - 1);
+        last if $byte < 128;
+        die "a remaining length of 5 bytes\n" if $start > 4;
+    }
 
     return if length $self->{in} < $start + $n;
 
-    substr $self->{in}, 0, $start, '';
+    my $head = ord substr $self->{in}, 0, $start, '';
 
     return $self->fields({ type => $NAMES[$head >> 4], flags => $head & 15,
                            body => substr $self->{in}, 0, $n, '' });
