@@ -3,7 +3,8 @@ package TB::Mqtt;
 # What tests of tb-rpc-mqtt-bridge share: programs as children, a real
 # mosquitto, calls made by the functions that nginx uses.
 #
-#     my $mqtt = TB::Mqtt->new();            # with a Redis; skips without tools
+#     my $mqtt = TB::Mqtt->new();            # with a Redis (or redis => that
+#                                            # one); skips without tools
 #     my $mqtt = TB::Mqtt->new(redis => $redis);          # with that one
 #     $mqtt->broker("max_packet_size 2000\n");
 #     my $pid = $mqtt->bridge('b1', '--qos', 0);     # waits for its connection
