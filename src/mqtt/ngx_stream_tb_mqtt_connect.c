@@ -12,6 +12,9 @@
 #include "ngx_stream_tb_mqtt_packet.h"
 
 
+static const char *ngx_stream_tb_mqtt_connect_head(
+    ngx_stream_tb_mqtt_packet_t *packet, u_char **pos,
+    ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason);
 static const char *ngx_stream_tb_mqtt_connect_flags(
     ngx_stream_tb_mqtt_connect_t *connect);
 static const char *ngx_stream_tb_mqtt_connect_will(u_char **pos,
@@ -36,28 +39,7 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
     p = packet->body;
     last = packet->end;
 
-    if (ngx_stream_tb_mqtt_take_string(&p, last, &connect->name) != NGX_OK
-        || ngx_stream_tb_mqtt_take_number(&p, last, 1, &connect->level)
-           != NGX_OK)
-    {
-        return "CONNECT without a protocol";
-    }
-
-    if (!ngx_stream_tb_mqtt_connect_level(connect)) {
-        *reason = 0x84;
-        return "a protocol other than MQTT 3.1, 3.1.1 and 5";
-    }
-
-    packet->version = connect->level;
-
-    if (ngx_stream_tb_mqtt_take_number(&p, last, 1, &connect->flags) != NGX_OK
-        || ngx_stream_tb_mqtt_take_number(&p, last, 2, &connect->keepalive)
-           != NGX_OK)
-    {
-        return "CONNECT that ends within its flags";
-    }
-
-    error = ngx_stream_tb_mqtt_connect_flags(connect);
+    error = ngx_stream_tb_mqtt_connect_head(packet, &p, connect, reason);
     if (error) {
         return error;
     }
@@ -99,6 +81,43 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
     }
 
     return error;
+}
+
+
+/* what all versions have in the same places */
+
+static const char *
+ngx_stream_tb_mqtt_connect_head(ngx_stream_tb_mqtt_packet_t *packet,
+    u_char **pos, ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason)
+{
+    u_char  *last;
+
+    last = packet->end;
+
+    if (ngx_stream_tb_mqtt_take_string(pos, last, &connect->name) != NGX_OK
+        || ngx_stream_tb_mqtt_take_number(pos, last, 1, &connect->level)
+           != NGX_OK)
+    {
+        return "CONNECT without a protocol";
+    }
+
+    if (!ngx_stream_tb_mqtt_connect_level(connect)) {
+        *reason = 0x84;
+        return "a protocol other than MQTT 3.1, 3.1.1 and 5";
+    }
+
+    /* the refusal of what follows is in its language */
+
+    packet->version = connect->level;
+
+    if (ngx_stream_tb_mqtt_take_number(pos, last, 1, &connect->flags) != NGX_OK
+        || ngx_stream_tb_mqtt_take_number(pos, last, 2, &connect->keepalive)
+           != NGX_OK)
+    {
+        return "CONNECT that ends within its flags";
+    }
+
+    return ngx_stream_tb_mqtt_connect_flags(connect);
 }
 
 
