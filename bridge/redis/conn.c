@@ -21,8 +21,55 @@
 #define TB_REDIS_MAX_BACKOFF  2000
 #define TB_REDIS_TELL         10000
 
+/* of an array; no reply to us has as many, whatever it says of itself */
+#define TB_REDIS_MAX_ARRAY    1048576
+
+
+#if (HIREDIS_MAJOR >= 1)
+typedef size_t  tb_redis_elements_t;
+#else
+typedef int     tb_redis_elements_t;
+#endif
+
 
 static void tb_redis_next(tb_redis_t *r, const char *why);
+
+
+/* hiredis' own ones, but for arrays, which it allocates as they are announced */
+static redisReplyObjectFunctions  tb_redis_functions;
+static void *(*tb_redis_array)(const redisReadTask *task,
+    tb_redis_elements_t n);
+
+
+static void *
+tb_redis_bounded(const redisReadTask *task, tb_redis_elements_t n)
+{
+    if (n > TB_REDIS_MAX_ARRAY) {
+        tb_log(TB_LOG_ERROR, "redis: a reply of %zu elements is refused",
+               (size_t) n);
+        return NULL;
+    }
+
+    return tb_redis_array(task, n);
+}
+
+
+redisReader *
+tb_redis_reader(void)
+{
+    redisReader  *reader;
+
+    reader = redisReaderCreate();
+
+    if (reader != NULL) {
+        tb_redis_functions = *reader->fn;
+        tb_redis_array = reader->fn->createArray;
+        tb_redis_functions.createArray = tb_redis_bounded;
+        reader->fn = &tb_redis_functions;
+    }
+
+    return reader;
+}
 
 
 void
@@ -284,7 +331,7 @@ tb_redis_looking(tb_redis_t *r, short revents)
 static void
 tb_redis_opened(tb_redis_t *r)
 {
-    r->reader = redisReaderCreate();
+    r->reader = tb_redis_reader();
 
     if (r->reader == NULL) {
         tb_redis_fail(r, "no memory");

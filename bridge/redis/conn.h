@@ -72,6 +72,9 @@ typedef struct {
 } tb_redis_t;
 
 
+/* one that refuses arrays of absurd sizes; NULL without memory */
+redisReader *tb_redis_reader(void);
+
 /* to that server, which stays its owner's; closed, to be opened at once */
 void tb_redis_init(tb_redis_t *r, const tb_redis_conf_t *conf, tb_tls_t *tls,
     const tb_server_t *server, const char *label);
