@@ -62,9 +62,7 @@ fuzz_conf(const char *redis, const char *server)
                "error_log /dev/null info;\n"
                "events { worker_connections 128; }\n"
                "http { tb_rpc_max_held 64; access_log off; server_tokens off;\n"
-               "client_body_temp_path /tmp; proxy_temp_path /tmp;\n"
-               "fastcgi_temp_path /tmp; uwsgi_temp_path /tmp;\n"
-               "scgi_temp_path /tmp;\n"
+               "client_body_temp_path /tmp;\n"
                "tb_rpc_redis { server redis://127.0.0.1:6379; %s }\n"
                "server { listen unix:%s.sock;\n%s } }\n",
             redis, path, server);
@@ -209,6 +207,12 @@ fuzz_http_init(const char *redis, const char *server)
 
     ngx_http_init_connection(fuzz_client);
     fuzz_hc = fuzz_client->data;
+
+    /* nobody waits for its first byte */
+    if (fuzz_client->read->timer_set) {
+        ngx_del_timer(fuzz_client->read);
+    }
+
     fuzz_client->buffer = ngx_create_temp_buf(fuzz_client->pool, 1024);
 
     if (__lsan_enable) {
