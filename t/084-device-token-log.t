@@ -137,6 +137,15 @@ for my $tail ('rpc', 'rpc?timeout=50', 'telemetry', 'attributes?x=1',
     is(ask("/users/v1/$token/$tail"), 401, "$tail: auth_basic");
 }
 
+# a device that takes its token for an id, too
+
+for my $tail ('', '?x=1', '/x') {
+    my $token = token();
+
+    is(ask("/api/v1/$token/rpc/$token$tail", 'POST', '1'),
+       $tail eq '/x' ? 404 : 400, "the token as an id$tail: refused");
+}
+
 {
     my $token = token();
 

@@ -33,6 +33,7 @@ static ngx_int_t ngx_http_tb_rpc_device_copy(ngx_http_request_t *r,
     ngx_str_t *text);
 static void ngx_http_tb_rpc_device_mask_path(ngx_str_t *text, u_char *token,
     size_t len);
+static ngx_uint_t ngx_http_tb_rpc_device_ends(u_char *p, u_char *last);
 
 
 /* before limit_req and limit_conn, which log the request that they refuse */
@@ -362,6 +363,9 @@ ngx_http_tb_rpc_device_mask(ngx_http_request_t *r, ngx_str_t *token)
 
     len = ngx_min(token->len, NGX_HTTP_TB_RPC_TOKEN_LEN);
 
+    /* it may stand there twice, as an id */
+
+    ngx_http_tb_rpc_device_mask_path(&r->uri, token->data, token->len);
     ngx_http_tb_rpc_device_mask_path(&r->main->request_line, token->data,
                                      len);
     ngx_http_tb_rpc_device_mask_path(&r->main->unparsed_uri, token->data,
@@ -408,14 +412,16 @@ ngx_http_tb_rpc_device_mask_path(ngx_str_t *text, u_char *token, size_t len)
 
     for (p = path; p < last && *p != '?' && *p != ' '; p++) {
 
-        if (*p != '/' || (size_t) (last - p) <= len + 1) {
+        if (*p != '/' || (size_t) (last - p) <= len) {
             continue;
         }
 
         if (p[1] == '*') {
             masked = 1;
 
-        } else if (p[len + 1] == '/' && ngx_memcmp(p + 1, token, len) == 0) {
+        } else if (ngx_memcmp(p + 1, token, len) == 0
+                   && ngx_http_tb_rpc_device_ends(p + len + 1, last))
+        {
             ngx_memset(p + 1, '*', len);
             masked = 1;
         }
@@ -432,4 +438,13 @@ ngx_http_tb_rpc_device_mask_path(ngx_str_t *text, u_char *token, size_t len)
             *p = '*';
         }
     }
+}
+
+
+/* is it the end of a segment? */
+
+static ngx_uint_t
+ngx_http_tb_rpc_device_ends(u_char *p, u_char *last)
+{
+    return p == last || *p == '/' || *p == '?' || *p == ' ';
 }
