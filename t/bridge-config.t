@@ -215,6 +215,8 @@ my $old = TB::FakeRedis->start(mode => '6', on => sub {
     return "*2\r\n" . TB::FakeRedis::bulk('128') . TB::FakeRedis::bulk('2')
         if $command eq 'HMGET';
 
+    return "*2000000000\r\n" if $mode eq 'huge' && $command eq 'HELLO';
+
     if ($mode eq '6' && $command eq 'HELLO') {
         return join '', "*6\r\n", map { TB::FakeRedis::bulk($_) }
                         qw(server redis version 6.0.16 mode standalone);
@@ -255,6 +257,16 @@ cmp_ok(busy($pid), '<', scaled(0.1), 'nor does the loop turn all the time');
 $old->tell('mode', '7');
 $seen = wait_for { text_of('c3.log') =~ /mqtt: connected/ };
 ok($seen, 'a newer one has come');
+is(reap($pid, 'TERM'), 0, 'exit 0');
+
+# an array is as large as what was sent of it, not as it says
+
+$old->tell('mode', 'huge');
+$pid = spawn('c3-huge.log', $bin, @fake);
+$seen = wait_for { text_of('c3-huge.log') =~ /broken reply: .*\n/ };
+ok($seen, 'a reply of 2000000000 elements: refused');
+like(text_of('c3-huge.log'), qr/a reply of 2000000000 elements is refused/,
+     'and said so');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
 # older than HELLO: functions and shard channels are missing when needed
