@@ -101,8 +101,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     u_char                        *p, *copy;
-    ngx_str_t                      text, token;
-    ngx_buf_t                      b;
+    ngx_str_t                      token;
     ngx_uint_t                     found;
     ngx_http_request_t            *r;
     ngx_http_tb_rpc_device_req_t  *dr;
@@ -113,27 +112,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     r = fuzz_request(fuzz_locations[data[0] & 1]);
 
-    text = fuzz_str(data + 1, size - 1);
-
-    ngx_memzero(&b, sizeof(ngx_buf_t));
-    b.start = text.data;
-    b.pos = b.start;
-    b.last = b.start + text.len;
-    b.end = b.last;
-
-    r->method = 0;
-    r->http_version = 0;
-
-    if (ngx_http_parse_request_line(r, &b) != NGX_OK
-        || r->uri_start == NULL
-        || ngx_http_process_request_uri(r) != NGX_OK)
-    {
+    if (fuzz_line(r, data + 1, size - 1) != NGX_OK) {
         goto done;
     }
-
-    r->http_version = NGX_HTTP_VERSION_11;
-    r->request_line.data = r->request_start;
-    r->request_line.len = r->request_end - r->request_start;
 
     found = fuzz_token(&r->uri, &token);
 

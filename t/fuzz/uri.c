@@ -86,8 +86,6 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     ngx_int_t               rc;
-    ngx_str_t               text;
-    ngx_buf_t               b;
     ngx_uint_t              status;
     ngx_http_request_t     *r;
     ngx_http_tb_rpc_ctx_t  *ctx;
@@ -98,28 +96,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     r = fuzz_request(fuzz_locations[data[0] & 1]);
 
-    text = fuzz_str(data + 1, size - 1);
-
-    ngx_memzero(&b, sizeof(ngx_buf_t));
-    b.start = text.data;
-    b.pos = b.start;
-    b.last = b.start + text.len;
-    b.end = b.last;
-
-    r->method = 0;
-    r->http_version = 0;
-
-    if (ngx_http_parse_request_line(r, &b) != NGX_OK) {
-        goto done;
-    }
-
-    r->method_name.len = r->method_end - r->request_start + 1;
-    r->method_name.data = r->request_start;
-    r->http_version = NGX_HTTP_VERSION_11;
-
-    if (r->uri_start == NULL
-        || ngx_http_process_request_uri(r) != NGX_OK)
-    {
+    if (fuzz_line(r, data + 1, size - 1) != NGX_OK) {
         goto done;
     }
 

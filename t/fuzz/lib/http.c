@@ -476,6 +476,46 @@ fuzz_answer(ngx_uint_t wanted)
 }
 
 
+/* nginx compares methods by words of four bytes: its buffers are never full */
+
+ngx_int_t
+fuzz_line(ngx_http_request_t *r, const uint8_t *data, size_t size)
+{
+    ngx_buf_t  b;
+
+    static u_char  line[4096];
+
+    CHECK(size + 8 <= sizeof(line));
+
+    ngx_memcpy(line, data, size);
+    ngx_memzero(line + size, 8);
+
+    ngx_memzero(&b, sizeof(ngx_buf_t));
+    b.start = fuzz_copy(line, size + 8);
+    b.pos = b.start;
+    b.last = b.start + size;
+    b.end = b.last + 8;
+
+    r->method = 0;
+    r->http_version = 0;
+
+    if (ngx_http_parse_request_line(r, &b) != NGX_OK
+        || r->uri_start == NULL
+        || ngx_http_process_request_uri(r) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    r->http_version = NGX_HTTP_VERSION_11;
+    r->method_name.len = r->method_end - r->request_start + 1;
+    r->method_name.data = r->request_start;
+    r->request_line.data = r->request_start;
+    r->request_line.len = r->request_end - r->request_start;
+
+    return NGX_OK;
+}
+
+
 ngx_str_t
 fuzz_str(const uint8_t *data, size_t size)
 {

@@ -44,6 +44,9 @@ void **fuzz_location(const char *name);
 ngx_http_request_t *fuzz_request(void **location);
 void fuzz_request_free(ngx_http_request_t *r);
 
+/* a request line, read by nginx; NGX_DECLINED: it is none, or was refused */
+ngx_int_t fuzz_line(ngx_http_request_t *r, const uint8_t *data, size_t size);
+
 /* its body, in as many buffers as there are bits set in "cuts", and one */
 void fuzz_body(ngx_http_request_t *r, u_char *data, size_t size,
     unsigned cuts);
@@ -58,7 +61,7 @@ void fuzz_connection(ngx_connection_t *c);
  */
 ngx_uint_t fuzz_answer(ngx_uint_t status);
 
-/* next to the fields of a name: all of it in bytes of their own */
+/* by fuzz_copy() */
 ngx_str_t fuzz_str(const uint8_t *data, size_t size);
 
 
