@@ -345,9 +345,14 @@ sub heal {
         $self->note($f->[1]);
     }
 
-    $self->start_scripted()
-        if !$self->{scripted}
-           && !grep { $_->[1] =~ /^redis/ } @{ $self->{healing} };
+    $self->start_scripted() if !$self->{scripted} && !$self->redis_is_away();
+}
+
+
+sub redis_is_away {
+    my ($self) = @_;
+
+    return scalar grep { $_->[1] =~ /^redis/ } @{ $self->{healing} };
 }
 
 
@@ -365,7 +370,9 @@ sub run {
 
         $self->heal(time());
 
-        if (time() >= $minute) {
+        # the ledger waits for a Redis that is stopped, and only we let it go on
+
+        if (time() >= $minute && !$self->redis_is_away()) {
             $minute += 60;
             $tell->({ %{ $self->{ledger}->totals() },
                       faults => $self->{faults} });
