@@ -80,6 +80,17 @@ my $alerts = text('docs/prometheus-alerts.yml');
 my @blocks = split /^      - alert:/m, $alerts;
 
 shift @blocks;
+
+# what they count is there before it happens: Prometheus sees no increase in a
+# series that begins with it
+
+my @counted = map { split /\|/ } map { /\bresult=~?"(.*?)"/g } @blocks;
+
+cmp_ok(scalar @counted, '>', 2, 'alerts of results');
+is_deeply([grep { !exists $values->{'tb_rpc_requests_total{operation="twoway",'
+                                    . "result=\"$_\"}"} } @counted], [],
+          'which are there from the start');
+
 check('alerts', map { /expr:(.*?)^ {8}(?:for|labels):/ms } @blocks);
 is(scalar grep({ !/summary: ["']/ || !/severity: (?:page|ticket)/ } @blocks), 0,
    'each has a summary and a severity');

@@ -28,6 +28,7 @@ static ngx_uint_t ngx_http_tb_rpc_prometheus_polls(
 static void ngx_http_tb_rpc_prometheus_shards(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_nodes(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page);
+static ngx_uint_t ngx_http_tb_rpc_prometheus_always(ngx_uint_t result);
 static void ngx_http_tb_rpc_prometheus_durations(
     ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_histogram(ngx_http_tb_rpc_page_t *page,
@@ -224,7 +225,7 @@ ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page)
 
             /* most of them can't happen */
 
-            if (count == 0 && n != NGX_HTTP_TB_RPC_ENDED_OK) {
+            if (count == 0 && !ngx_http_tb_rpc_prometheus_always(n)) {
                 continue;
             }
 
@@ -235,6 +236,22 @@ ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page)
             ngx_http_tb_rpc_print(page, "\"} %uA\n", count);
         }
     }
+}
+
+
+/*
+ * What somebody wants to be told of: of a series that begins with what has
+ * happened first Prometheus sees no increase
+ */
+
+static ngx_uint_t
+ngx_http_tb_rpc_prometheus_always(ngx_uint_t result)
+{
+    return result == NGX_HTTP_TB_RPC_ENDED_OK
+           || result == NGX_HTTP_TB_RPC_ENDED_ERROR
+           || result == NGX_HTTP_TB_RPC_TOO_MANY_HELD
+           || result == NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE
+           || result == NGX_HTTP_TB_RPC_RESULT_UNKNOWN;
 }
 
 
