@@ -12,9 +12,8 @@
 #include "ngx_stream_tb_mqtt_packet.h"
 
 
-static const char *ngx_stream_tb_mqtt_connect_head(
-    ngx_stream_tb_mqtt_packet_t *packet, u_char **pos,
-    ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason);
+static const char *ngx_stream_tb_mqtt_connect_head(u_char **pos,
+    u_char *last, ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason);
 static const char *ngx_stream_tb_mqtt_connect_flags(
     ngx_stream_tb_mqtt_connect_t *connect);
 static const char *ngx_stream_tb_mqtt_connect_will(u_char **pos,
@@ -39,10 +38,12 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
     p = packet->body;
     last = packet->end;
 
-    error = ngx_stream_tb_mqtt_connect_head(packet, &p, connect, reason);
+    error = ngx_stream_tb_mqtt_connect_head(&p, last, connect, reason);
     if (error) {
         return error;
     }
+
+    packet->version = connect->level;
 
     if (connect->level == NGX_STREAM_TB_MQTT_5) {
         if (ngx_stream_tb_mqtt_take_props(&p, last, &connect->props)
@@ -84,16 +85,12 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
 }
 
 
-/* what all versions have in the same places */
+/* protocol, flags and keep alive */
 
 static const char *
-ngx_stream_tb_mqtt_connect_head(ngx_stream_tb_mqtt_packet_t *packet,
-    u_char **pos, ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason)
+ngx_stream_tb_mqtt_connect_head(u_char **pos, u_char *last,
+    ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason)
 {
-    u_char  *last;
-
-    last = packet->end;
-
     if (ngx_stream_tb_mqtt_take_string(pos, last, &connect->name) != NGX_OK
         || ngx_stream_tb_mqtt_take_number(pos, last, 1, &connect->level)
            != NGX_OK)
@@ -105,10 +102,6 @@ ngx_stream_tb_mqtt_connect_head(ngx_stream_tb_mqtt_packet_t *packet,
         *reason = 0x84;
         return "a protocol other than MQTT 3.1, 3.1.1 and 5";
     }
-
-    /* the refusal of what follows is in its language */
-
-    packet->version = connect->level;
 
     if (ngx_stream_tb_mqtt_take_number(pos, last, 1, &connect->flags) != NGX_OK
         || ngx_stream_tb_mqtt_take_number(pos, last, 2, &connect->keepalive)

@@ -133,11 +133,8 @@ ngx_stream_tb_mqtt_filter_create(ngx_stream_tb_mqtt_ctx_t *ctx)
     f->side[1].parser.broker = 1;
     f->side[1].parser.acks = 1;
 
-    f->rewrite.client_id = ctx->device_id;
-    f->rewrite.username = ctx->username;
-    f->rewrite.password = ctx->password;
+    f->rewrite.ctx = ctx;
     f->rewrite.map = ctx->map;
-    f->rewrite.max_packet = ctx->max_packet;
 
     cln->handler = ngx_stream_tb_mqtt_filter_cleanup;
 
@@ -287,7 +284,6 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     switch (packet->type) {
 
     case NGX_STREAM_TB_MQTT_CONNECT:
-        rw->version = packet->version;
         f->side[1].parser.version = packet->version;
         break;
 

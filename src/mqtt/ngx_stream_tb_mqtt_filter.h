@@ -19,17 +19,22 @@
 
 
 typedef struct {
+    size_t                         len;
+    size_t                         size;
+    u_char                         data[1];
+} ngx_stream_tb_mqtt_own_t;
+
+
+typedef struct {
     ngx_stream_tb_mqtt_parser_t    parser;
     ngx_stream_tb_mqtt_output_t    out;       /* to the other side */
 
     size_t                         rest;      /* of a packet under way */
     unsigned                       drop:1;    /* of that one */
 
-    /* of ours, that can't go out before a packet ends */
+    /* of ours, that can't go out before a packet ends; or NULL */
 
-    u_char                        *own;
-    size_t                         own_len;
-    size_t                         own_size;
+    ngx_stream_tb_mqtt_own_t      *own;
 } ngx_stream_tb_mqtt_side_t;
 
 

@@ -152,6 +152,7 @@ ngx_int_t
 ngx_stream_tb_mqtt_filter_inject(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     u_char *p, size_t n)
 {
+    size_t                      size;
     ngx_log_t                  *log;
     ngx_stream_tb_mqtt_side_t  *side, *other;
 
@@ -161,8 +162,9 @@ ngx_stream_tb_mqtt_filter_inject(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
 
     log = ctx->session->connection->log;
     side = &ctx->filter->side[from];
+    size = side->out.own + (side->own ? side->own->len : 0);
 
-    if (side->out.own + side->own_len + n > NGX_STREAM_TB_MQTT_MAX_OWN) {
+    if (size + n > NGX_STREAM_TB_MQTT_MAX_OWN) {
         other = &ctx->filter->side[!from];
         other->parser.error = "more packets than it takes answers to";
         other->parser.reason = 0x97;
@@ -183,28 +185,34 @@ static ngx_int_t
 ngx_stream_tb_mqtt_filter_later(ngx_stream_tb_mqtt_side_t *side, u_char *p,
     size_t n, ngx_log_t *log)
 {
-    u_char  *own;
-    size_t   size;
+    size_t                     size;
+    ngx_stream_tb_mqtt_own_t  *own;
 
-    if (side->own_len + n > side->own_size) {
-        size = 2 * (side->own_len + n);
+    own = side->own;
+    size = own ? own->len : 0;
 
-        own = ngx_alloc(size, log);
+    if (own == NULL || own->size - own->len < n) {
+        size = 2 * (size + n);
+
+        own = ngx_alloc(sizeof(ngx_stream_tb_mqtt_own_t) + size, log);
         if (own == NULL) {
             return NGX_ERROR;
         }
 
+        own->len = 0;
+        own->size = size;
+
         if (side->own) {
-            ngx_memcpy(own, side->own, side->own_len);
+            own->len = side->own->len;
+            ngx_memcpy(own->data, side->own->data, own->len);
             ngx_free(side->own);
         }
 
         side->own = own;
-        side->own_size = size;
     }
 
-    ngx_memcpy(side->own + side->own_len, p, n);
-    side->own_len += n;
+    ngx_memcpy(own->data + own->len, p, n);
+    own->len += n;
 
     return NGX_OK;
 }
@@ -213,7 +221,8 @@ ngx_stream_tb_mqtt_filter_later(ngx_stream_tb_mqtt_side_t *side, u_char *p,
 /* between two packets of a side */
 
 ngx_int_t
-ngx_stream_tb_mqtt_filter_boundary(ngx_stream_tb_mqtt_side_t *side, ngx_log_t *log)
+ngx_stream_tb_mqtt_filter_boundary(ngx_stream_tb_mqtt_side_t *side,
+    ngx_log_t *log)
 {
     ngx_int_t  rc;
 
@@ -221,13 +230,10 @@ ngx_stream_tb_mqtt_filter_boundary(ngx_stream_tb_mqtt_side_t *side, ngx_log_t *l
         return NGX_OK;
     }
 
-    rc = ngx_stream_tb_mqtt_output_own(&side->out, side->own, side->own_len,
-                                       log);
+    rc = ngx_stream_tb_mqtt_output_own(&side->out, side->own->data,
+                                       side->own->len, log);
     ngx_free(side->own);
-
     side->own = NULL;
-    side->own_len = 0;
-    side->own_size = 0;
 
     return rc;
 }

@@ -120,11 +120,7 @@ ngx_stream_tb_mqtt_map_create(ngx_pool_t *pool,
             return NULL;
         }
 
-        p[i].remote.len = value->len;
-        p[i].remote.data = ngx_pstrdup(pool, value);
-        if (p[i].remote.data == NULL) {
-            return NULL;
-        }
+        p[i].remote = *value;
 
         if (value->len > p[i].local.len) {
             map->grows = ngx_max(map->grows, value->len - p[i].local.len);

@@ -58,10 +58,10 @@ const char *ngx_stream_tb_mqtt_map_check(ngx_stream_tb_mqtt_prefix_t *prefix,
 
 /*
  * The map of a connection: prefixes as they were checked and sorted, their
- * remote ones with the variables expanded in values[i] (copied; of "off" it
- * is not looked at).  NULL: no memory, or *error says what is wrong with a
- * value: one may not bring other levels than its template has, so that what a
- * client calls itself leads nowhere else.
+ * remote ones with the variables expanded in values[i], whose bytes must stay
+ * (of "off" it is not looked at).  NULL: no memory, or *error says what is
+ * wrong with a value: one may not bring other levels than its template has, so
+ * that what a client calls itself leads nowhere else.
  */
 ngx_stream_tb_mqtt_map_t *ngx_stream_tb_mqtt_map_create(ngx_pool_t *pool,
     ngx_stream_tb_mqtt_prefix_t *prefix, ngx_str_t *values, ngx_uint_t n,

@@ -201,7 +201,20 @@ ngx_stream_tb_mqtt_aliased(ngx_stream_tb_mqtt_rewrite_t *rw,
         return NGX_ERROR;
     }
 
-    refused = &rw->aliases[rw->broker][packet->alias / 8];
+    if (rw->aliases == NULL) {
+        if (rc == NGX_OK) {
+            return NGX_OK;
+        }
+
+        rw->aliases = ngx_pcalloc(rw->ctx->session->connection->pool,
+                                  sizeof(ngx_stream_tb_mqtt_aliases_t));
+        if (rw->aliases == NULL) {
+            rw->error = NULL;
+            return NGX_ERROR;
+        }
+    }
+
+    refused = &(*rw->aliases)[rw->broker][packet->alias / 8];
     bit = (u_char) (1 << packet->alias % 8);
 
     if (packet->topic.len == 0) {
@@ -289,10 +302,10 @@ ngx_stream_tb_mqtt_write_connect(ngx_stream_tb_mqtt_rewrite_t *rw,
                                 | NGX_STREAM_TB_MQTT_WILL_RETAIN);
     }
 
-    if (rw->username.len) {
+    if (rw->ctx->username.len) {
         flags |= NGX_STREAM_TB_MQTT_USERNAME;
 
-        if (rw->password.len) {
+        if (rw->ctx->password.len) {
             flags |= NGX_STREAM_TB_MQTT_PASSWORD;
         }
     }
@@ -309,18 +322,18 @@ ngx_stream_tb_mqtt_write_connect(ngx_stream_tb_mqtt_rewrite_t *rw,
 
     rw->nameless = (connect.client_id.len == 0);
 
-    ngx_stream_tb_mqtt_put_string(w, &rw->client_id);
+    ngx_stream_tb_mqtt_put_string(w, &rw->ctx->device_id);
 
     if (flags & NGX_STREAM_TB_MQTT_WILL) {
         ngx_stream_tb_mqtt_write_will(rw, &connect, &topic, w);
     }
 
     if (flags & NGX_STREAM_TB_MQTT_USERNAME) {
-        ngx_stream_tb_mqtt_put_string(w, &rw->username);
+        ngx_stream_tb_mqtt_put_string(w, &rw->ctx->username);
     }
 
     if (flags & NGX_STREAM_TB_MQTT_PASSWORD) {
-        ngx_stream_tb_mqtt_put_string(w, &rw->password);
+        ngx_stream_tb_mqtt_put_string(w, &rw->ctx->password);
     }
 
     return NGX_OK;
@@ -463,12 +476,12 @@ ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
 
     if (connack && rw->nameless) {
         ngx_stream_tb_mqtt_put_number(w, 1, 0x12);
-        ngx_stream_tb_mqtt_put_string(w, &rw->client_id);
+        ngx_stream_tb_mqtt_put_string(w, &rw->ctx->device_id);
     }
 
-    if (connack && !limited && rw->max_packet) {
+    if (connack && !limited && rw->ctx->max_packet) {
         ngx_stream_tb_mqtt_put_number(w, 1, 0x27);
-        ngx_stream_tb_mqtt_put_number(w, 4, rw->max_packet);
+        ngx_stream_tb_mqtt_put_number(w, 4, rw->ctx->max_packet);
     }
 }
 
@@ -481,7 +494,7 @@ ngx_stream_tb_mqtt_size_for_client(ngx_stream_tb_mqtt_rewrite_t *rw,
 {
     size -= ngx_min(size - 1, ngx_stream_tb_mqtt_growth(rw->map->grows));
 
-    return rw->max_packet ? ngx_min(size, rw->max_packet) : size;
+    return rw->ctx->max_packet ? ngx_min(size, rw->ctx->max_packet) : size;
 }
 
 

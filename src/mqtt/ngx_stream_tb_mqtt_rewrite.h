@@ -25,13 +25,15 @@
 #define NGX_STREAM_TB_MQTT_ALIASES      255
 
 
+/* a bit each, from the client and from the broker */
+
+typedef u_char  ngx_stream_tb_mqtt_aliases_t[2]
+                                     [NGX_STREAM_TB_MQTT_ALIASES / 8 + 1];
+
+
 typedef struct {
-    ngx_str_t                      client_id; /* at the broker */
-    ngx_str_t                      username;  /* empty: none, as password */
-    ngx_str_t                      password;
+    ngx_stream_tb_mqtt_ctx_t      *ctx;       /* who it is at the broker */
     ngx_stream_tb_mqtt_map_t      *map;
-    size_t                         max_packet; /* as in the parser */
-    ngx_uint_t                     version;
 
     const char                    *error;     /* as in the parser */
     ngx_uint_t                     reason;
@@ -40,10 +42,10 @@ typedef struct {
     size_t                         len;       /* its remaining length */
     ngx_uint_t                     refused;   /* filters left out */
 
-                                              /* whose last PUBLISH with a
-                                                 topic did not go on */
-    u_char                         aliases[2][NGX_STREAM_TB_MQTT_ALIASES / 8
-                                              + 1];
+
+    /* those whose last PUBLISH with a topic did not go on; or NULL */
+    ngx_stream_tb_mqtt_aliases_t  *aliases;
+
     unsigned                       broker:1;  /* sends this packet */
     unsigned                       nameless:1; /* no client id was sent */
 } ngx_stream_tb_mqtt_rewrite_t;
