@@ -192,17 +192,17 @@ fuzz_identity(ngx_http_tb_rpc_identity_t *id, const uint8_t *data,
     switch (id->authority) {
 
     case NGX_HTTP_TB_RPC_SYS_ADMIN:
-        CHECK(strcmp(authority, "SYS_ADMIN") == 0);
+        CHECK(strcasecmp(authority, "SYS_ADMIN") == 0);
         break;
 
     case NGX_HTTP_TB_RPC_TENANT_ADMIN:
-        CHECK(strcmp(authority, "TENANT_ADMIN") == 0);
+        CHECK(strcasecmp(authority, "TENANT_ADMIN") == 0);
         CHECK(id->tenant_id.len == 36);
         break;
 
     default:
         CHECK(id->authority == NGX_HTTP_TB_RPC_CUSTOMER_USER);
-        CHECK(strcmp(authority, "CUSTOMER_USER") == 0);
+        CHECK(strcasecmp(authority, "CUSTOMER_USER") == 0);
         CHECK(id->tenant_id.len == 36);
     }
 
