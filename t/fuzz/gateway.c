@@ -187,7 +187,7 @@ tb_mqtt_subscribed(const tb_mqtt_t *m)
 /* a message is made, and goes nowhere */
 
 void
-tb_log(int level, const char *fmt, ...)
+tb_log_write(int level, const char *fmt, ...)
 {
     va_list      args;
     static char  text[4096];
@@ -212,6 +212,8 @@ topic(tb_template_t *t, const char *source)
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    tb_log_level = TB_LOG_DEBUG;
+
     redis.name = "fuzz";
     redis.prefix = "tb:";
 

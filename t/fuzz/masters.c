@@ -82,7 +82,7 @@ look(const redisReply *reply, const tb_server_t *from)
 /* a message is made, and goes nowhere */
 
 void
-tb_log(int level, const char *fmt, ...)
+tb_log_write(int level, const char *fmt, ...)
 {
     va_list      args;
     static char  text[1024];
