@@ -19,6 +19,7 @@
 #include "../../bridge/rpc/answer.h"
 #include "../../bridge/rpc/beat.h"
 #include "../../bridge/rpc/device.h"
+#include "../../bridge/rpc/gateway.h"
 #include "../../bridge/rpc/inbox.h"
 #include "../../bridge/rpc/names.h"
 #include "../../bridge/rpc/presence.h"
@@ -361,9 +362,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     b->devices = tb_devices_create();
     b->presence = tb_presence_create();
     b->beats = tb_beats_create();
+    b->gateways = tb_gateways_create();
 
     nasked = 0;
     unsaved = 0;
+
+    /* until that is answered, messages of gateways wait */
+    tb_gateway_start(b);
 
     /* [kind][length][payload]..., with 0xf0 to 0xff for a reply */
 
@@ -392,6 +397,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(unsaved == 0);
     CHECK(tb_answers_count(b) == 0);
 
+    tb_gateways_free(b->gateways);
     tb_names_free(b, tb_message_release);
     tb_waits_free(b->waits);
     tb_answers_free(b->answers);
