@@ -76,7 +76,7 @@ sub once {
         my $n = $self->pick(0, -1, 1, 2147483647, 2147483648, '1e400',
                             '9007199254740993', '18446744073709551616', '01');
 
-        $text =~ s/\d+/$n/ if $self->maybe(2);
+        $at = 0 if $self->maybe(2);
         substr($text, $at) =~ s/\d+/$n/;
 
     } elsif ($how == 5) {
