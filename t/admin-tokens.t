@@ -13,6 +13,7 @@ use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(sha256_hex);
 use JSON::PP ();
+use MIME::Base64 qw(encode_base64);
 use Test::More;
 
 use TB::Bridge;
@@ -96,6 +97,63 @@ is(admin(qw(token del --device), id(1), '00000000'), 1, 'digits of none');
 is(admin(qw(token del --device), id(1)), 0, 'all of a device');
 is_deeply([map { token($_) } 'T4', $made], [undef, undef], 'are gone');
 is_deeply(tokens(id(1)), {}, 'none is listed');
+
+# what else devices log in with over MQTT
+
+my $basic_password = file_in('basic.password', "pass\n");
+my $pair = 'basic:' . sha256_hex('-,4:user,4:pass,');
+
+is(admin(qw(token add --basic --username user --password-file),
+         $basic_password, id(1), '--label', 'door'), 0, 'MQTT Basic');
+is($redis->call('GET', "tb:$pair"), id(1), 'as nginx looks for it');
+is(tokens(id(1))->{$pair}{label}, 'door', 'listed');
+is(admin(qw(token add --basic --username user --password-file),
+         $basic_password, id(2)), 1, "another device's");
+like($text, qr/the user name is that of device @{[id(1)]}/, 'is refused');
+admin(qw(token add --basic --client-id c --username user), id(1));
+is($redis->call('GET', 'tb:basic:' . sha256_hex('1:c,4:user,-,')), id(1),
+   'client id and user name');
+
+my $der = "\x30\x82\x01\x00" . 'x' x 256;
+my $pem = file_in('cert.pem', "a text before\n-----BEGIN CERTIFICATE-----\n"
+                  . encode_base64($der) . "-----END CERTIFICATE-----\n");
+my $cert = 'cert:' . sha256_hex($der);
+my $print = join ':', uc(sha256_hex($der)) =~ /../g;
+
+is(admin(qw(token add --certificate), $pem, id(1)), 0, 'a certificate, PEM');
+is($redis->call('GET', "tb:$cert"), id(1), 'by its fingerprint');
+is(admin(qw(token add --certificate), file_in('cert.der', $der), id(1)), 0,
+   'DER');
+is(admin(qw(token add --fingerprint), $print, id(1)), 0,
+   'the fingerprint alone');
+is(scalar(keys %{tokens(id(1))}), 3, 'is the same one');
+
+for ([[qw(--basic)], qr/needs --client-id, --username, or both/],
+     [[qw(--username user)], qr/are for --basic/],
+     [['--basic', '--client-id', 'c', '--password-file', $basic_password],
+      qr/--password-file needs --username/],
+     [[qw(--basic --username user --certificate), $pem],
+      qr/--basic, --certificate or --fingerprint/],
+     [['T9', '--certificate', $pem], qr/token add DEVICE/],
+     [[qw(--fingerprint 12ab)], qr/64 hexadecimal digits/],
+     [['--certificate', $basic_password], qr/no certificate in PEM or DER/])
+{
+    isnt(admin(qw(token add), id(1), @{ $_->[0] }), 0, "@{ $_->[0] }[0]: no");
+    like($text, $_->[1], 'and why');
+}
+
+is(admin(qw(token del --device), id(1), substr $cert, 0, 21), 0,
+   'taken away by its first digits');
+is($redis->call('GET', "tb:$cert"), undef, 'is gone');
+is(admin('token', 'del', $pair), 0, 'by all of them, without the device');
+is($redis->call('GET', "tb:$pair"), undef, 'is gone');
+
+$redis->call('SET', 'tb:basic:' . ('ab' x 32), id(1));
+is(admin(qw(check --repair)) < 2, 1, 'one that is not listed');
+like($text, qr/token basic:abababababababab of device .* is not listed/,
+     'is found');
+is(admin(qw(token del --device), id(1)), 0, 'all of them');
+is($redis->call('GET', 'tb:basic:' . ('ab' x 32)), undef, 'are gone');
 
 # a token that is somebody else's by now is not taken from him
 

@@ -65,7 +65,7 @@ _tb_rpc_admin() {
         'device export') words='--tenant --name --customer --bridge' ;;
         'shard') words='' ;;
         'device import') words='--tenant --strategy --bridge --move' ;;
-        'token add') words='--token-file --label --tenant' ;;
+        'token add') words='--token-file --basic --client-id --username --password-file --certificate --fingerprint --label --tenant' ;;
         'token del') words='--token-file --device --tenant' ;;
         'token list') words='--device --tenant' ;;
         'api-key add') words='--tenant --customer --user --authority --expires --label' ;;

@@ -11,6 +11,7 @@ import time
 from . import listing
 from .store import fields
 from .terminal import Progress, shown
+from .tokens import short
 from .values import is_uuid
 
 COUNT = 1000                            # of a SCAN
@@ -112,8 +113,8 @@ class Differences:
 
     def look(self, keys):
         """The few kinds of keys that something is said of."""
-        kinds = {'device': [], 'tokens': [], 'token': [], 'apikey': [],
-                 'user': []}
+        kinds = {'device': [], 'tokens': [], 'token': [], 'basic': [],
+                 'cert': [], 'apikey': [], 'user': []}
 
         for key in keys:
             name = key[len(self.store.prefix):]
@@ -125,7 +126,9 @@ class Differences:
 
         self.devices(filter(is_uuid, kinds['device']))
         self.token_lists(filter(is_uuid, kinds['tokens']))
-        self.tokens(kinds['token'])
+        self.tokens(kinds['token'] + [kind + ':' + sha
+                                      for kind in ('basic', 'cert')
+                                      for sha in kinds[kind]])
         self.indexed('apikeys', kinds['apikey'],
                      lambda sha: 'API key ' + sha[:16])
         self.indexed('users', kinds['user'],
@@ -173,7 +176,7 @@ class Differences:
                     and self.now - int(created) < YOUNG:
                 continue
             self.say('token %s of device %s is listed and not there'
-                     % (sha[:16], id))
+                     % (short(sha), id))
             self.write('HDEL', self.store.key('tokens', id), sha)
 
     def tokens(self, shas):
@@ -187,7 +190,7 @@ class Differences:
         for (sha, id), is_listed in zip(owned, there):
             if not is_listed:
                 self.say('token %s of device %s is not listed'
-                         % (sha[:16], id))
+                         % (short(sha), id))
                 self.write('HSETNX', self.store.key('tokens', id), sha,
                            '%d ' % self.now)
 

@@ -162,8 +162,9 @@ class Store:
     def each_shard(self, *name):
         return [self.in_shard(n, *name) for n in range(self.shards)]
 
-    def token(self, sha):
-        return '%stoken:%s' % (self.prefix, sha)
+    def token(self, entry):
+        """Of an entry of a device's list: SHA256, basic:SHA256, cert:SHA256."""
+        return self.prefix + (entry if ':' in entry else 'token:' + entry)
 
     def api_key(self, sha):
         return '%sapikey:%s' % (self.prefix, sha)

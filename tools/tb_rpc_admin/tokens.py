@@ -1,25 +1,28 @@
 # Copyright (C) tb-rpc contributors.
 
-"""Access tokens of devices.  Redis has their SHA-256 only.
+"""Access tokens of devices, and what else they log in with.  Redis has their
+SHA-256 only.
 
 A token is in its device's list before it admits anyone, and admits nobody
-when it leaves the list: see docs/redis-schema.md.
+when it leaves the list: see docs/redis-schema.md.  An entry of the list is a
+token's SHA-256, basic:SHA256 or cert:SHA256.
 """
 
-from . import listing
+from . import credentials, listing
 from .errors import Failure, Usage
 from .store import fields
 from .terminal import count, moment
 from .values import HEX, first_line, fresh, label, secret, sha256
 
-TAKEN = 'the token is that of device %s: token del it first'
+TAKEN = 'the %s is that of device %s: token del it first'
 SIZE = 24                               # bytes of a token that is made
 
 
 def register(commands):
     own = commands.add(
         'token add', add, 'an access token of a device; without TOKEN a new'
-        ' one is made and printed',
+        ' one is made and printed. Over MQTT, also a user name with a password'
+        ' (--basic) or a certificate',
         'tb-rpc-admin token add de000000-0000-11ee-8000-000000000001'
         ' --label "second boot"')
     own.add_argument('device', metavar='DEVICE', help='id, or name with'
@@ -28,6 +31,7 @@ def register(commands):
                      help='- is the standard input: others see what is on a'
                           ' command line')
     own.add_argument('--token-file', metavar='FILE', help='its first line')
+    credentials.register(own)
     own.add_argument('--label', metavar='TEXT', help='for people')
     own.add_argument('--tenant', metavar='UUID')
 
@@ -66,19 +70,23 @@ def listed(store, id):
 # --- adding -----------------------------------------------------------------
 
 def put(store, id, token, name=None):
+    return put_entry(store, id, sha256(token), name)
+
+
+def put_entry(store, id, entry, name=None):
     """True if it is new; Failure if it is another device's."""
-    sha, tokens = sha256(token), store.key('tokens', id)
-    before = store.run('HGET', tokens, sha)
+    tokens = store.key('tokens', id)
+    before = store.run('HGET', tokens, entry)
 
     if before is None or name is not None:
         created = (before or str(store.now())).partition(' ')[0]
-        store.run('HSET', tokens, sha, '%s %s' % (created, name or ''))
+        store.run('HSET', tokens, entry, '%s %s' % (created, name or ''))
 
     for _ in range(3):
-        if store.run('SET', store.token(sha), id, 'NX') is not None:
+        if store.run('SET', store.token(entry), id, 'NX') is not None:
             return True
 
-        owner = store.run('GET', store.token(sha))
+        owner = store.run('GET', store.token(entry))
 
         if owner == id:
             return False
@@ -89,12 +97,23 @@ def put(store, id, token, name=None):
             break
 
         if owner is not None:
-            drop(store, owner, [sha])
+            drop(store, owner, [entry])
 
     if before is None:
-        store.run('HDEL', tokens, sha)
+        store.run('HDEL', tokens, entry)
 
-    raise Failure(TAKEN % owner)
+    raise Failure(TAKEN % (called(entry), owner))
+
+
+def called(entry):
+    return {'basic': 'user name', 'cert': 'certificate'}.get(
+        entry.partition(':')[0], 'token')
+
+
+def short(entry):
+    """As much of it as is told of a credential."""
+    kind, colon, sha = entry.rpartition(':')
+    return kind + colon + sha[:16]
 
 
 def free(store, id, token):
@@ -103,26 +122,30 @@ def free(store, id, token):
 
     if owner not in (None, id) and store.run('EXISTS', store.key(
             'device', owner)):
-        raise Failure(TAKEN % owner)
+        raise Failure(TAKEN % ('token', owner))
 
 
 def add(program):
     o, store, made = program.options, program.store, None
     name = label('--label', o.label) if o.label is not None else None
+    entry = credentials.entry_of(o)
 
-    if o.token is not None and o.token_file is not None:
-        raise Usage('token add DEVICE [TOKEN | --token-file FILE]')
-    if o.token is not None:
-        token = secret(o.token)
-    elif o.token_file is not None:
-        token = first_line(o.token_file)
-    else:
-        token = made = fresh(SIZE)
+    if sum(what is not None for what in (o.token, o.token_file, entry)) > 1:
+        raise Usage('token add DEVICE [TOKEN | --token-file FILE | --basic ...'
+                    ' | --certificate FILE | --fingerprint SHA256]')
+    if entry is None:
+        if o.token is not None:
+            token = secret(o.token)
+        elif o.token_file is not None:
+            token = first_line(o.token_file)
+        else:
+            token = made = fresh(SIZE)
+        entry = sha256(token)
 
     id = listing.device_of(program, o.device)
     listing.needed(store, id)
-    put(store, id, token, name)
-    done = {'device': id, 'sha256': sha256(token)}
+    put_entry(store, id, entry, name)
+    done = {'device': id, 'sha256': entry}
 
     if made:
         program.terminal.done(made, token=made, **done)
@@ -161,8 +184,7 @@ def delete(program):
         id = listing.device_of(program, o.device)
         tokens = listed(store, id)
         shas = [sha for sha in tokens if text is None or sha == sha256(text)
-                or len(text) >= 8 and HEX.match(text)
-                and sha.startswith(text)]
+                or is_sha(text) and sha.startswith(text)]
 
         if not shas:
             raise Failure('device %s has no %stoken in its list'
@@ -176,11 +198,17 @@ def delete(program):
                           deleted=len(shas), admitted=n)
 
 
+def is_sha(text):
+    """Enough digits of an entry."""
+    kind, _, sha = text.rpartition(':')
+    return kind in ('', 'basic', 'cert') and len(sha) >= 8 and HEX.match(sha)
+
+
 def found(store, text):
     """(device, [sha]) of a token, or of its SHA-256."""
     shas = [sha256(text)]
 
-    if len(text) == 64 and HEX.match(text):
+    if is_sha(text) and len(text.rpartition(':')[2]) == 64:
         shas.append(text)
 
     for sha, owner in zip(shas, store.many([('GET', store.token(sha))
