@@ -249,12 +249,16 @@ tb_check(tb_options_t *opt)
 
     names = opt->rpc.response.vars;
 
-    if (!opt->rpc.fixed) {
+    if (!opt->rpc.fixed && !opt->rpc.attached) {
         names &= opt->rpc.presence.vars;
     }
 
     if (opt->redis.name == NULL) {
         tb_usage("", "--name", "is missing");
+    }
+
+    if (opt->rpc.fixed && opt->rpc.attached) {
+        tb_usage("", "--static and --attached", "exclude each other");
     }
 
     why = tb_redis_options_check(opt, &option);

@@ -147,6 +147,10 @@ const tb_option_t  tb_table[] = {
       "no presence topic: devices are routed by\n"
       "tb-rpc-admin device add ... --bridge NAME" },
 
+    { "attached", tb_set_switch, TB_OFF(rpc.attached), 0, 0, NULL, "off",
+      "no presence topic: somebody else attaches devices,\n"
+      "as nginx does those of tb_mqtt; gateways' are ours" },
+
     { "session-ttl", tb_set_int, TB_OFF(rpc.session_ttl), 300, 86400000, "MS",
       "60000", "a device is offline when not heard of" },
 

@@ -26,6 +26,7 @@
 #include "presence.h"
 #include "probe.h"
 #include "resolve.h"
+#include "rival.h"
 #include "unsaved.h"
 #include "waiting.h"
 
@@ -80,6 +81,7 @@ tb_bridge_create(const tb_rpc_conf_t *conf, tb_counters_t *count)
     b->names = tb_names_create();
     b->devices = tb_devices_create();
     b->gateways = tb_gateways_create();
+    b->rivals = tb_rivals_create();
     b->beats = tb_beats_create();
     b->presence = tb_presence_create();
     b->probes = tb_probes_create();
@@ -119,6 +121,7 @@ tb_bridge_free(tb_bridge_t *b)
     tb_probes_free(b->probes);
     tb_presence_free(b->presence);
     tb_beats_free(b->beats);
+    tb_rivals_free(b->rivals);
     tb_gateways_free(b->gateways);
     tb_devices_free(b->devices);
 

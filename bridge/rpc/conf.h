@@ -51,6 +51,7 @@ typedef struct {
     char                    *tenant;       /* whose names are in Redis */
 
     int                      fixed;        /* --static: no presence topic */
+    int                      attached;     /* none, others attach devices */
     int                      session_ttl;
     int                      presence_grace;
     int                      concurrency;

@@ -23,6 +23,7 @@
 #include "payload.h"
 #include "presence.h"
 #include "resolve.h"
+#include "rival.h"
 #include "unsaved.h"
 
 
@@ -398,7 +399,7 @@ tb_gateway_foreign(tb_bridge_t *b, const char *gateway, const char *id)
 
 
 static void
-tb_gateway_connected(tb_bridge_t *b, tb_message_t *msg, const char *id)
+tb_gateway_connect(tb_bridge_t *b, tb_message_t *msg, const char *id)
 {
     char          *gateway;
     const char    *name;
@@ -416,6 +417,33 @@ tb_gateway_connected(tb_bridge_t *b, tb_message_t *msg, const char *id)
 
     free(gateway);
     json_decref(g.device);
+}
+
+
+/*
+ * Where nginx attaches gateways, one can't take over what is behind another
+ * one while that is online.
+ */
+
+static void
+tb_gateway_connected(tb_bridge_t *b, tb_message_t *msg, const char *id)
+{
+    char        *gateway;
+    const char  *name, *real;
+
+    gateway = tb_gateway_of(&b->conf->gateway_connect, msg->topic);
+
+    if (b->conf->attached && *gateway
+        && tb_presence_gateway(b, id, &real, &name)
+        && strcmp(real, gateway) != 0)
+    {
+        tb_rival(b, msg, id, real, tb_gateway_connect, tb_gateway_bad);
+
+    } else {
+        tb_gateway_connect(b, msg, id);
+    }
+
+    free(gateway);
 }
 
 

@@ -49,7 +49,7 @@ tb_inbox_subscribe(tb_bridge_t *b)
     memset(topics, 0, sizeof(topics));
 
     topics[0] = &conf->response;
-    topics[1] = conf->fixed ? NULL : &conf->presence;
+    topics[1] = conf->fixed || conf->attached ? NULL : &conf->presence;
 
     if (conf->gateway) {
         topics[2] = &conf->gateway_rpc;
@@ -87,7 +87,7 @@ tb_message(tb_bridge_t *b, tb_message_t *msg)
         return;
     }
 
-    if (!b->conf->fixed
+    if (!b->conf->fixed && !b->conf->attached
         && tb_template_match(&b->conf->presence, msg->topic, values) == TB_OK)
     {
         tb_presence_message(b, msg, values);

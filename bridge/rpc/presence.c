@@ -455,6 +455,13 @@ tb_presence_here(tb_bridge_t *b, const char *id, const char **session)
     *session = NULL;
     dev = tb_device_find(b, id);
 
+    if (b->conf->attached && (dev == NULL || dev->gateway == NULL)) {
+
+        /* it is not for us to know */
+
+        return 1;
+    }
+
     if (dev == NULL || !tb_device_fresh(b, dev)) {
         return 0;
     }

@@ -22,6 +22,7 @@ typedef struct tb_calls_s     tb_calls_t;
 typedef struct tb_delivery_s  tb_delivery_t;
 typedef struct tb_devices_s   tb_devices_t;
 typedef struct tb_gateways_s  tb_gateways_t;
+typedef struct tb_rivals_s    tb_rivals_t;
 typedef struct tb_names_s     tb_names_t;
 typedef struct tb_presence_s  tb_presence_t;
 typedef struct tb_probes_s    tb_probes_t;
@@ -49,6 +50,7 @@ struct tb_bridge_s {
     tb_names_t              *names;
     tb_devices_t            *devices;
     tb_gateways_t           *gateways;
+    tb_rivals_t             *rivals;
     tb_beats_t              *beats;
     tb_presence_t           *presence;
     tb_probes_t             *probes;

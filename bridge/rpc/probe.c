@@ -132,7 +132,8 @@ tb_probe_unknown(tb_bridge_t *b, const char *id, const char *tenant)
     char          topic[TB_MAX_TOPIC];
     tb_device_t  *dev;
 
-    if (b->conf->fixed || tb_device_find(b, id) != NULL
+    if (b->conf->fixed || b->conf->attached
+        || tb_device_find(b, id) != NULL
         || tb_probe_expand(b, id, tenant, topic, sizeof(topic)) != TB_OK)
     {
         return;

@@ -125,6 +125,26 @@ sub session {
 }
 
 
+# calls go to the port of HTTP
+
+sub open {
+    my $self = shift;
+
+    local $self->{port} = $self->{http_port};
+
+    return $self->SUPER::open(@_);
+}
+
+
+sub get {
+    my $self = shift;
+
+    local $self->{port} = $self->{http_port};
+
+    return $self->SUPER::get(@_);
+}
+
+
 sub stream_log { return $_[0]->file_text('stream.log') }
 
 
