@@ -43,7 +43,7 @@ sub rows {
 }
 
 
-for (['Log lines of nginx', qr{^(?:src/|ngx_http_)}],
+for (['Log lines of nginx', qr{^(?:src/|ngx_)}],
      ['Log lines of the bridge', qr{^bridge/}])
 {
     my ($heading, $where) = @$_;

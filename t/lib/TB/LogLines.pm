@@ -69,7 +69,8 @@ sub lines {
 
 
 sub sources {
-    my @files = grep { -e root() . "/$_" } 'ngx_http_tb_rpc_module.c';
+    my @files = grep { -e root() . "/$_" } 'ngx_http_tb_rpc_module.c',
+                'ngx_stream_tb_mqtt_module.c';
 
     find({ no_chdir => 1, wanted => sub {
         push @files, substr $_, 1 + length root()
