@@ -24,7 +24,7 @@ moduledir = /usr/lib/nginx/modules
 BUILD = $(CURDIR)/build
 INSTALL = install
 
-MODULE = ngx_http_tb_rpc_module.so
+MODULES = ngx_http_tb_rpc_module.so ngx_stream_tb_mqtt_module.so
 BRIDGE = tb-rpc-mqtt-bridge
 ADMIN = tb-rpc-admin
 
@@ -62,8 +62,10 @@ install: all
 	chmod 644 "$(DESTDIR)$(unitdir)/$(BRIDGE).service"
 
 install-module:
-	$(INSTALL) -D -m 644 "$(BUILD)/$(MODULE)" \
-	    "$(DESTDIR)$(moduledir)/$(MODULE)"
+	for module in $(MODULES); do \
+	    $(INSTALL) -D -m 644 "$(BUILD)/$$module" \
+	        "$(DESTDIR)$(moduledir)/$$module" || exit 1; \
+	done
 
 uninstall:
 	rm -f "$(DESTDIR)$(bindir)/$(BRIDGE)" "$(DESTDIR)$(bindir)/$(ADMIN)" \

@@ -134,6 +134,7 @@ is(completed('status', '--js'), '--json', 'an option of all');
 
 is(make('install-module', "BUILD=${\ build() }"), 0, 'make install-module')
     or diag($text);
-ok(-e "$to/usr/lib/nginx/modules/ngx_http_tb_rpc_module.so", 'is there');
+ok(-e "$to/usr/lib/nginx/modules/$_", "$_ is there")
+    for 'ngx_http_tb_rpc_module.so', 'ngx_stream_tb_mqtt_module.so';
 
 done_testing();

@@ -253,6 +253,7 @@ SKIP: {
            "$work/start/APKBUILD");
 
     abuild($_) for qw(prepare build check package);
+    abuild('nginx-mod-stream-tb-mqtt', '_stream');
     abuild('nginx-mod-http-tb-rpc', '_module');
     abuild('tb-rpc-mqtt-bridge-openrc', '_openrc');
     abuild('tb-rpc-mqtt-bridge', '_bridge');
@@ -262,6 +263,10 @@ SKIP: {
         etc/nginx/modules/http_tb_rpc.conf
         etc/nginx/snippets/tb-rpc.conf
         usr/lib/nginx/modules/ngx_http_tb_rpc_module.so)), 'the module');
+    is(files('nginx-mod-stream-tb-mqtt'), join("\n", qw(
+        etc/nginx/modules/stream_tb_mqtt.conf
+        usr/lib/nginx/modules/ngx_stream_tb_mqtt_module.so)),
+       'that of stream');
     is(files('tb-rpc-mqtt-bridge-openrc'), 'etc/init.d/tb-rpc-mqtt-bridge',
        'the service');
     is(files('tb-rpc-mqtt-bridge'), 'usr/bin/tb-rpc-mqtt-bridge', 'the bridge');
