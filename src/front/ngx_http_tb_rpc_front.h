@@ -52,16 +52,27 @@ void *ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_tb_rpc_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
-char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* post handlers: neither zero nor, sizes, above 1m */
 char *ngx_http_tb_rpc_check_time(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_tb_rpc_check_size(ngx_conf_t *cf, void *post, void *data);
+
+
+/* ngx_http_tb_rpc_conf_content.c */
+
+/* the content handler of a location that is ours, NULL of others */
+ngx_http_handler_pt ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf);
+
+/* NULL, or by which of ours a location is taken */
+char *ngx_http_tb_rpc_occupied(ngx_http_tb_rpc_loc_conf_t *conf);
+
+/* directives */
+char *ngx_http_tb_rpc(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
 /* ngx_http_tb_rpc_vars.c */
