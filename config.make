@@ -30,3 +30,19 @@ $NGX_OBJS/addon/store/ngx_http_tb_rpc_library.$ngx_objext: \
 	$NGX_OBJS/ngx_http_tb_rpc_lua.h
 
 END
+
+# what tb_rpc_docs serves, the same way
+
+cat << END                                                    >> $NGX_MAKEFILE
+
+$NGX_OBJS/ngx_http_tb_rpc_openapi.h:	$ngx_addon_dir/src/docs/openapi.json
+	{ echo 'static u_char  ngx_http_tb_rpc_openapi[] = {' \\
+	  && od -An -v -tx1 $ngx_addon_dir/src/docs/openapi.json \\
+	     | sed -e 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g' \\
+	  && echo '};'; } > \$@.tmp
+	mv \$@.tmp \$@
+
+$NGX_OBJS/addon/docs/ngx_http_tb_rpc_docs_document.$ngx_objext: \
+	$NGX_OBJS/ngx_http_tb_rpc_openapi.h
+
+END

@@ -18,6 +18,7 @@
 #include "src/auth/ngx_http_tb_rpc_jwt.h"
 #include "src/call/ngx_http_tb_rpc_call.h"
 #include "src/device/ngx_http_tb_rpc_device.h"
+#include "src/docs/ngx_http_tb_rpc_docs.h"
 #include "src/login/ngx_http_tb_rpc_login.h"
 #include "src/status/ngx_http_tb_rpc_status.h"
 #include "src/front/ngx_http_tb_rpc_front.h"
@@ -229,6 +230,13 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
     { ngx_string("tb_rpc_login"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_tb_rpc_login,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tb_rpc_docs"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
+      ngx_http_tb_rpc_docs,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -446,6 +454,10 @@ ngx_http_tb_rpc_postconfiguration(ngx_conf_t *cf)
     }
 
     mcf->parts = ngx_http_tb_rpc_parts;
+
+    if (ngx_http_tb_rpc_docs_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

@@ -18,6 +18,7 @@ use TB::Answers;
 use TB::Env qw(free_port root scaled);
 use TB::Fixture;
 use TB::Load;
+use TB::Login;
 use TB::Nginx;
 use TB::Token qw(jwt jwt_with $CUSTOMER $OTHER_CUSTOMER $OTHER_TENANT
                  $NULL_UUID);
@@ -48,6 +49,9 @@ my %names = (
     'token with another signature' => jwt_with({ key => 'k' x 64 }),
     'token of another algorithm' => jwt_with({ alg => 'HS256' }),
     'refresh token' => jwt(scopes => ['REFRESH_TOKEN']),
+    'expired refresh token' => jwt(scopes => ['REFRESH_TOKEN'],
+                                   exp => time() - 60),
+    'nobody' => 'nobody@example.com',
     'token for later' => jwt(nbf => int(time()) + 600),
     'token without exp' => jwt(exp => undef),
     'token without scopes' => jwt(scopes => undef),
@@ -102,6 +106,17 @@ sub name_of {
         return $run->{seen}{$name} = uuid_of("$name of $run->{id}");
     }
 
+    if ($name =~ /^(?:disabled )?user$|^public customer$/) {
+        my $id = uuid_of("$name of $run->{id}");
+
+        user($id, $name eq 'user' ? ()
+                  : $name eq 'disabled user' ? (enabled => 0)
+                  : (hash => '', id => $NULL_UUID, customer => $id,
+                     authority => 'CUSTOMER_USER'));
+
+        return $run->{seen}{$name} = $id;
+    }
+
     die "$run->{at}: nothing is named {$name}\n" if !$devices{$name};
 
     return $run->{seen}{$name} = device("$name of $run->{id}",
@@ -132,7 +147,11 @@ sub request_text {
 
     # bytes, before some are put in that are no characters
     $body = expanded($run, Encode::encode('UTF-8', $body)) if defined $body;
-    push @headers, "X-Authorization: Bearer $token{ $c->{caller} }"
+    my $caller = $c->{caller} eq 'the user'
+                     ? jwt(sub => name_of($run, 'user'))
+                     : $token{ $c->{caller} };
+
+    push @headers, "X-Authorization: Bearer $caller"
         if !$c->{anybody} && $c->{path} !~ m{^/api/v1/};
     push @headers, 'Content-Length: ' . length $body if defined $body;
 
@@ -177,7 +196,7 @@ sub answered {
     my $got = TB::Load::parse($in, 1)
               || { status => 0, headers => {}, body => $in };
 
-    $run->{seen}{$1} = $2 while $got->{body} =~ /"(rpcId|id)":"?([\w-]+)/g;
+    $run->{seen}{$1} = $2 while $got->{body} =~ /"(rpcId|id|refreshToken)":"?([\w.-]+)/g;
 
     my %expected = map { $_ => expanded($run, $c->{$_}) }
                        qw(error text json);
@@ -243,6 +262,7 @@ sub locations {
         location /api/plugins/rpc/  { tb_rpc v1; }
         location /anything/         { tb_rpc v2; }
         location /api/v1/           { tb_rpc_device_api; }
+        location /api/auth/         { tb_rpc_login; }
 _EOC_
 }
 

@@ -10,6 +10,7 @@
 
 #include "../auth/ngx_http_tb_rpc_auth_conf.h"
 #include "../call/ngx_http_tb_rpc_call_conf.h"
+#include "../docs/ngx_http_tb_rpc_docs.h"
 #include "../login/ngx_http_tb_rpc_login.h"
 #include "../store/ngx_http_tb_rpc_library.h"
 #include "ngx_http_tb_rpc_front.h"
@@ -144,6 +145,7 @@ ngx_http_tb_rpc_create_loc_conf(ngx_conf_t *cf)
      *     conf->device_api = 0;
      *     conf->status = 0;
      *     conf->logins = 0;
+     *     conf->docs = NULL;
      *     conf->poll_timeout = 0;
      *     conf->file = NULL;
      *     conf->line = 0;
@@ -221,6 +223,7 @@ ngx_http_tb_rpc_merge_nameless(ngx_http_tb_rpc_loc_conf_t *prev,
     conf->poll_timeout = prev->poll_timeout;
     conf->status = prev->status;
     conf->logins = prev->logins;
+    conf->docs = prev->docs;
 
     if (clcf->lmt_excpt && clcf->handler == NULL) {
         clcf->handler = ngx_http_tb_rpc_content(conf);
@@ -244,6 +247,10 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
                                       "content handler, as \"proxy_pass\"");
     }
 
+    if (ngx_http_tb_rpc_docs_note(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
 
     if (mcf->redis == NULL) {
@@ -251,7 +258,7 @@ ngx_http_tb_rpc_check_location(ngx_conf_t *cf,
                                       "needs a \"tb_rpc_redis\" block");
     }
 
-    if (conf->device_api || conf->status) {
+    if (conf->device_api || conf->status || conf->docs) {
 
         /* devices have their own credentials, and their own time */
 
@@ -290,7 +297,8 @@ ngx_http_tb_rpc_location_error(ngx_conf_t *cf,
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "\"tb_rpc%s\" %s in %s:%ui",
                   conf->device_api ? "_device_api"
                                    : conf->status ? "_status"
-                                   : conf->logins ? "_login" : "",
+                                   : conf->logins ? "_login"
+                                   : conf->docs ? "_docs" : "",
                   text, conf->file, conf->line);
 
     return NGX_CONF_ERROR;

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 
 #include "../device/ngx_http_tb_rpc_device.h"
+#include "../docs/ngx_http_tb_rpc_docs.h"
 #include "../login/ngx_http_tb_rpc_login.h"
 #include "../status/ngx_http_tb_rpc_status.h"
 #include "ngx_http_tb_rpc_front.h"
@@ -31,6 +32,10 @@ ngx_http_tb_rpc_content(ngx_http_tb_rpc_loc_conf_t *conf)
 
     if (conf->logins) {
         return ngx_http_tb_rpc_login_handler;
+    }
+
+    if (conf->docs) {
+        return ngx_http_tb_rpc_docs_handler;
     }
 
     return conf->api ? ngx_http_tb_rpc_handler : NULL;
@@ -204,6 +209,31 @@ ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
+ngx_http_tb_rpc_docs(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_tb_rpc_loc_conf_t *lcf = conf;
+
+    char  *error;
+
+    if (lcf->docs) {
+        return "is duplicate";
+    }
+
+    error = ngx_http_tb_rpc_occupied(lcf);
+    if (error) {
+        return error;
+    }
+
+    error = ngx_http_tb_rpc_docs_parse(cf, lcf);
+    if (error) {
+        return error;
+    }
+
+    return ngx_http_tb_rpc_set_content(cf, lcf);
+}
+
+
+char *
 ngx_http_tb_rpc_occupied(ngx_http_tb_rpc_loc_conf_t *conf)
 {
     if (conf->api) {
@@ -220,6 +250,10 @@ ngx_http_tb_rpc_occupied(ngx_http_tb_rpc_loc_conf_t *conf)
 
     if (conf->logins) {
         return "can't be in a location with \"tb_rpc_login\"";
+    }
+
+    if (conf->docs) {
+        return "can't be in a location with \"tb_rpc_docs\"";
     }
 
     return NULL;

@@ -73,6 +73,7 @@ char *ngx_http_tb_rpc_device_api(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_tb_rpc_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_tb_rpc_login(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_tb_rpc_docs(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
 /* ngx_http_tb_rpc_vars.c */

@@ -86,6 +86,9 @@ typedef struct {
 } ngx_http_tb_rpc_login_conf_t;
 
 
+typedef struct ngx_http_tb_rpc_docs_conf_s  ngx_http_tb_rpc_docs_conf_t;
+
+
 /* in each worker: tb_rpc_login_threads */
 
 typedef struct {
@@ -100,6 +103,7 @@ typedef struct {
     ngx_uint_t                    device_api;   /* tb_rpc_device_api */
     ngx_uint_t                    status;       /* tb_rpc_status, 0 = off */
     ngx_uint_t                    logins;       /* tb_rpc_login */
+    ngx_http_tb_rpc_docs_conf_t  *docs;         /* tb_rpc_docs, NULL = off */
     u_char                       *file;         /* where one was said */
     ngx_uint_t                    line;
     ngx_msec_t                    poll_timeout; /* of a poll without one */

@@ -83,6 +83,9 @@ struct ngx_http_tb_rpc_main_conf_s {
 
     ngx_shm_zone_t               *zone;         /* NULL: no tb_rpc_status */
 
+    ngx_array_t                  *served;       /* what each server answers */
+    ngx_array_t                  *docs;         /* NULL: no tb_rpc_docs */
+
     ngx_http_tb_rpc_part_t      **parts;        /* the last one is NULL */
     ngx_http_tb_rpc_worker_t     *worker;       /* set in the worker only */
 };
