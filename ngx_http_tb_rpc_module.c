@@ -277,7 +277,7 @@ static ngx_command_t  ngx_http_tb_rpc_commands[] = {
       NULL },
 
     { ngx_string("tb_rpc_login_threads"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1234,
       ngx_http_tb_rpc_login_threads,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_tb_rpc_main_conf_t, login_threads),

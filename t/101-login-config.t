@@ -22,7 +22,7 @@ __DATA__
 --- main_config
     thread_pool  logins  threads=2;
 --- http_config
-    tb_rpc_login_threads       1 waiting=0 pool=logins;
+    tb_rpc_login_threads       1 waiting=0 pool=logins nice=19;
     tb_rpc_login_token_time    1h;
     tb_rpc_login_refresh_time  30d;
     tb_rpc_login_sessions      1000;
@@ -204,6 +204,17 @@ invalid or duplicate parameter "time=31d", it must be from 1000 to 2592000000 ms
 --- must_die
 --- error_log
 invalid parameter "wait=1"
+
+
+
+=== TEST 23: a priority that there is not
+--- http_config
+    tb_rpc_login_threads 2 nice=20;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+invalid parameter "nice=20"
 
 
 

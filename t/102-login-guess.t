@@ -219,6 +219,23 @@ login_is($http->ask('POST', 'login/public', { publicId => '7' }, undef,
     login_is($http->ask('POST', 'token', { refreshToken => 'x' }),
              '401 10 Invalid refresh token', 'others are served');
 
+    SKIP: {
+        my @nice;
+
+        for my $file (glob '/proc/' . $nginx->worker() . '/task/*/stat') {
+            open my $fh, '<', $file or next;
+            push @nice, (split ' ', <$fh> =~ s/^\d+ \(.*\) //r)[16];
+        }
+
+        skip 'threads have no priority here', 2 if $^O ne 'linux' || !@nice;
+
+        my $own = getpriority 0, 0;
+
+        is($nice[0], $own, 'the event loop has its priority');
+        is((sort { $b <=> $a } @nice)[0], $own > 10 ? $own : 10,
+           'the thread a lower one');
+    }
+
     # who leaves the line makes room
     $three[1]->leave();
     soon {

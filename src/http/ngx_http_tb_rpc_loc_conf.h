@@ -94,6 +94,7 @@ typedef struct ngx_http_tb_rpc_docs_conf_s  ngx_http_tb_rpc_docs_conf_t;
 typedef struct {
     ngx_uint_t                    max;          /* at a time */
     ngx_uint_t                    waiting;
+    ngx_uint_t                    nice;
     ngx_str_t                     pool;
 } ngx_http_tb_rpc_login_threads_t;
 

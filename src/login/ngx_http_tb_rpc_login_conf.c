@@ -272,6 +272,7 @@ ngx_http_tb_rpc_login_threads_create(ngx_http_tb_rpc_login_threads_t *threads)
 {
     threads->max = NGX_CONF_UNSET_UINT;
     threads->waiting = NGX_CONF_UNSET_UINT;
+    threads->nice = NGX_CONF_UNSET_UINT;
 }
 
 
@@ -280,6 +281,7 @@ ngx_http_tb_rpc_login_threads_init(ngx_http_tb_rpc_login_threads_t *threads)
 {
     ngx_conf_init_uint_value(threads->max, 2);
     ngx_conf_init_uint_value(threads->waiting, 8 * threads->max);
+    ngx_conf_init_uint_value(threads->nice, 10);
 
     if (threads->pool.len == 0) {
         ngx_str_set(&threads->pool, "default");
@@ -321,6 +323,16 @@ ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             if (n != NGX_ERROR && n <= 10000) {
                 threads->waiting = n;
+                continue;
+            }
+
+        } else if (value[i].len > 5
+                   && ngx_strncmp(value[i].data, "nice=", 5) == 0)
+        {
+            n = ngx_atoi(value[i].data + 5, value[i].len - 5);
+
+            if (n != NGX_ERROR && n <= 19) {
+                threads->nice = n;
                 continue;
             }
 

@@ -52,6 +52,7 @@ struct ngx_http_tb_rpc_job_s {
     ngx_str_t                        password;
     ngx_str_t                        new_password;
     ngx_uint_t                       dummy;     /* it can't be right */
+    ngx_uint_t                       nice;
 
     /* by the thread */
     ngx_uint_t                       failed;
@@ -69,6 +70,7 @@ static ngx_int_t ngx_http_tb_rpc_job_password(ngx_http_tb_rpc_job_t *job,
 static ngx_int_t ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
     ngx_http_tb_rpc_job_t *job);
 static void ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log);
+static void ngx_http_tb_rpc_job_nice(ngx_http_tb_rpc_job_t *job);
 static ngx_int_t ngx_http_tb_rpc_job_renew(ngx_http_tb_rpc_job_t *job,
     ngx_str_t *password);
 static void ngx_http_tb_rpc_job_done(ngx_event_t *ev);
@@ -221,6 +223,7 @@ ngx_http_tb_rpc_job_create(ngx_http_tb_rpc_login_t *login)
     job->login = login;
     job->logins = login->worker->logins;
     job->scrypt = login->conf->scrypt;
+    job->nice = login->worker->conf->login_threads.nice;
 
     task->handler = ngx_http_tb_rpc_job_thread;
     task->event.handler = ngx_http_tb_rpc_job_done;
@@ -315,6 +318,8 @@ ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log)
 
     u_char  key[NGX_HTTP_TB_RPC_HASH_LEN];
 
+    ngx_http_tb_rpc_job_nice(job);
+
     if (ngx_http_tb_rpc_hash_compute(&job->hash, job->password.data,
                                      job->password.len, key)
         != NGX_OK)
@@ -354,6 +359,24 @@ ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log)
     {
         (void) ngx_http_tb_rpc_job_renew(job, &job->password);
     }
+}
+
+
+/*
+ * The event loop comes first.  Linux has a priority for each thread; nobody but
+ * root could take it back, so the thread keeps it.
+ */
+
+static void
+ngx_http_tb_rpc_job_nice(ngx_http_tb_rpc_job_t *job)
+{
+#if (NGX_LINUX)
+
+    if (getpriority(PRIO_PROCESS, 0) < (int) job->nice) {
+        (void) setpriority(PRIO_PROCESS, 0, (int) job->nice);
+    }
+
+#endif
 }
 
 
