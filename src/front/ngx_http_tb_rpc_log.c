@@ -82,6 +82,12 @@ ngx_http_tb_rpc_log_ctx(ngx_http_request_t *r)
         return ngx_http_tb_rpc_get_ctx(r);
     }
 
+    /* logins are no calls, nor are they "other" requests */
+
+    if (lcf->logins) {
+        return NULL;
+    }
+
     return ngx_http_tb_rpc_find_ctx(r);
 }
 
