@@ -18,7 +18,7 @@ package TB::Soak::Ledger;
 #                       "kept" counts.  Otherwise it is a loss
 #   200, two-way        with the device's answer, and the device got it
 #   200, one-way        the device got it, if no fault of its bridge explains
-#                       that not ("unheard" in "kept")
+#                       that not ("unheard" in "kept"); one that polls has got it
 #   503                 no device gets it
 #   504                 it may be either way
 #   no answer           only where a worker was killed, or nginx reloaded
@@ -53,6 +53,7 @@ my %EXPLAINS = (
     scripted => qr/^(?:redis|scripted)/,
     http => qr/^(?:worker|reload|redis|net-nginx)/,
     broker => qr/^(?:broker|net-broker)/,
+    killed => qr/^broker-kill/,
 );
 
 
@@ -392,7 +393,8 @@ sub judge {
 }
 
 
-# answered 200, and no device has got it
+# Answered 200, and no device has got it.  A bridge that takes a one-way call
+# answers it, and may be killed then; a broker that has acknowledged one, too.
 
 sub unheard {
     my ($self, $call, $device) = @_;
@@ -402,8 +404,12 @@ sub unheard {
     return if $call->{what} =~ /^p/
               && $state !~ /^(?:SUCCESSFUL|DELIVERED)$/;
 
-    if ($call->{what} =~ /one/
-        && $self->explained($device->{kind}, $call->{start},
+    my $because = $state eq 'DELIVERED'
+        ? { mqtt => 'killed' }->{$device->{kind}}
+        : { mqtt => 'mqtt', scripted => 'scripted' }->{$device->{kind}};
+
+    if ($call->{what} =~ /one/ && $because
+        && $self->explained($because, $call->{start},
                             $call->{end} + ($state ne '' ? $self->{expires}
                                                          : 10)))
     {
