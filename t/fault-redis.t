@@ -24,6 +24,7 @@ my $proxy = TB::Proxy->start(to => redis()->{port});
 my $nginx = TB::Nginx->start(
     redis_port => $proxy->{port},
     redis => 'command_timeout ' . scaled(2000) . 'ms;',
+    http => 'tb_rpc_max_timeout 10m;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
               . ' location = /metrics { tb_rpc_status prometheus; }');
 
@@ -71,7 +72,7 @@ sub again {
 # a call that its device has, and a persistent one that waits
 
 sub before {
-    my $held = $nginx->open('d1', 'x', '[7]', timeout => 40_000);
+    my $held = $nginx->open('d1', 'x', '[7]', timeout => scaled(40_000));
 
     return ($held, $bridge->take(1), id_of(persistent('off')));
 }
