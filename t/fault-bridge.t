@@ -15,6 +15,11 @@ use TB::Mqtt;
 use TB::MqttDevices;
 use TB::Nginx;
 
+redis(args => ['--appendfsync', 'always']);
+
+# a restarted one has what it wrote itself
+redis()->{library} = 0;
+
 my $mqtt = TB::Mqtt->new(redis => redis());
 my $nginx = TB::Nginx->start(
     http => 'tb_rpc_ack_timeout 2s;',
@@ -25,6 +30,8 @@ $mqtt->broker();
 
 my $devices = TB::MqttDevices->start(port => $mqtt->{port}, delay => [0, 0],
                                      ids => [device('d1')], mute => qr/mute/);
+my $slow = TB::MqttDevices->start(port => $mqtt->{port}, delay => [1, 1],
+                                  ids => [device('d2')]);
 
 
 sub start_bridge {
@@ -36,14 +43,14 @@ sub start_bridge {
 
 my $pid = start_bridge();
 
-ok($devices->online(20), 'the device is online');
-ok($mqtt->attached(macro('d1'), 'fault'), 'and attached');
+ok($devices->online(20) && $slow->online(20), 'devices are online');
+ok($mqtt->attached(macro($_), 'fault'), "$_ is attached") for qw(d1 d2);
 
 
 sub persistent {
-    my ($method, $params) = @_;
+    my ($method, $params, $device) = @_;
 
-    return $nginx->call('d1', $method, $params, persistent => 1,
+    return $nginx->call($device || 'd1', $method, $params, persistent => 1,
                         timeout => 600_000);
 }
 
@@ -179,8 +186,29 @@ again({ name => 'first' });
     $row->end();
 }
 
+{
+    my $row = TB::FaultRow->begin('Redis is killed, and devices answer',
+                                  nginx => $nginx, bridge => ['fault', $pid]);
+    my $open = $nginx->open('d2', 'run', '[12]', timeout => 30_000);
+    my $kept = persistent('run', '[13]', 'd2');
+
+    $row->told('persistent', $kept);
+    soon { record($kept) =~ /^(?:DELIVERED|SUCCESSFUL)$/ }
+         "$row->{name}: the device has them";
+    kill 'KILL', redis()->{pid};
+    redis()->stop();
+    soon { $slow->count('waiting') == 0
+           || TB::Mqtt::text_of('fault.log') =~ /trying again/ }
+         'answers come';
+    redis()->go();
+    $row->told('two-way', $open->answer(30));
+    done($row, 'the answer is there', $kept);
+    again($row);
+    $row->end();
+}
+
 is(TB::Mqtt::reap($pid, 'TERM', 20), 0, 'the bridge ends');
-$devices->stop();
+$_->stop() for $devices, $slow;
 $nginx->clean();
 
 done_testing();
