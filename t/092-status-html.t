@@ -82,6 +82,8 @@ $open{$_}++ for $page =~ m{<$element}g;
 $open{$_}-- for $page =~ m{</$element}g;
 is_deeply([grep { $open{$_} } sort keys %open], [], 'its elements');
 unlike($page, qr/<(?:script|img|iframe)|url\(|https?:/, 'one file');
+like($page, qr/content-security-policy" content="default-src 'none';/,
+     'which browsers see to');
 is_deeply([$page =~ /<link (.*?)>/g], ['rel="icon" href="data:,"'],
           'no icon is asked for');
 like($page, qr/prefers-color-scheme:dark/, 'light and dark');

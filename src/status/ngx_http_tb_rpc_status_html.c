@@ -50,6 +50,8 @@ ngx_http_tb_rpc_html_head(ngx_http_tb_rpc_page_t *page)
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
         "<meta name=\"viewport\" content=\"width=device-width\">\n"
         "<meta http-equiv=\"refresh\" content=\"5\">\n"
+        "<meta http-equiv=\"content-security-policy\" content=\"default-src "
+        "'none';style-src 'unsafe-inline';img-src data:\">\n"
         "<link rel=\"icon\" href=\"data:,\">\n"
         "<title>tb-rpc</title>\n<style>\n"
         ":root{color-scheme:light dark;--b:#fff;--t:#1b1f24;--g:#656d76;"
