@@ -12,6 +12,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(sha256_hex);
+use JSON::PP qw(decode_json);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -24,7 +25,9 @@ use TB::Nginx;
 my $listen = TB::MqttPeer->listen();
 my $front = TB::MqttFront->start(
     broker_port => $listen->{port}, username => '$tb_mqtt_device_id',
-    password => 'secret', mqtt_more => 'tb_mqtt_login token basic;');
+    password => 'secret', mqtt_more => 'tb_mqtt_login token basic;',
+    config => 'location /status { tb_rpc_status; }'
+              . 'location /metrics { tb_rpc_status prometheus; }');
 my ($id, $token) = $front->device('a');
 my $logged = 0;
 
@@ -184,6 +187,25 @@ is(refused(bytes => connect_packet(id => 'x', user => $token, flags => 0xc2)),
 is(refused(bytes => connect_packet(id => 'x' x 20000, user => $token)),
    'nothing', 'a CONNECT that is too large');
 log_line(4);
+
+# --- what is counted ------------------------------------------------------------------
+
+my $c = accepted(user => $token);
+$c->{broker}->put(connack_packet());
+$c->{client}->packet();
+
+my $status = decode_json(($front->get('/status'))[0]{body})->{mqtt};
+my ($metrics) = ($front->get('/metrics'))[0]{body};
+
+is($status->{devices}, 1, 'status: a device is connected');
+is($status->{logins}{accepted}, 9, 'logins');
+cmp_ok($status->{logins}{unknown}, '>=', 10, 'credentials of nobody');
+cmp_ok($status->{logins}{malformed}, '>=', 8, 'no MQTT');
+like($metrics, qr/^tb_rpc_mqtt_devices 1$/m, 'for Prometheus');
+like($metrics, qr/^tb_rpc_mqtt_logins_total\{result="accepted"\} 9$/m,
+     'with logins');
+$c->{client}->close();
+log_line();
 
 # --- the way to Redis ---------------------------------------------------------------
 

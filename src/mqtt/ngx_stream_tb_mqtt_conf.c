@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_stream.h>
 
+#include "../share/ngx_tb_mqtt_counts.h"
 #include "ngx_stream_tb_mqtt_conf.h"
 
 
@@ -58,6 +59,7 @@ ngx_stream_tb_mqtt_create_main_conf(ngx_conf_t *cf)
      *     mcf->block.redis = NULL;
      *     mcf->block.prefix = { 0, NULL };
      *     mcf->used = 0;
+     *     mcf->zone = NULL;
      *     mcf->worker = NULL;
      */
 
@@ -324,7 +326,9 @@ ngx_stream_tb_mqtt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     mcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_tb_mqtt_module);
     mcf->used = 1;
 
-    return NGX_CONF_OK;
+    mcf->zone = ngx_tb_mqtt_counts_add(cf, &ngx_stream_tb_mqtt_module);
+
+    return mcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 

@@ -31,6 +31,7 @@ typedef struct {
     ngx_tb_rpc_block_t             block;        /* tb_rpc_redis { } */
     ngx_msec_t                     session_ttl;
     ngx_uint_t                     used;         /* a server has tb_mqtt */
+    ngx_shm_zone_t                *zone;         /* ngx_tb_mqtt_counts_t */
 
     ngx_stream_tb_mqtt_worker_t   *worker;       /* set in the worker only */
 } ngx_stream_tb_mqtt_main_conf_t;

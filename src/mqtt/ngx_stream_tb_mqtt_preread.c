@@ -33,6 +33,8 @@ static void ngx_stream_tb_mqtt_logged_in(ngx_stream_tb_mqtt_ctx_t *ctx,
 static ngx_int_t ngx_stream_tb_mqtt_result(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_int_t rc);
 static ngx_int_t ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx);
+static void ngx_stream_tb_mqtt_count_result(ngx_stream_tb_mqtt_ctx_t *ctx,
+    const char *refused);
 
 
 ngx_int_t
@@ -436,6 +438,8 @@ ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx)
     ctx->head_size = conf->head_size;
     ctx->accepted = 1;
 
+    ngx_stream_tb_mqtt_count_result(ctx, NULL);
+
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, c->log, 0,
                    "tb_mqtt: device \"%V\" of tenant \"%V\"",
                    &ctx->device_id, &ctx->tenant_id);
@@ -464,7 +468,31 @@ ngx_stream_tb_mqtt_log_handler(ngx_stream_session_t *s)
         ngx_stream_tb_mqtt_send_refusal(ctx, 0x88);
     }
 
+    if (ctx->refused) {
+        ngx_stream_tb_mqtt_count_result(ctx, ctx->refused);
+    }
+
     ngx_stream_tb_mqtt_end(ctx);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_stream_tb_mqtt_count_result(ngx_stream_tb_mqtt_ctx_t *ctx,
+    const char *refused)
+{
+    ngx_uint_t                       n;
+    ngx_tb_mqtt_counts_t            *counts;
+    ngx_stream_tb_mqtt_main_conf_t  *mcf;
+
+    mcf = ngx_stream_get_module_main_conf(ctx->session,
+                                          ngx_stream_tb_mqtt_module);
+    counts = mcf->zone->data;
+
+    n = ngx_tb_mqtt_counts_result(refused);
+
+    if (n < NGX_TB_MQTT_NRESULTS) {
+        (void) ngx_atomic_fetch_add(&counts->logins[n], 1);
+    }
 }

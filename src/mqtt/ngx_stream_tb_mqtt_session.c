@@ -159,7 +159,7 @@ ngx_stream_tb_mqtt_session_create(ngx_stream_tb_mqtt_ctx_t *ctx,
                         - session->text;
 
     ctx->presence = session;
-    w->nsessions++;
+    w->process->devices = ++w->nsessions;
 
     return session;
 }
@@ -281,6 +281,7 @@ ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status, redisReply *reply)
 
     } else {
         w->told_session = 0;
+        ngx_stream_tb_mqtt_count(w, attached);
         session->state = NGX_STREAM_TB_MQTT_ATTACHED;
         ngx_stream_tb_mqtt_beat(session);
 
@@ -318,6 +319,8 @@ ngx_stream_tb_mqtt_not_attached(ngx_stream_tb_mqtt_session_t *session,
         return;
     }
 
+    ngx_stream_tb_mqtt_count(w, retried);
+
     if (!w->told_session) {
         w->told_session = 1;
 
@@ -352,6 +355,10 @@ ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
     ngx_stream_tb_mqtt_ctx_t  *ctx;
 
     ctx = session->ctx;
+
+    if (ctx) {
+        ngx_stream_tb_mqtt_count(session->worker, superseded);
+    }
 
     ngx_stream_tb_mqtt_session_free(session);
 
@@ -459,11 +466,14 @@ ngx_stream_tb_mqtt_detached(void *data, ngx_uint_t status, redisReply *reply)
 static void
 ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session)
 {
+    ngx_stream_tb_mqtt_worker_t  *w;
+
     if (session->ctx) {
         session->ctx->presence = NULL;
     }
 
-    session->worker->nsessions--;
+    w = session->worker;
+    w->process->devices = --w->nsessions;
 
     ngx_free(session);
 }

@@ -71,6 +71,14 @@ ngx_stream_tb_mqtt_worker_start(ngx_stream_tb_mqtt_worker_t *w)
 
     w->dummy.fd = (ngx_socket_t) -1;
 
+    w->counts = w->conf->zone->data;
+    w->process = &w->counts->processes[ngx_process_slot % NGX_MAX_PROCESSES];
+
+    /* who had this place has ended */
+
+    w->process->devices = 0;
+    w->process->pid = (ngx_atomic_uint_t) ngx_pid;
+
     ngx_queue_init(&w->setups);
     ngx_queue_init(&w->logins);
 
@@ -183,6 +191,8 @@ ngx_stream_tb_mqtt_worker_close(ngx_stream_tb_mqtt_main_conf_t *mcf)
 
     ngx_stream_tb_mqtt_setups_close(w);
     ngx_stream_tb_mqtt_sessions_close(w);
+
+    w->process->pid = 0;
 
     mcf->worker = NULL;
 

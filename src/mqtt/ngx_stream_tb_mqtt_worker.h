@@ -13,6 +13,7 @@
 #include <ngx_stream.h>
 
 #include "../redis/ngx_tb_redis.h"
+#include "../share/ngx_tb_mqtt_counts.h"
 #include "../share/ngx_tb_rpc_cache.h"
 #include "ngx_stream_tb_mqtt_conf.h"
 
@@ -40,6 +41,8 @@ struct ngx_stream_tb_mqtt_worker_s {
 
     ngx_tb_redis_client_t            redis;
     ngx_queue_t                      setups;     /* one for each node */
+    ngx_tb_mqtt_counts_t            *counts;
+    ngx_tb_mqtt_process_t           *process;    /* ours, of counts */
     u_char                           name[16];   /* random, hex */
     uint64_t                         sessions;   /* made */
 
@@ -77,6 +80,10 @@ struct ngx_stream_tb_mqtt_worker_s {
     unsigned                         told_lookup:1;
     unsigned                         told_session:1;
 };
+
+
+#define ngx_stream_tb_mqtt_count(w, member)                                   \
+    (void) ngx_atomic_fetch_add(&(w)->counts->member, 1)
 
 
 /* what the worker keeps; NULL without memory */

@@ -63,6 +63,16 @@ void ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page);
 void ngx_http_tb_rpc_status_html(ngx_http_tb_rpc_page_t *page);
 void ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page);
 
+/* of Prometheus' text: what comes before the values of a metric */
+
+#define NGX_HTTP_TB_RPC_HEAD(name, type, help)                                \
+    "# HELP tb_rpc_" name " " help ".\n# TYPE tb_rpc_" name " " type "\n"
+
+/* ngx_http_tb_rpc_status_mqtt.c: nothing where there is no tb_mqtt */
+
+void ngx_http_tb_rpc_status_mqtt_json(ngx_http_tb_rpc_page_t *page);
+void ngx_http_tb_rpc_status_mqtt_prometheus(ngx_http_tb_rpc_page_t *page);
+
 /* ngx_http_tb_rpc_plot.c: for the page in HTML */
 
 void ngx_http_tb_rpc_plots_print(ngx_http_tb_rpc_page_t *page);

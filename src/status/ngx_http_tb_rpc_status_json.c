@@ -53,8 +53,12 @@ ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_json_redis(page);
     ngx_http_tb_rpc_json_queues(page);
 
-    ngx_http_tb_rpc_print(page, "\"ticks\":{\"count\":%uA,\"calls\":%uA}}\n",
+    ngx_http_tb_rpc_print(page, "\"ticks\":{\"count\":%uA,\"calls\":%uA}",
                           page->counts.ticks, page->counts.ticked);
+
+    ngx_http_tb_rpc_status_mqtt_json(page);
+
+    ngx_http_tb_rpc_print(page, "}\n");
 }
 
 

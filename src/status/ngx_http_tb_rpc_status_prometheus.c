@@ -13,10 +13,6 @@
 #include "ngx_http_tb_rpc_page.h"
 
 
-#define NGX_HTTP_TB_RPC_HEAD(name, type, help)                                \
-    "# HELP tb_rpc_" name " " help ".\n# TYPE tb_rpc_" name " " type "\n"
-
-
 static void ngx_http_tb_rpc_prometheus_workers(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_gauge(ngx_http_tb_rpc_page_t *page,
     const char *name,
@@ -60,6 +56,7 @@ ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_prometheus_auth(page);
     ngx_http_tb_rpc_prometheus_redis(page);
     ngx_http_tb_rpc_prometheus_queues(page);
+    ngx_http_tb_rpc_status_mqtt_prometheus(page);
 
     ngx_http_tb_rpc_print(page,
                           NGX_HTTP_TB_RPC_HEAD("ticks_total", "counter",
