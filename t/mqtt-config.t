@@ -18,6 +18,7 @@ use TB::Mqtt qw(output);
 use TB::Nginx;
 
 plan(skip_all => 'no stream module') if !TB::Nginx::has_stream();
+plan(skip_all => 'they are no modules') if $ENV{TB_STATIC};
 
 my @modules = split ' ', join ' ', TB::Nginx::stream_modules();
 my $redis = 'tb_rpc_redis { server redis://127.0.0.1:1; }';

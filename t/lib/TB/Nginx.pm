@@ -77,6 +77,9 @@ sub command {
 sub modules {
     my ($self) = @_;
 
+    # of script/build --static, named by TEST_NGINX_BINARY: they are in it
+    return '' if $ENV{TB_STATIC};
+
     my $modules = $ENV{TEST_NGINX_LOAD_MODULES} || $ENV{TB_MODULE}
                   || build() . '/ngx_http_tb_rpc_module.so';
     my $stream = $self->{stream} ? join ' ', stream_modules() : '';
