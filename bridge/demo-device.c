@@ -12,6 +12,9 @@
  *   mute            never answers
  *   text            an answer that is not JSON
  *   anything else   {"error":"unknown method"}
+ *
+ * With a file that has an access token it is one made for ThingsBoard: the
+ * token is its user name, and its topics begin with v1/devices/me/.
  */
 
 
@@ -183,11 +186,40 @@ demo_names(demo_device_t *dev, const char *session)
 }
 
 
+/* the first line of a file, which is no secret of the command line then */
+
+static int
+demo_token(const char *path, char *token, size_t size)
+{
+    FILE  *file;
+    char  *line;
+
+    file = fopen(path, "r");
+    if (file == NULL) {
+        perror(path);
+        return -1;
+    }
+
+    line = fgets(token, (int) size, file);
+    fclose(file);
+
+    if (line == NULL) {
+        fprintf(stderr, "%s: there is no token in it\n", path);
+        return -1;
+    }
+
+    token[strcspn(token, "\r\n")] = '\0';
+
+    return 0;
+}
+
+
 int
 main(int argc, char **argv)
 {
     int                rc, c;
-    const char        *session;
+    char               token[256];
+    const char        *session, *file;
     demo_device_t      dev;
     struct sigaction   sa;
     struct mosquitto  *mosq;
@@ -196,21 +228,29 @@ main(int argc, char **argv)
     dev.host = "127.0.0.1";
     dev.port = 1883;
     session = NULL;
+    file = NULL;
 
-    while ((c = getopt(argc, argv, "H:p:d:s:")) != -1) {
+    while ((c = getopt(argc, argv, "H:p:d:s:t:")) != -1) {
         switch (c) {
         case 'H': dev.host = optarg; break;
         case 'p': dev.port = atoi(optarg); break;
         case 'd': dev.id = optarg; break;
         case 's': session = optarg; break;
+        case 't': file = optarg; dev.id = "me"; break;
         default: dev.id = NULL; optind = argc + 1;
         }
     }
 
-    if (dev.id == NULL || strlen(dev.id) != 36 || optind != argc) {
-        fprintf(stderr, "Usage: tb-rpc-demo-device -d DEVICE_ID"
+    if (dev.id == NULL || (strlen(dev.id) != 36 && file == NULL)
+        || optind != argc)
+    {
+        fprintf(stderr, "Usage: tb-rpc-demo-device -d DEVICE_ID|-t TOKEN_FILE"
                 " [-H host] [-p port] [-s session]\n");
         return 2;
+    }
+
+    if (file && demo_token(file, token, sizeof(token)) != 0) {
+        return 1;
     }
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -228,6 +268,10 @@ main(int argc, char **argv)
     if (mosq == NULL) {
         fprintf(stderr, "no memory\n");
         return 1;
+    }
+
+    if (file) {
+        mosquitto_username_pw_set(mosq, token, NULL);
     }
 
     mosquitto_will_set(mosq, dev.status, (int) strlen(dev.offline),

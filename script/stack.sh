@@ -187,17 +187,42 @@ END
 
 
 # start_nginx WORKERS SETTINGS: nginx at $http_port, with these in its
-# tb_rpc_redis block
+# tb_rpc_redis block; where there is a module for stream, devices log in at
+# $devices_port, and are attached to the bridge "devices"
 
 start_nginx() {
+    local stream= load= module
+
     free_port
     http_port=$port
+    module=$(other_module ngx_stream_module.so)
+    devices_port=
+
+    if [ -n "$module" ]; then
+        free_port
+        devices_port=$port
+        load="load_module  $module;
+load_module  $TB_BUILD/ngx_stream_tb_mqtt_module.so;"
+        stream="stream {
+    tb_rpc_redis {
+        $2
+    }
+
+    server {
+        listen         127.0.0.1:$devices_port;
+        tb_mqtt        devices;
+        proxy_pass     127.0.0.1:$mqtt_port;
+        proxy_timeout  24h;
+    }
+}"
+    fi
 
     "$admin" keygen > "$scratch/jwt.key"
     chmod 600 "$scratch/jwt.key"
 
     cat > "$scratch/nginx.conf" << END
 load_module  $TB_BUILD/ngx_http_tb_rpc_module.so;
+$load
 
 daemon            off;
 worker_processes  $1;
@@ -233,6 +258,8 @@ http {
         }
     }
 }
+
+$stream
 END
 
     start nginx "$nginx" -p "$scratch/nginx/" -c "$scratch/nginx.conf" \
