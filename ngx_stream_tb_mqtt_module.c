@@ -223,11 +223,18 @@ ngx_stream_tb_mqtt_init_module(ngx_cycle_t *cycle)
     mcf = ngx_stream_cycle_get_module_main_conf(cycle,
                                                 ngx_stream_tb_mqtt_module);
 
-    if (mcf && mcf->used) {
-        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
-                      "tb_mqtt: ngx_stream_tb_mqtt_module "
-                      NGX_HTTP_TB_RPC_VERSION);
+    if (mcf == NULL || !mcf->used) {
+        return NGX_OK;
     }
+
+    /* nothing of a cycle fails behind this */
+
+    mcf->top_filter = ngx_stream_top_filter;
+    mcf->next_filter = ngx_stream_tb_mqtt_next_filter;
+
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                  "tb_mqtt: ngx_stream_tb_mqtt_module "
+                  NGX_HTTP_TB_RPC_VERSION);
 
     return NGX_OK;
 }
@@ -252,6 +259,15 @@ ngx_stream_tb_mqtt_init_process(ngx_cycle_t *cycle)
     if (mcf == NULL || !mcf->used) {
         return NGX_OK;
     }
+
+    /*
+     * Phases belong to a cycle, filters to the process: those of the master
+     * may be of a later configuration, which has failed, and has no filter of
+     * ours.
+     */
+
+    ngx_stream_top_filter = mcf->top_filter;
+    ngx_stream_tb_mqtt_next_filter = mcf->next_filter;
 
     /* otherwise it is made, and may fail again, on first use */
 

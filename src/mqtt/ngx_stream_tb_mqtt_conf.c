@@ -60,6 +60,8 @@ ngx_stream_tb_mqtt_create_main_conf(ngx_conf_t *cf)
      *     mcf->block.prefix = { 0, NULL };
      *     mcf->used = 0;
      *     mcf->zone = NULL;
+     *     mcf->top_filter = NULL;
+     *     mcf->next_filter = NULL;
      *     mcf->worker = NULL;
      */
 

@@ -33,6 +33,11 @@ typedef struct {
     ngx_uint_t                     used;         /* a server has tb_mqtt */
     ngx_shm_zone_t                *zone;         /* ngx_tb_mqtt_counts_t */
 
+    /* as they were when the configuration was taken; NULL: not yet */
+
+    ngx_stream_filter_pt           top_filter;
+    ngx_stream_filter_pt           next_filter;
+
     ngx_stream_tb_mqtt_worker_t   *worker;       /* set in the worker only */
 } ngx_stream_tb_mqtt_main_conf_t;
 

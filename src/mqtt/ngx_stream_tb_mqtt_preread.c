@@ -19,6 +19,7 @@
 
 static ngx_stream_tb_mqtt_ctx_t *ngx_stream_tb_mqtt_ctx(
     ngx_stream_session_t *s);
+static ngx_uint_t ngx_stream_tb_mqtt_filtered(ngx_stream_session_t *s);
 static void ngx_stream_tb_mqtt_cleanup(void *data);
 static void ngx_stream_tb_mqtt_end(ngx_stream_tb_mqtt_ctx_t *ctx);
 static ngx_int_t ngx_stream_tb_mqtt_connect(ngx_stream_tb_mqtt_ctx_t *ctx);
@@ -59,6 +60,10 @@ ngx_stream_tb_mqtt_preread_handler(ngx_stream_session_t *s)
 
     ctx = ngx_stream_tb_mqtt_ctx(s);
     if (ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (!ngx_stream_tb_mqtt_filtered(s)) {
         return NGX_ERROR;
     }
 
@@ -120,6 +125,30 @@ ngx_stream_tb_mqtt_ctx(ngx_stream_session_t *s)
     ngx_stream_set_ctx(s, ctx, ngx_stream_tb_mqtt_module);
 
     return ctx;
+}
+
+
+/*
+ * Without a master process a configuration that fails leaves its filters in
+ * the very process that goes on: nobody is let in without ours.
+ */
+
+static ngx_uint_t
+ngx_stream_tb_mqtt_filtered(ngx_stream_session_t *s)
+{
+    ngx_stream_tb_mqtt_main_conf_t  *mcf;
+
+    mcf = ngx_stream_get_module_main_conf(s, ngx_stream_tb_mqtt_module);
+
+    if (ngx_stream_top_filter == mcf->top_filter) {
+        return 1;
+    }
+
+    ngx_log_error(NGX_LOG_ALERT, s->connection->log, 0,
+                  "tb_mqtt: the filters are not those of this configuration, "
+                  "no device is let in; restart nginx");
+
+    return 0;
 }
 
 
