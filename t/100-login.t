@@ -330,6 +330,12 @@ for (['GET', 'user'], ['POST', 'logout'],
 
 login_is($http->ask('GET', 'user', undef, jwt(sub => 'nobody')),
          '401 10 User account is not active', 'user: of nobody');
+login_is($http->ask('GET', 'user', undef, jwt(sub => 'ann@example.com')),
+         '200 .*', 'user: of a token from elsewhere');
+login_is($http->ask('GET', 'user', undef, jwt(sub => 'ann@example.com',
+                                              userId => $TENANT)),
+         '401 10 User account is not active',
+         'user: of somebody who was called so before');
 login_is($http->ask('POST', 'logout', undef, $r->{token}), '200 empty',
          'logout');
 login_is($http->refresh($r->{refreshToken}), $REFRESH, 'it is over');

@@ -73,6 +73,7 @@ struct ngx_http_tb_rpc_login_s {
     u_char                           session[NGX_HTTP_TB_RPC_UUID_LEN];
     u_char                           jti[NGX_HTTP_TB_RPC_UUID_LEN];
     u_char                           old_jti[NGX_HTTP_TB_RPC_UUID_LEN];
+    u_char                           bearer[NGX_HTTP_TB_RPC_UUID_LEN];
 
     /* of Redis, copied */
     ngx_str_t                        hash;          /* empty: none */

@@ -218,13 +218,15 @@ ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login, json_t *claims,
     ngx_uint_t refresh)
 {
     json_t      *scope;
-    ngx_str_t    sub, session, jti;
+    ngx_str_t    sub, user, session, jti;
     ngx_uint_t   is_refresh;
 
     scope = json_array_get(json_object_get(claims, "scopes"), 0);
 
     if (!json_is_string(scope)
         || ngx_http_tb_rpc_login_claim(claims, "sub", &sub) != NGX_OK
+        || ngx_http_tb_rpc_login_claim(claims, "userId", &user) != NGX_OK
+        || ngx_http_tb_rpc_parse_uuid(login->bearer, &user) != NGX_OK
         || ngx_http_tb_rpc_login_claim(claims, "sessionId", &session)
            != NGX_OK
         || ngx_http_tb_rpc_parse_uuid(login->session, &session) != NGX_OK)
@@ -422,7 +424,13 @@ ngx_http_tb_rpc_login_show_user(ngx_http_tb_rpc_login_t *login,
     {
         rc = ngx_http_tb_rpc_login_fields(login, reply, 3);
 
-        if (rc == NGX_OK) {
+        /* somebody else may be called so by now */
+
+        if (rc == NGX_OK
+            && ngx_memcmp(login->bearer, login->user.id.data,
+                          NGX_HTTP_TB_RPC_UUID_LEN)
+               == 0)
+        {
             return ngx_http_tb_rpc_login_send_user(login);
         }
 
