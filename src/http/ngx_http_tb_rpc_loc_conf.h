@@ -96,6 +96,7 @@ typedef struct {
     ngx_uint_t                    waiting;
     ngx_uint_t                    nice;
     ngx_str_t                     pool;
+    struct ngx_thread_pool_s     *tp;           /* NULL: nobody logs in */
 } ngx_http_tb_rpc_login_threads_t;
 
 

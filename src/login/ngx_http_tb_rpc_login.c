@@ -227,9 +227,7 @@ ngx_http_tb_rpc_login_cleanup(void *data)
         ngx_delete_posted_event(&login->timer);
     }
 
-    if (login->job) {
-        ngx_http_tb_rpc_login_drop_job(login);
-    }
+    (void) ngx_http_tb_rpc_login_drop_job(login);
 
     ngx_http_tb_rpc_login_wipe(login->request);
 
@@ -383,11 +381,11 @@ ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login, int64_t ms)
 
 
 ngx_int_t
-ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login)
+ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login,
+    const char *directive)
 {
     ngx_log_error(NGX_LOG_INFO, login->request->connection->log, 0,
-                  "tb_rpc: too many logins at a time, see "
-                  "\"tb_rpc_login_threads\"");
+                  "tb_rpc: too many logins at a time, see \"%s\"", directive);
 
     if (ngx_http_tb_rpc_login_retry_after(login->request, 1) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

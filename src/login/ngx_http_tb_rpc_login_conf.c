@@ -14,7 +14,7 @@
 
 #include "../auth/ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_login.h"
-#include "ngx_http_tb_rpc_login_hash.h"
+#include "ngx_http_tb_rpc_login_request.h"
 
 
 /* so that a session is not known for ever */
@@ -121,7 +121,9 @@ ngx_http_tb_rpc_login_conf_check(ngx_conf_t *cf,
 {
 #if (NGX_THREADS)
 
-    ngx_http_tb_rpc_main_conf_t  *mcf;
+    ngx_http_core_loc_conf_t         *clcf;
+    ngx_http_tb_rpc_main_conf_t      *mcf;
+    ngx_http_tb_rpc_login_threads_t  *threads;
 
     if (conf->auth.jwt_keys == NULL) {
         return "needs \"tb_rpc_jwt_key\", by which it signs";
@@ -150,9 +152,24 @@ ngx_http_tb_rpc_login_conf_check(ngx_conf_t *cf,
                "for each login";
     }
 
+    if (ngx_http_tb_rpc_scrypt_is_there() != NGX_OK) {
+        return "needs scrypt of OpenSSL, which this libcrypto does not have "
+               "or does not allow";
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->client_body_buffer_size < NGX_HTTP_TB_RPC_LOGIN_MAX_BODY) {
+        return "needs a \"client_body_buffer_size\" of 8k at least: passwords "
+               "are not written to the disk";
+    }
+
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
 
-    if (ngx_thread_pool_add(cf, &mcf->login_threads.pool) == NULL) {
+    threads = &mcf->login_threads;
+
+    threads->tp = ngx_thread_pool_add(cf, &threads->pool);
+    if (threads->tp == NULL) {
         return "has no thread pool";
     }
 

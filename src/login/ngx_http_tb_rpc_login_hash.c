@@ -7,8 +7,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 
 #include "../auth/ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_login_hash.h"
@@ -20,7 +22,12 @@ static ssize_t ngx_http_tb_rpc_hash_bytes(u_char *dst, size_t max, u_char *p,
     size_t len);
 static u_char *ngx_http_tb_rpc_hash_base64(u_char *dst, u_char *p,
     size_t len);
-static uint64_t ngx_http_tb_rpc_scrypt_cost(ngx_http_tb_rpc_scrypt_t *scrypt);
+static ngx_int_t ngx_http_tb_rpc_hash_compute(ngx_http_tb_rpc_hash_t *hash,
+    ngx_str_t *password, u_char *key);
+static ngx_int_t ngx_http_tb_rpc_hash_renew(ngx_http_tb_rpc_work_t *work,
+    ngx_str_t *password);
+static ngx_int_t ngx_http_tb_rpc_hash_waste(ngx_http_tb_rpc_scrypt_t *more,
+    ngx_http_tb_rpc_scrypt_t *less);
 static ngx_int_t ngx_http_tb_rpc_scrypt_run(ngx_http_tb_rpc_scrypt_t *scrypt,
     u_char *password, size_t len, u_char *salt, size_t salt_len, u_char *key);
 
@@ -153,12 +160,86 @@ ngx_http_tb_rpc_hash_base64(u_char *dst, u_char *p, size_t len)
 }
 
 
-ngx_int_t
-ngx_http_tb_rpc_hash_compute(ngx_http_tb_rpc_hash_t *hash, u_char *password,
-    size_t len, u_char *key)
+/*
+ * Every password that is wrong costs the same, whatever the hash, unless that
+ * costs more than new ones; one that is right may cost more.
+ */
+
+void
+ngx_http_tb_rpc_hash_work(ngx_http_tb_rpc_work_t *work)
 {
-    return ngx_http_tb_rpc_scrypt_run(&hash->scrypt, password, len,
-                                      hash->salt, hash->salt_len, key);
+    u_char  key[NGX_HTTP_TB_RPC_HASH_LEN];
+
+    if (ngx_http_tb_rpc_hash_compute(&work->hash, &work->password, key)
+        != NGX_OK)
+    {
+        work->failed = 1;
+        return;
+    }
+
+    work->match = CRYPTO_memcmp(key, work->hash.key, sizeof(key)) == 0
+                  && !work->dummy;
+
+    if (!work->match) {
+
+        if (ngx_http_tb_rpc_hash_waste(&work->scrypt, &work->hash.scrypt)
+            != NGX_OK)
+        {
+            work->failed = 1;
+        }
+
+        return;
+    }
+
+    if (work->new_password.len) {
+
+        if (ngx_http_tb_rpc_hash_renew(work, &work->new_password) != NGX_OK) {
+            work->failed = 1;
+        }
+
+        return;
+    }
+
+    /* a login does not fail for want of a better hash */
+
+    if (work->hash.scrypt.ln != work->scrypt.ln
+        || work->hash.scrypt.r != work->scrypt.r
+        || work->hash.scrypt.p != work->scrypt.p)
+    {
+        (void) ngx_http_tb_rpc_hash_renew(work, &work->password);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_hash_compute(ngx_http_tb_rpc_hash_t *hash,
+    ngx_str_t *password, u_char *key)
+{
+    return ngx_http_tb_rpc_scrypt_run(&hash->scrypt, password->data,
+                                      password->len, hash->salt,
+                                      hash->salt_len, key);
+}
+
+
+static ngx_int_t
+ngx_http_tb_rpc_hash_renew(ngx_http_tb_rpc_work_t *work, ngx_str_t *password)
+{
+    ngx_http_tb_rpc_hash_t  *hash;
+
+    hash = &work->new_hash;
+
+    hash->scrypt = work->scrypt;
+    hash->salt_len = NGX_HTTP_TB_RPC_SALT_LEN;
+
+    if (RAND_bytes(hash->salt, NGX_HTTP_TB_RPC_SALT_LEN) != 1
+        || ngx_http_tb_rpc_hash_compute(hash, password, hash->key) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    work->renewed = 1;
+
+    return NGX_OK;
 }
 
 
@@ -167,7 +248,7 @@ ngx_http_tb_rpc_hash_compute(ngx_http_tb_rpc_hash_t *hash, u_char *password,
  * is a user, of an old hash: time goes by the product of the parameters.
  */
 
-ngx_int_t
+static ngx_int_t
 ngx_http_tb_rpc_hash_waste(ngx_http_tb_rpc_scrypt_t *more,
     ngx_http_tb_rpc_scrypt_t *less)
 {
@@ -209,10 +290,25 @@ ngx_http_tb_rpc_hash_waste(ngx_http_tb_rpc_scrypt_t *more,
 }
 
 
-static uint64_t
+uint64_t
 ngx_http_tb_rpc_scrypt_cost(ngx_http_tb_rpc_scrypt_t *scrypt)
 {
     return (uint64_t) scrypt->r * scrypt->p << scrypt->ln;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_scrypt_is_there(void)
+{
+    u_char                    key[NGX_HTTP_TB_RPC_HASH_LEN], none[1];
+    ngx_http_tb_rpc_scrypt_t  scrypt;
+
+    scrypt.ln = 10;
+    scrypt.r = 1;
+    scrypt.p = 1;
+    none[0] = 0;
+
+    return ngx_http_tb_rpc_scrypt_run(&scrypt, none, 1, none, 1, key);
 }
 
 

@@ -29,6 +29,23 @@ typedef struct {
 } ngx_http_tb_rpc_hash_t;
 
 
+/* what is done with a password in a thread */
+
+typedef struct {
+    ngx_http_tb_rpc_scrypt_t         scrypt;        /* of new hashes */
+    ngx_http_tb_rpc_hash_t           hash;
+    ngx_http_tb_rpc_hash_t           new_hash;
+    ngx_str_t                        password;
+    ngx_str_t                        new_password;
+    ngx_uint_t                       dummy;         /* it can't be right */
+
+    /* what has come of it */
+    ngx_uint_t                       failed;
+    ngx_uint_t                       match;
+    ngx_uint_t                       renewed;
+} ngx_http_tb_rpc_work_t;
+
+
 /* 1: ln is 10 to 20, r 1 to 32, p 1 to 16, and not too much memory */
 ngx_uint_t ngx_http_tb_rpc_scrypt_is_good(ngx_http_tb_rpc_scrypt_t *scrypt);
 
@@ -39,16 +56,17 @@ ngx_int_t ngx_http_tb_rpc_hash_parse(ngx_http_tb_rpc_hash_t *hash,
 /* dst has NGX_HTTP_TB_RPC_MAX_HASH bytes; the end of the text */
 u_char *ngx_http_tb_rpc_hash_text(u_char *dst, ngx_http_tb_rpc_hash_t *hash);
 
-/*
- * The key by salt and parameters of the hash; takes long.  NGX_OK, NGX_ERROR:
- * no memory
- */
-ngx_int_t ngx_http_tb_rpc_hash_compute(ngx_http_tb_rpc_hash_t *hash,
-    u_char *password, size_t len, u_char *key);
+/* time goes by that */
+uint64_t ngx_http_tb_rpc_scrypt_cost(ngx_http_tb_rpc_scrypt_t *scrypt);
 
-/* what "more" costs beyond "less", for nothing; the same */
-ngx_int_t ngx_http_tb_rpc_hash_waste(ngx_http_tb_rpc_scrypt_t *more,
-    ngx_http_tb_rpc_scrypt_t *less);
+/* NGX_OK, NGX_ERROR: this libcrypto has none */
+ngx_int_t ngx_http_tb_rpc_scrypt_is_there(void);
+
+/*
+ * Compares the password with the hash, and makes a new hash of one that is
+ * right where it is to be another one; takes long
+ */
+void ngx_http_tb_rpc_hash_work(ngx_http_tb_rpc_work_t *work);
 
 
 #endif /* _NGX_HTTP_TB_RPC_LOGIN_HASH_H_INCLUDED_ */

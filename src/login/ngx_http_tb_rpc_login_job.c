@@ -17,7 +17,10 @@
 #include <ngx_thread_pool.h>
 #endif
 
-#include <openssl/crypto.h>
+#if (NGX_LINUX)
+#include <malloc.h>
+#endif
+
 #include <openssl/rand.h>
 
 #include "../http/ngx_http_tb_rpc_respond.h"
@@ -28,12 +31,17 @@
 
 #define NGX_HTTP_TB_RPC_LOGIN_PATIENCE  60000   /* ms */
 
+/* far below what scrypt takes, far above what nginx does */
+
+#define NGX_HTTP_TB_RPC_LOGIN_MMAP      (512 * 1024)
+
 
 struct ngx_http_tb_rpc_logins_s {
     ngx_queue_t                      running;   /* jobs that threads have */
     ngx_queue_t                      waiting;
     ngx_uint_t                       nrunning;
     ngx_uint_t                       nwaiting;
+    ngx_uint_t                       warned;    /* of a costly hash */
     u_char                           salt[NGX_HTTP_TB_RPC_SALT_LEN];
 };
 
@@ -45,19 +53,9 @@ struct ngx_http_tb_rpc_job_s {
     ngx_pool_t                      *pool;
     ngx_thread_task_t               *task;
 
-    /* for the thread */
-    ngx_http_tb_rpc_scrypt_t         scrypt;    /* of new hashes */
-    ngx_http_tb_rpc_hash_t           hash;
-    ngx_http_tb_rpc_hash_t           new_hash;
-    ngx_str_t                        password;
-    ngx_str_t                        new_password;
-    ngx_uint_t                       dummy;     /* it can't be right */
+    /* the thread's */
     ngx_uint_t                       nice;
-
-    /* by the thread */
-    ngx_uint_t                       failed;
-    ngx_uint_t                       match;
-    ngx_uint_t                       renewed;
+    ngx_http_tb_rpc_work_t           work;
 };
 
 
@@ -65,14 +63,13 @@ struct ngx_http_tb_rpc_job_s {
 
 static ngx_http_tb_rpc_job_t *ngx_http_tb_rpc_job_create(
     ngx_http_tb_rpc_login_t *login);
+static void ngx_http_tb_rpc_job_hash(ngx_http_tb_rpc_job_t *job,
+    ngx_http_tb_rpc_login_t *login);
 static ngx_int_t ngx_http_tb_rpc_job_password(ngx_http_tb_rpc_job_t *job,
     ngx_str_t *dst, ngx_str_t *src);
 static ngx_int_t ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
     ngx_http_tb_rpc_job_t *job);
 static void ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log);
-static void ngx_http_tb_rpc_job_nice(ngx_http_tb_rpc_job_t *job);
-static ngx_int_t ngx_http_tb_rpc_job_renew(ngx_http_tb_rpc_job_t *job,
-    ngx_str_t *password);
 static void ngx_http_tb_rpc_job_done(ngx_event_t *ev);
 static void ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins);
 static ngx_int_t ngx_http_tb_rpc_job_finish(ngx_http_tb_rpc_job_t *job,
@@ -111,6 +108,21 @@ ngx_http_tb_rpc_logins_create(ngx_http_tb_rpc_worker_t *w)
     if (RAND_bytes(logins->salt, sizeof(logins->salt)) != 1) {
         return NGX_ERROR;
     }
+
+#if defined(M_MMAP_THRESHOLD)
+
+    /*
+     * What scrypt took goes back to the system.  By itself the first limit
+     * grows with what is freed, and the arena of each thread keeps what is
+     * below it; the second one would no longer follow.
+     */
+
+    if (w->conf->login_threads.tp) {
+        (void) mallopt(M_MMAP_THRESHOLD, NGX_HTTP_TB_RPC_LOGIN_MMAP);
+        (void) mallopt(M_TRIM_THRESHOLD, 2 * NGX_HTTP_TB_RPC_LOGIN_MMAP);
+    }
+
+#endif
 
     w->logins = logins;
 
@@ -159,30 +171,38 @@ ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login)
 ngx_int_t
 ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login)
 {
-    ngx_http_tb_rpc_job_t     *job;
-    ngx_http_tb_rpc_logins_t  *logins;
+    ngx_http_tb_rpc_job_t            *job;
+    ngx_http_tb_rpc_logins_t         *logins;
+    ngx_http_tb_rpc_login_threads_t  *threads;
 
     if (ngx_http_tb_rpc_login_is_full(login)) {
-        return ngx_http_tb_rpc_login_busy(login);
+        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
     }
 
     logins = login->worker->logins;
+    threads = &login->worker->conf->login_threads;
 
     job = ngx_http_tb_rpc_job_create(login);
     if (job == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (logins->nrunning < login->worker->conf->login_threads.max) {
+    if (logins->nrunning < threads->max
+        && ngx_queue_empty(&logins->waiting)
+        && ngx_http_tb_rpc_job_post(logins, job) == NGX_OK)
+    {
+        /* void */
 
-        if (ngx_http_tb_rpc_job_post(logins, job) != NGX_OK) {
-            ngx_http_tb_rpc_job_free(job);
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    } else if (logins->nrunning && logins->nwaiting < threads->waiting) {
 
-    } else {
+        /* the end of what runs lets it go on */
+
         ngx_queue_insert_tail(&logins->waiting, &job->queue);
         logins->nwaiting++;
+
+    } else {
+        ngx_http_tb_rpc_job_free(job);
+        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
     }
 
     login->job = job;
@@ -222,31 +242,18 @@ ngx_http_tb_rpc_job_create(ngx_http_tb_rpc_login_t *login)
     job->pool = pool;
     job->login = login;
     job->logins = login->worker->logins;
-    job->scrypt = login->conf->scrypt;
     job->nice = login->worker->conf->login_threads.nice;
 
     task->handler = ngx_http_tb_rpc_job_thread;
     task->event.handler = ngx_http_tb_rpc_job_done;
     task->event.data = job;
 
-    if (ngx_http_tb_rpc_hash_parse(&job->hash, &login->hash) != NGX_OK) {
+    ngx_http_tb_rpc_job_hash(job, login);
 
-        if (login->hash.len) {
-            ngx_log_error(NGX_LOG_ERR, login->request->connection->log, 0,
-                          "tb_rpc: the password hash of a user in Redis is "
-                          "not valid; set it by \"tb-rpc-admin user passwd\"");
-        }
-
-        job->dummy = 1;
-        job->hash.scrypt = job->scrypt;
-        job->hash.salt_len = NGX_HTTP_TB_RPC_SALT_LEN;
-        ngx_memcpy(job->hash.salt, job->logins->salt,
-                   NGX_HTTP_TB_RPC_SALT_LEN);
-    }
-
-    if (ngx_http_tb_rpc_job_password(job, &job->password, &login->password)
+    if (ngx_http_tb_rpc_job_password(job, &job->work.password,
+                                     &login->password)
             != NGX_OK
-        || ngx_http_tb_rpc_job_password(job, &job->new_password,
+        || ngx_http_tb_rpc_job_password(job, &job->work.new_password,
                                         &login->new_password)
            != NGX_OK)
     {
@@ -255,6 +262,53 @@ ngx_http_tb_rpc_job_create(ngx_http_tb_rpc_login_t *login)
     }
 
     return job;
+}
+
+
+static void
+ngx_http_tb_rpc_job_hash(ngx_http_tb_rpc_job_t *job,
+    ngx_http_tb_rpc_login_t *login)
+{
+    ngx_log_t               *log;
+    ngx_http_tb_rpc_work_t  *work;
+
+    log = login->request->connection->log;
+    work = &job->work;
+
+    work->scrypt = login->conf->scrypt;
+
+    /* who is disabled gets no better hash either: it would take longer */
+
+    work->dummy = !login->enabled;
+
+    if (ngx_http_tb_rpc_hash_parse(&work->hash, &login->hash) == NGX_OK) {
+
+        if (ngx_http_tb_rpc_scrypt_cost(&work->hash.scrypt)
+                > ngx_http_tb_rpc_scrypt_cost(&work->scrypt)
+            && !job->logins->warned)
+        {
+            job->logins->warned = 1;
+
+            ngx_log_error(NGX_LOG_WARN, log, 0,
+                          "tb_rpc: the password hash of a user costs more "
+                          "than \"tb_rpc_login_scrypt\" says: until that user "
+                          "logs in, the time that a wrong password takes "
+                          "shows that there is one");
+        }
+
+        return;
+    }
+
+    if (login->hash.len) {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "tb_rpc: the password hash of a user in Redis is not "
+                      "valid; set it by \"tb-rpc-admin user passwd\"");
+    }
+
+    work->dummy = 1;
+    work->hash.scrypt = work->scrypt;
+    work->hash.salt_len = NGX_HTTP_TB_RPC_SALT_LEN;
+    ngx_memcpy(work->hash.salt, job->logins->salt, NGX_HTTP_TB_RPC_SALT_LEN);
 }
 
 
@@ -282,20 +336,11 @@ static ngx_int_t
 ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
     ngx_http_tb_rpc_job_t *job)
 {
-    ngx_str_t          *name;
-    ngx_thread_pool_t  *tp;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
 
-    name = &job->login->worker->conf->login_threads.pool;
+    mcf = job->login->worker->conf;
 
-    tp = ngx_thread_pool_get((ngx_cycle_t *) ngx_cycle, name);
-
-    if (tp == NULL) {
-        ngx_log_error(NGX_LOG_ERR, job->login->request->connection->log, 0,
-                      "thread pool \"%V\" not found", name);
-        return NGX_ERROR;
-    }
-
-    if (ngx_thread_task_post(tp, job->task) != NGX_OK) {
+    if (ngx_thread_task_post(mcf->login_threads.tp, job->task) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -307,8 +352,9 @@ ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
 
 
 /*
- * In a thread: nothing but the job is touched.  Every password that is wrong
- * costs the same, whatever the hash; one that is right may cost more.
+ * Nothing but the job is touched there.  The event loop comes first: Linux has
+ * a priority for each thread; nobody but root could take it back, so the
+ * thread keeps it.
  */
 
 static void
@@ -316,60 +362,6 @@ ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log)
 {
     ngx_http_tb_rpc_job_t *job = data;
 
-    u_char  key[NGX_HTTP_TB_RPC_HASH_LEN];
-
-    ngx_http_tb_rpc_job_nice(job);
-
-    if (ngx_http_tb_rpc_hash_compute(&job->hash, job->password.data,
-                                     job->password.len, key)
-        != NGX_OK)
-    {
-        job->failed = 1;
-        return;
-    }
-
-    job->match = CRYPTO_memcmp(key, job->hash.key, sizeof(key)) == 0
-                 && !job->dummy;
-
-    if (!job->match) {
-
-        if (ngx_http_tb_rpc_hash_waste(&job->scrypt, &job->hash.scrypt)
-            != NGX_OK)
-        {
-            job->failed = 1;
-        }
-
-        return;
-    }
-
-    if (job->new_password.len) {
-
-        if (ngx_http_tb_rpc_job_renew(job, &job->new_password) != NGX_OK) {
-            job->failed = 1;
-        }
-
-        return;
-    }
-
-    /* a login does not fail for want of a better hash */
-
-    if (job->hash.scrypt.ln != job->scrypt.ln
-        || job->hash.scrypt.r != job->scrypt.r
-        || job->hash.scrypt.p != job->scrypt.p)
-    {
-        (void) ngx_http_tb_rpc_job_renew(job, &job->password);
-    }
-}
-
-
-/*
- * The event loop comes first.  Linux has a priority for each thread; nobody but
- * root could take it back, so the thread keeps it.
- */
-
-static void
-ngx_http_tb_rpc_job_nice(ngx_http_tb_rpc_job_t *job)
-{
 #if (NGX_LINUX)
 
     if (getpriority(PRIO_PROCESS, 0) < (int) job->nice) {
@@ -377,30 +369,8 @@ ngx_http_tb_rpc_job_nice(ngx_http_tb_rpc_job_t *job)
     }
 
 #endif
-}
 
-
-static ngx_int_t
-ngx_http_tb_rpc_job_renew(ngx_http_tb_rpc_job_t *job, ngx_str_t *password)
-{
-    ngx_http_tb_rpc_hash_t  *hash;
-
-    hash = &job->new_hash;
-
-    hash->scrypt = job->scrypt;
-    hash->salt_len = NGX_HTTP_TB_RPC_SALT_LEN;
-
-    if (RAND_bytes(hash->salt, NGX_HTTP_TB_RPC_SALT_LEN) != 1
-        || ngx_http_tb_rpc_hash_compute(hash, password->data, password->len,
-                                        hash->key)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    job->renewed = 1;
-
-    return NGX_OK;
+    ngx_http_tb_rpc_hash_work(&job->work);
 }
 
 
@@ -409,40 +379,43 @@ ngx_http_tb_rpc_job_renew(ngx_http_tb_rpc_job_t *job, ngx_str_t *password)
 static void
 ngx_http_tb_rpc_job_done(ngx_event_t *ev)
 {
-    ngx_int_t                 rc;
-    ngx_http_tb_rpc_job_t    *job;
-    ngx_http_tb_rpc_login_t  *login;
+    ngx_int_t                  rc;
+    ngx_http_tb_rpc_job_t     *job;
+    ngx_http_tb_rpc_login_t   *login;
+    ngx_http_tb_rpc_logins_t  *logins;
 
     job = ev->data;
     login = job->login;
+    logins = job->logins;
 
-    if (job->logins) {
+    if (logins) {
         ngx_queue_remove(&job->queue);
-        job->logins->nrunning--;
-
-        ngx_http_tb_rpc_job_next(job->logins);
+        logins->nrunning--;
     }
 
-    if (login == NULL) {
-        ngx_http_tb_rpc_job_free(job);
-        return;
+    if (login) {
+        ngx_http_set_log_request(login->request->connection->log,
+                                 login->request);
+
+        login->job = NULL;
+        ngx_del_timer(&login->timer);
+
+        rc = ngx_http_tb_rpc_job_finish(job, login);
+
+        if (rc != NGX_DONE) {
+            ngx_http_tb_rpc_finalize(login->request, rc);
+        }
     }
-
-    ngx_http_set_log_request(login->request->connection->log,
-                             login->request);
-
-    login->job = NULL;
-    ngx_del_timer(&login->timer);
-
-    rc = ngx_http_tb_rpc_job_finish(job, login);
 
     ngx_http_tb_rpc_job_free(job);
 
-    if (rc != NGX_DONE) {
-        ngx_http_tb_rpc_finalize(login->request, rc);
+    if (logins) {
+        ngx_http_tb_rpc_job_next(logins);
     }
 }
 
+
+/* a pool that is full (of others' tasks, too) takes it when one of ours ends */
 
 static void
 ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins)
@@ -455,20 +428,36 @@ ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins)
 
         q = ngx_queue_head(&logins->waiting);
         job = ngx_queue_data(q, ngx_http_tb_rpc_job_t, queue);
+        login = job->login;
+
+        if (logins->nrunning >= login->worker->conf->login_threads.max) {
+            return;
+        }
 
         ngx_queue_remove(q);
         logins->nwaiting--;
 
         if (ngx_http_tb_rpc_job_post(logins, job) == NGX_OK) {
+            continue;
+        }
+
+        if (logins->nrunning) {
+            ngx_queue_insert_head(&logins->waiting, q);
+            logins->nwaiting++;
             return;
         }
 
-        login = job->login;
+        ngx_http_set_log_request(login->request->connection->log,
+                                 login->request);
+
         login->job = NULL;
+        ngx_del_timer(&login->timer);
 
         ngx_http_tb_rpc_job_free(job);
+
         ngx_http_tb_rpc_finalize(login->request,
-                                 NGX_HTTP_INTERNAL_SERVER_ERROR);
+                                 ngx_http_tb_rpc_login_busy(login,
+                                                  "tb_rpc_login_threads"));
     }
 }
 
@@ -479,24 +468,25 @@ ngx_http_tb_rpc_job_finish(ngx_http_tb_rpc_job_t *job,
 {
     u_char  *p;
 
-    if (job->failed) {
+    if (job->work.failed) {
         ngx_log_error(NGX_LOG_ERR, login->request->connection->log, 0,
-                      "tb_rpc: no memory to compute a password, see "
-                      "\"tb_rpc_login_scrypt\"");
+                      "tb_rpc: a password could not be computed, there was no "
+                      "memory; see \"tb_rpc_login_scrypt\"");
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (job->renewed) {
+    if (job->work.renewed) {
         p = ngx_pnalloc(login->request->pool, NGX_HTTP_TB_RPC_MAX_HASH);
         if (p == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
         login->new_hash.data = p;
-        login->new_hash.len = ngx_http_tb_rpc_hash_text(p, &job->new_hash) - p;
+        login->new_hash.len = ngx_http_tb_rpc_hash_text(p, &job->work.new_hash)
+                              - p;
     }
 
-    return ngx_http_tb_rpc_login_computed(login, job->match);
+    return ngx_http_tb_rpc_login_computed(login, job->work.match);
 }
 
 
@@ -511,19 +501,24 @@ ngx_http_tb_rpc_job_late(ngx_event_t *ev)
     ngx_http_set_log_request(login->request->connection->log,
                              login->request);
 
-    ngx_http_tb_rpc_login_drop_job(login);
+    (void) ngx_http_tb_rpc_login_drop_job(login);
 
     ngx_http_tb_rpc_finalize(login->request,
-                             ngx_http_tb_rpc_login_busy(login));
+                             ngx_http_tb_rpc_login_busy(login,
+                                                  "tb_rpc_login_threads"));
 }
 
 
-void
+ngx_uint_t
 ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login)
 {
     ngx_http_tb_rpc_job_t  *job;
 
     job = login->job;
+
+    if (job == NULL) {
+        return 0;
+    }
 
     login->job = NULL;
     job->login = NULL;
@@ -535,25 +530,31 @@ ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login)
     /* what a thread has is freed when that is done with it */
 
     if (job->task->event.active) {
-        return;
+        return 1;
     }
 
     ngx_queue_remove(&job->queue);
     job->logins->nwaiting--;
 
     ngx_http_tb_rpc_job_free(job);
+
+    return 0;
 }
 
 
 static void
 ngx_http_tb_rpc_job_free(ngx_http_tb_rpc_job_t *job)
 {
-    if (job->password.len) {
-        ngx_explicit_memzero(job->password.data, job->password.len);
+    ngx_http_tb_rpc_work_t  *work;
+
+    work = &job->work;
+
+    if (work->password.len) {
+        ngx_explicit_memzero(work->password.data, work->password.len);
     }
 
-    if (job->new_password.len) {
-        ngx_explicit_memzero(job->new_password.data, job->new_password.len);
+    if (work->new_password.len) {
+        ngx_explicit_memzero(work->new_password.data, work->new_password.len);
     }
 
     ngx_destroy_pool(job->pool);
@@ -580,14 +581,14 @@ ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login)
 ngx_int_t
 ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login)
 {
-    return ngx_http_tb_rpc_login_busy(login);
+    return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
 }
 
 
-void
+ngx_uint_t
 ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login)
 {
-    return;
+    return 0;
 }
 
 #endif

@@ -21,8 +21,8 @@ ngx_uint_t ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login);
  */
 ngx_int_t ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login);
 
-/* the request goes away */
-void ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login);
+/* nobody waits any more; 1: a thread compares it all the same */
+ngx_uint_t ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login);
 
 
 #endif /* _NGX_HTTP_TB_RPC_LOGIN_JOB_H_INCLUDED_ */

@@ -97,8 +97,9 @@ ngx_int_t ngx_http_tb_rpc_login_wrong(ngx_http_tb_rpc_login_t *login);
 ngx_int_t ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login,
     int64_t ms);
 
-/* 503: too much is computed already */
-ngx_int_t ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login);
+/* 503: too much is under way already, by the limit of that directive */
+ngx_int_t ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login,
+    const char *directive);
 
 ngx_int_t ngx_http_tb_rpc_login_unavailable(ngx_http_tb_rpc_login_t *login);
 

@@ -63,7 +63,7 @@ ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login)
     if (login->op != NGX_HTTP_TB_RPC_LOGIN_PUBLIC
         && ngx_http_tb_rpc_login_is_full(login))
     {
-        return ngx_http_tb_rpc_login_busy(login);
+        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
     }
 
     arg = &argv[NGX_HTTP_TB_RPC_ARGS];
