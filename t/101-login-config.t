@@ -265,7 +265,16 @@ value must be between 1 and 1000 in
 
 
 
-=== TEST 22: twice in a location
+=== TEST 22: a body that would go to the disk
+--- config
+    location /api/ { tb_rpc_login; client_body_buffer_size 4k; }
+--- must_die
+--- error_log
+"tb_rpc_login" needs a "client_body_buffer_size" of 8k at least: passwords are not written to the disk in
+
+
+
+=== TEST 23: twice in a location
 --- config
     location /api/ { tb_rpc_login; tb_rpc_login; }
 --- must_die

@@ -103,7 +103,11 @@ ngx_http_tb_rpc_login_handler(ngx_http_request_t *r)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "tb_rpc login: %V", &op->tail);
 
+    /* a password has no place on the disk */
+
     r->request_body_in_single_buf = 1;
+    r->request_body_in_file_only = 0;
+    r->request_body_in_persistent_file = 0;
 
     rc = ngx_http_read_client_request_body(r,
                                            ngx_http_tb_rpc_login_body_handler);

@@ -83,7 +83,10 @@ ngx_http_tb_rpc_login_body(ngx_http_tb_rpc_login_t *login, ngx_int_t *rc)
     *rc = ngx_http_tb_rpc_collect_body(r, NGX_HTTP_TB_RPC_LOGIN_MAX_BODY,
                                        &text);
 
-    if (*rc == NGX_OK) {
+    if (*rc == NGX_ERROR) {
+        *rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    } else if (*rc == NGX_OK) {
         *rc = text.len ? ngx_http_tb_rpc_login_members(login, &text)
                        : ngx_http_tb_rpc_login_bad(login, NULL,
                                                    "it is missing");
@@ -93,10 +96,6 @@ ngx_http_tb_rpc_login_body(ngx_http_tb_rpc_login_t *login, ngx_int_t *rc)
     }
 
     ngx_http_tb_rpc_login_wipe(r);
-
-    if (*rc == NGX_ERROR) {
-        *rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
     return (*rc == NGX_AGAIN) ? NGX_OK : NGX_ERROR;
 }
@@ -144,11 +143,11 @@ ngx_http_tb_rpc_login_members(ngx_http_tb_rpc_login_t *login, ngx_str_t *text)
     }
 
     return (rc == NGX_DONE) ? ngx_http_tb_rpc_login_missing(login)
-                            : NGX_ERROR;
+                            : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 
-/* the same of one member */
+/* the same of one member: what is secret is not left in what jansson frees */
 
 static ngx_int_t
 ngx_http_tb_rpc_login_set(ngx_http_tb_rpc_login_t *login,
@@ -180,6 +179,8 @@ ngx_http_tb_rpc_login_set(ngx_http_tb_rpc_login_t *login,
     len = json_string_length(json->value);
 
     if (len < m->min || len > m->max) {
+        ngx_explicit_memzero(p, len);
+
         return ngx_http_tb_rpc_login_bad(login, m->name,
                           len > m->max ? "is too long"
                           : len ? "must have 8 bytes at least" : "is empty");
@@ -188,6 +189,8 @@ ngx_http_tb_rpc_login_set(ngx_http_tb_rpc_login_t *login,
     /* scrypt takes a password for the same with zeros behind it */
 
     if (ngx_strlchr(p, p + len, '\0')) {
+        ngx_explicit_memzero(p, len);
+
         return ngx_http_tb_rpc_login_bad(login, m->name, "has a zero byte");
     }
 
@@ -195,13 +198,11 @@ ngx_http_tb_rpc_login_set(ngx_http_tb_rpc_login_t *login,
 
     value->data = ngx_pnalloc(login->request->pool, len);
     if (value->data == NULL) {
-        return NGX_ERROR;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_memcpy(value->data, p, len);
     value->len = len;
-
-    /* jansson frees it as it is */
 
     ngx_explicit_memzero(p, len);
 
@@ -233,7 +234,7 @@ ngx_http_tb_rpc_login_missing(ngx_http_tb_rpc_login_t *login)
         }
 
         if (rc != NGX_OK) {
-            return NGX_ERROR;
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
