@@ -105,6 +105,54 @@ for (1 .. 3) {
     cmp_ok($got{'401 wrong'} || 0, '<=', 3,
            'of thirty at the same time three are compared')
         or diag explain \%got;
+    cmp_ok(($got{'503 busy'} || 0) + ($got{'401 locked'} || 0), '>=', 27,
+           'others are to come again');
+    login_is(login('cid', 'a password'), $LOCKED, 'then it is locked');
+}
+
+# those who are right, at the same time, lock nobody
+
+{
+    user('dan');
+
+    my %got;
+
+    for (TB::Client::answers(30, map {
+             $http->open('POST', 'login', { username => 'dan',
+                                            password => 'a password' },
+                         undef, 'X-Forwarded-For' => '10.2.1.1')
+         } 1 .. 30))
+    {
+        $got{$_->{status}}++;
+        is($_->{headers}{'retry-after'}, 1, 'Retry-After')
+            if $_->{status} == 503;
+    }
+
+    is(join(' ', grep { !/^(?:200|503)$/ } keys %got), '',
+       'thirty good ones are no failures')
+        or diag explain \%got;
+    soon { !redis()->call('EXISTS', '{tb:user:dan}:tries', 'tb:login:0a020101') }
+        'nothing is counted any more';
+    login_is(login('dan', 'a password', '10.2.1.1'), $PAIR, 'nobody is locked');
+}
+
+# what is not compared is no failure
+
+{
+    my $delayed = TB::Login->new($nginx, path => '/delayed/');
+    my @from = (undef, 'X-Forwarded-For' => '10.2.1.2');
+    my $tries = sub { join ' ', map { redis()->call('HGET', '{tb:user:don}:tries',
+                                                    $_) // '' } 'n', 'open' };
+
+    $delayed->ask('POST', 'login', { username => 'don', password => 'x' }, @from);
+    soon { $tries->() eq '1 ' } 'a failure';
+
+    my $client = $delayed->open('POST', 'login',
+                                { username => 'don', password => 'x' }, @from);
+
+    soon { $tries->() eq '1 1' } 'another try waits';
+    $client->leave();
+    soon { $tries->() eq '1 ' } 'and leaves before it was compared';
 }
 
 # by address -------------------------------------------------------------------
@@ -113,8 +161,8 @@ login_is(login("n$_", 'wrong', '10.0.0.1'), $WRONG, "from an address: $_")
     for 1 .. 6;
 login_is(login('eve', 'a password', '10.0.0.1'), $LOCKED, 'it is locked');
 login_is(login('eve', 'wrong', '10.0.0.2'), $WRONG, 'others are not');
-is(redis()->call('HGET', '{tb:user:eve}:tries', 'n'), 1,
-   'a name is not locked from there');
+soon { (redis()->call('HGET', '{tb:user:eve}:tries', 'n') || 0) == 1 }
+    'a name is not locked from there';
 login_is(login("m$_", 'wrong', "2001:db8:1:2::$_"), $WRONG, "IPv6: $_")
     for 1 .. 6;
 login_is(login('x', 'wrong', '2001:db8:1:2:ffff::9'), $LOCKED,
@@ -206,7 +254,7 @@ login_is($http->ask('POST', 'login/public', { publicId => '7' }, undef,
         $slow->open('POST', 'login', { username => "s$_", password => 'x' })
     } 1 .. 3;
 
-    soon { redis()->call('HGET', '{tb:user:s3}:tries', 'n') }
+    soon { redis()->call('HGET', '{tb:user:s3}:tries', 'open') }
         'one is computed, two wait';
     sleep 0.05;
 
@@ -244,7 +292,8 @@ login_is($http->ask('POST', 'login/public', { publicId => '7' }, undef,
         my $client = $slow->open('POST', 'login', { username => "t$_",
                                                     password => 'x' });
 
-        soon { redis()->call('HGET', "{tb:user:t$_}:tries", 'n') } 'one more';
+        soon { redis()->call('HGET', "{tb:user:t$_}:tries", 'open') }
+            'one more';
         $client;
     } 1 .. 3;
 

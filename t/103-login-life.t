@@ -48,7 +48,16 @@ my $http = TB::Login->new($nginx);
 my $delayed = TB::Login->new($nginx, path => '/delayed/');
 my $slowly = TB::Login->new($nginx, path => '/slow/');
 
-sub tries { return $redis->call('HGET', "{tb:user:$_[0]}:tries", 'n') || 0 }
+# that have failed, and that are under way
+
+sub tries {
+    my ($n, $open) = map { $_ || 0 } @{ $redis->call('HMGET',
+                             "{tb:user:$_[0]}:tries", 'n', 'open') };
+
+    return $n + $open;
+}
+
+
 sub slow { return { username => 'slow', password => 'a password' } }
 
 

@@ -9,7 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use Digest::SHA qw(sha256_hex);
+use Digest::SHA qw(sha1_hex sha256_hex);
 use Test::More;
 
 use TB::Env qw(free_port wait_for);
@@ -22,7 +22,16 @@ my $ID = 'a0000000-0000-11ee-8000-00000000000a';
 my $CUSTOMER = 'c0000000-0000-11ee-8000-00000000000a';
 my $n = 0;
 
-sub hash { return '$scrypt$ln=10,r=8,p=1$c2FsdHNhbHQ$' . ($_[0] // 'a2V5') }
+sub hash {
+    my $key = $_[0] // 'a2V5';
+
+    return '$scrypt$ln=10,r=8,p=1$c2FsdHNhbHQ$' . $key . 'A' x (43 - length $key);
+}
+
+
+# what a try says of a password, whatever its hash is by now
+
+sub seen { return sha1_hex(hash(@_)) }
 sub key { return "tb:user:$_[0]" }
 sub root { return $f->root->cmd(@_) }
 sub session { return sprintf 'de000000-0000-41ee-8000-%012x', $_[0] }
@@ -42,6 +51,7 @@ sub user {
 }
 
 
+sub ended { return nginx($_[0], 'login_try_end', 3, 60000, $_[1]) }
 sub try { return nginx($_[0], 'login_try', 3, 60000, 100, 250) }
 
 
@@ -49,7 +59,7 @@ sub done {
     my ($name, $session, $jti, %o) = @_;
 
     return nginx($name, 'login_done', session($session), sha256_hex($jti),
-                 $o{ttl} // 60000, $o{max} // 3, $o{seen} // hash(),
+                 $o{ttl} // 60000, $o{max} // 3, $o{seen} // seen(),
                  exists $o{hash} ? $o{hash} : (),
                  $o{only} ? (exists $o{hash} ? () : '', 1) : ());
 }
@@ -76,6 +86,15 @@ like(user('bob', name => 'rob'), qr/name is not that of the key/,
      'another name');
 like(user('bob', hash => 'secret'), qr/^ERR tb_rpc: the hash is not/,
      'a password instead of a hash');
+like(user('bob', hash => '$scrypt$' . $_), qr/^ERR tb_rpc: the hash is not/,
+     "a hash that nginx can't compute: $_")
+    for 'ln=9,r=8,p=1$c2FsdHNhbHQ$' . 'A' x 43,
+        'ln=21,r=1,p=1$c2FsdHNhbHQ$' . 'A' x 43,
+        'ln=14,r=33,p=1$c2FsdHNhbHQ$' . 'A' x 43,
+        'ln=14,r=8,p=17$c2FsdHNhbHQ$' . 'A' x 43,
+        'ln=20,r=8,p=1$c2FsdHNhbHQ$' . 'A' x 43,
+        'ln=14,r=8,p=1$c2FsdHM$' . 'A' x 43,
+        'ln=14,r=8,p=1$c2FsdHNhbHQ$' . 'A' x 42;
 like(user('bob', hash => ''), qr/public customer/, 'no hash');
 like(user('bob', authority => 'ROOT'), qr/authority "ROOT"/, 'no authority');
 like(user('bob', authority => 'CUSTOMER_USER'), qr/needs a customerId/,
@@ -94,17 +113,25 @@ for my $who (qw(nginx bridge)) {
 
 admin('eve', 'user_del');
 
+for my $name ('zoe', 'user:zoe') {
+    my $key = "my-user:user:$name";
+
+    is(root('FCALL', 'tb_rpc_user_put', 1, $key, $ID, $T, '', 'TENANT_ADMIN',
+            1, $name, hash()), 1, "$key: a prefix may have user:");
+    root('DEL', $key);
+}
+
 # tries -----------------------------------------------------------------------
 
 for my $name ('ann@example.com', 'nobody') {
-    my @r = map { try($name) } 1 .. 5;
+    my @r = map { my $r = try($name); ended($name, 1); $r } 1 .. 5;
 
     is_deeply([map { $_->[0] } @r], [('ok') x 3, ('locked') x 2],
               "$name: three tries");
     is_deeply([map { $_->[1] } @r[0 .. 2]], [0, 100, 200],
               'each waits longer');
     is($r[3][1], 60000, 'then a lock');
-    is(scalar @{ $r[0] }, $name eq 'nobody' ? 2 : 12, 'and who it is');
+    is(scalar @{ $r[0] }, $name eq 'nobody' ? 2 : 13, 'and who it is');
     $f->pass(59999);
     is_deeply(try($name), ['locked', 1], 'until its end');
     $f->pass(1);
@@ -113,11 +140,12 @@ for my $name ('ann@example.com', 'nobody') {
            'it is forgotten by itself');
 }
 
-is_deeply([@{ try('ann@example.com') }[2 .. 11]],
-          [hash(), 1, $ID, 'Ann@Example.com', $T, '', 'TENANT_ADMIN', 'Ann',
+is_deeply([@{ try('ann@example.com') }[2 .. 12]],
+          [hash(), 1, seen(), $ID, 'Ann@Example.com', $T, '', 'TENANT_ADMIN', 'Ann',
            'Other', root('HGET', key('ann@example.com'), 'createdTime')],
           'all that a token says');
 is(done('ann@example.com', 1, 'j1')->[0], 'ok', 'a try that was good');
+ended('ann@example.com', 0);
 is(root('EXISTS', '{' . key('ann@example.com') . '}:tries'), 0,
    'clears the tries');
 is(try('ann@example.com')->[1], 0, 'the next one waits for nothing');
@@ -131,18 +159,38 @@ is(nginx('zero', 'login_try', 9, 1000, 0, 0)->[1] // '', 0, 'nor then');
 {
     my $a = 'tb:login:7f000001';
     my $from = sub { $f->{nginx}->fcall('login_address', $a, 3, 60000) };
-    my $good = sub { $f->{nginx}->fcall('login_good', $a) };
+    my $end = sub { $f->{nginx}->fcall('login_address_end', $a, 3, 60000,
+                                       @_) };
 
-    is($good->(), 0, 'an address that is not known');
-    is_deeply([map { $from->()[0] } 1 .. 4], [qw(ok ok ok locked)],
-              'three tries from an address');
-    is($good->(), 1, 'the last one was good');
+    is($end->(0), 1, 'an address that is not known');
+    is(root('EXISTS', $a), 0, 'stays so');
+    is_deeply([map { $from->()[0] } 1 .. 4], [qw(ok ok ok busy)],
+              'three tries from an address at a time');
+    is($end->(0), 1, 'one was good');
     is($from->()[0], 'ok', 'that gives one try back');
-    is($from->()[0], 'locked', 'and no more');
-    $f->pass(60000);
-    is($from->()[0], 'ok', 'later it is forgotten');
-    $good->();
+    is_deeply($from->(), ['busy'], 'and no more');
+    root('PEXPIRE', $a, 1000);
+    $end->(1);
+    cmp_ok(root('PTTL', $a), '>', 50000, 'failures are known for so long');
+    root('PEXPIRE', $a, 1000);
+    $end->(1);
+    is_deeply($from->(), ['busy'], 'two have failed, one is under way');
+    $end->(0);
+    is($from->()[0], 'ok', 'and one more');
+    cmp_ok(root('PTTL', $a), '<=', 1000,
+           'from the first one on, whatever comes then');
+    $end->(1);
+    cmp_ok(root('PTTL', $a), '>', 50000, 'but a lock is as long');
+    is_deeply($from->(), ['locked', 60000], 'the third one locks');
+    $end->(1);
+    $f->pass(59999);
+    is_deeply($from->(), ['locked', 1], 'for so long');
+    $f->pass(1);
+    is($from->()[0], 'ok', 'and then no more');
+    $end->(0);
     is(root('EXISTS', $a), 0, 'all good: nothing is kept');
+    like($f->{nginx}->fcall('login_address_end', $a, 3, 60000), qr/^ERR tb_rpc/,
+         'has it failed?');
 
     for ('tb:login:', 'tb:login:xy', 'tb:{s000}:login:7f') {
         like($f->{admin}->fcall('login_address', $_, 3, 60000),
@@ -156,8 +204,8 @@ is(nginx('zero', 'login_try', 9, 1000, 0, 0)->[1] // '', 0, 'nor then');
     my $u = 'ben';
 
     user($u);
-    is_deeply(done($u, 1, 'j1', seen => hash('b3RoZXI')), ['changed'],
-              'another hash meanwhile');
+    is_deeply(done($u, 1, 'j1', seen => seen('b3RoZXI')), ['changed'],
+              'another password meanwhile');
     admin($u, 'user_enable', 0);
     is_deeply(done($u, 1, 'j1'), ['changed'], 'disabled meanwhile');
     admin($u, 'user_enable', 1);
@@ -218,11 +266,23 @@ is(nginx('zero', 'login_try', 9, 1000, 0, 0)->[1] // '', 0, 'nor then');
     is_deeply(done($u, 3, 'j3', hash => hash('bmV3')), ['ok'],
               'a better hash of the same password');
     is(root('HGET', key($u), 'hash'), hash('bmV3'), 'is kept');
+    is(try($u)->[4], seen(), 'and is of the same password');
+    ended($u, 0);
+    is_deeply(done($u, 7, 'j7', hash => hash('bmV4'), max => 9),
+              ['ok'],
+              'two at the same time');
+    is(nginx($u, 'login_logout', session(7)), 1, 'are both let in');
+    done($u, 3, 'j3', hash => hash('bmV3'));
     is(scalar @{ sessions($u) }, 6, 'and ends no session');
     is_deeply(done($u, 3, 'j3', hash => hash('bmV3')), ['ok'],
               'the same command once more');
-    is_deeply(done($u, 4, 'j4', seen => hash('bmV3'), hash => hash('bmV4'),
-                   only => 1), ['ok'], 'another password');
+    is_deeply(done($u, 4, 'j4', hash => hash('bmV4'), only => 1), ['ok'],
+              'another password');
+    is_deeply(done($u, 4, 'j4', hash => hash('bmV4'), only => 1), ['ok'],
+              'the same command once more');
+    is_deeply(done($u, 5, 'j5'), ['changed'], 'the old one is over');
+    is(try($u)->[4], seen('bmV4'), 'this is another one');
+    ended($u, 0);
     is_deeply([keys %{ { @{ sessions($u) } } }], [session(4)],
               'ends the other sessions');
     is(admin($u, 'user_password', hash()), 1, "an operator's");
@@ -245,7 +305,8 @@ is(user($CUSTOMER, hash => '', customer => $CUSTOMER,
 is_deeply([@{ nginx($CUSTOMER, 'login_user') }[0 .. 2]], ['ok', 1, 1],
           'is told apart');
 is(scalar @{ try($CUSTOMER) }, 2, 'and has no password to try');
-is(done($CUSTOMER, 1, 'j1', seen => '')->[0], 'ok', 'but a session');
+is(done($CUSTOMER, 1, 'j1', seen => $_)->[0], 'changed', 'nor a session')
+    for '', sha1_hex('');
 is(admin($CUSTOMER, 'user_password', hash()), 0, 'nor does it get one');
 
 # keys of another type, a full Redis

@@ -6,6 +6,7 @@
 
 #include "ngx_http_tb_rpc_jwt.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -58,6 +59,7 @@ ngx_http_tb_rpc_jwt_sign(ngx_pool_t *pool, ngx_http_tb_rpc_auth_conf_t *conf,
              p - token->data, mac, &len)
         == NULL)
     {
+        ERR_clear_error();
         return NGX_ERROR;
     }
 

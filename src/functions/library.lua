@@ -22,7 +22,7 @@ Lua's limits, count per file.
 
 --]]
 
-local VERSION = 8
+local VERSION = 9
 
 local bodies, made = {}, {}
 

@@ -7,10 +7,11 @@ local min = math.min
 local bad, int, is_uuid = use('text', 'bad', 'int', 'is_uuid')
 local clock = use('clock', 'clock')
 local wrong = use('context', 'wrong')
-local SESSION, user_key, moving, writing, add_fields, count, session_text,
-      put_session =
+local SESSION, user_key, moving, writing, add_fields, count, over, failed,
+      password_of, session_text, put_session =
     use('user', 'SESSION', 'user_key', 'moving', 'writing', 'add_fields',
-        'count', 'session_text', 'put_session')
+        'count', 'over', 'failed', 'password_of', 'session_text',
+        'put_session')
 
 
 local MAX_MS = 31536000000              -- a year
@@ -49,13 +50,18 @@ local function address_key(keys)
 end
 
 
--- tb_rpc_login_address A <max> <ms>: a try from there, a failure until
---                                    tb_rpc_login_good takes it back
+local function refused(left)
+    return left > 0 and { 'locked', left } or { 'busy' }
+end
+
+
+-- tb_rpc_login_address A <max> <ms>: a try from there is under way
 --
 -- keys      A, <prefix>login:<address in hex>
 -- arguments max: the failures that are the last; ms: how long they are known,
---           and how long the address is locked then
--- replies   {ok}, {locked, ms}
+--           from the first one on, and how long the address is locked then
+-- replies   {ok}, {locked, ms}, {busy}: with the tries that are under way there
+--           could be too many
 -- errors    a wrong key or argument; a key of another type; -TRYAGAIN, -OOM
 
 local function address(keys, a)
@@ -68,51 +74,47 @@ local function address(keys, a)
 
     local left = count(keys[1], clock(), n[1], n[2])
 
-    return left and { 'locked', left } or { 'ok' }
+    return left and refused(left) or { 'ok' }
 end
 
 
--- tb_rpc_login_good A: the last try from there was none to guess.  Failures
--- before it stay: whoever has one account can't guess at others for ever.
---
--- keys      A, <prefix>login:<address in hex>
--- arguments none
--- replies   1, or 0: nothing is known of that address
--- errors    a wrong key; a key of another type; -TRYAGAIN
-
-local function good(keys)
-    local err = address_key(keys)
-
-    if err then
-        return err
-    end
-
-    local n = int(call('HGET', keys[1], 'n') or nil)
-
-    if not n then
-        return 0
-    end
-
-    if n <= 1 then
-        call('DEL', keys[1])
+local function ends(key, n)
+    if n[3] == 1 then
+        failed(key, clock(), n[1], n[2])
 
     else
-        call('HINCRBY', keys[1], 'n', -1)
-        call('HDEL', keys[1], 'until')
+        over(key)
     end
 
     return 1
 end
 
 
--- tb_rpc_login_try U <max> <ms> <delay> <max delay>: a try, a failure until
---                                  tb_rpc_login_done says that it was none
+-- tb_rpc_login_address_end A <max> <ms> <failed>: a try from there is over.
+-- Failures before it stay: whoever has one account can't guess at others for
+-- ever.
+--
+-- keys      A, <prefix>login:<address in hex>
+-- arguments max, ms: as above; failed: 1, or 0
+-- replies   1
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
+
+local function address_end(keys, a)
+    local n = numbers(a, 3, 1)
+    local err = not n and bad('max, ms and failed are numbers')
+                or address_key(keys)
+
+    return err or ends(keys[1], n)
+end
+
+
+-- tb_rpc_login_try U <max> <ms> <delay> <max delay>: a try is under way
 --
 -- keys      U, <prefix>user:<lower-case name>
 -- arguments max, ms: as above, of the name, be it a user's or not; delay: of
 --           the second try, in ms; it doubles with each, up to max delay
--- replies   {ok, delay}: nobody, {ok, delay, hash, enabled, <the fields of
---           user.lua>}, {locked, ms}
+-- replies   {ok, delay}: nobody, {ok, delay, hash, enabled, password, <the
+--           fields of user.lua>}, {locked, ms}, {busy}
 -- errors    a wrong key or argument; a key of another type; -TRYAGAIN, -OOM
 
 local function try(keys, a)
@@ -131,17 +133,39 @@ local function try(keys, a)
     local left, tries = count(u.tries, u.now, n[1], n[2])
 
     if left then
-        return { 'locked', left }
+        return refused(left)
     end
 
     local delay = tries > 1 and min(n[3] * 2 ^ min(tries - 2, 30), n[4]) or 0
-    local v = call('HMGET', u.key, 'hash', 'enabled')
+    local v = call('HMGET', u.key, 'hash', 'enabled', 'password')
 
     if not v[1] or v[1] == '' then
         return { 'ok', delay }
     end
 
-    return add_fields(u, { 'ok', delay, v[1], v[2] or '0' })
+    return add_fields(u, { 'ok', delay, v[1], v[2] or '0',
+                           password_of(v[1], v[3]) })
+end
+
+
+-- tb_rpc_login_try_end U <max> <ms> <failed>: a try is over; one that was right
+-- ends by tb_rpc_login_done
+--
+-- keys      U, <prefix>user:<lower-case name>
+-- arguments max, ms: as above; failed: 1, or 0: it was not looked at
+-- replies   1
+-- errors    a wrong key or argument; a key of another type; -TRYAGAIN
+
+local function try_end(keys, a)
+    local n = numbers(a, 3, 1)
+
+    if not n then
+        return bad('max, ms and failed are numbers')
+    end
+
+    local u, err = writing(keys)
+
+    return err or ends(u.tries, n)
 end
 
 
@@ -150,10 +174,10 @@ end
 -- keys      U, <prefix>user:<lower-case name>
 -- arguments sessionId: of the new session; jti: the SHA-256 of the jti of its
 --           refresh token, in hex; ttl: ms until that is over; max: sessions
---           of a user; seen: the hash that the password was compared with, ""
---           of a public customer; hash: another one instead; only: 1 ends all
---           other sessions
--- replies   {ok}, {changed}: disabled, gone, or with another hash meanwhile
+--           of a user; seen: the password of tb_rpc_login_try's reply; hash:
+--           another hash of it, or with only, 1, of another password, which
+--           ends all other sessions
+-- replies   {ok}, {changed}: disabled, gone, or with another password meanwhile
 -- errors    a wrong key or argument; a key of another type; -TRYAGAIN, -OOM
 
 local function done(keys, a)
@@ -165,10 +189,10 @@ local function done(keys, a)
         return bad('tb_rpc_login_done needs sessionId, jti, ttl, max and seen')
     end
 
-    local hash = a[6] ~= '' and a[6] or a[5]
+    local hash = a[6] ~= '' and a[6] or nil
 
-    if #hash > 255 or (a[7] or '1') ~= '1' then
-        return bad('a hash has up to 255 bytes, only is 1')
+    if hash and #hash > 255 or a[7] and (a[7] ~= '1' or not hash) then
+        return bad('a hash has up to 255 bytes, only is 1 and needs one')
     end
 
     local u, err = writing(keys)
@@ -177,21 +201,32 @@ local function done(keys, a)
         return err
     end
 
-    local v = call('HMGET', u.key, 'hash', 'enabled')
+    local v = call('HMGET', u.key, 'hash', 'enabled', 'password')
 
-    if v[2] ~= '1' or v[1] ~= a[5] and v[1] ~= hash then
+    -- a hash that is there already: the same command once more
+
+    if v[2] ~= '1' or not v[1] or v[1] == ''
+       or password_of(v[1], v[3]) ~= a[5] and v[1] ~= hash
+    then
         return { 'changed' }
     end
 
-    if v[1] ~= hash then
-        call('HSET', u.key, 'hash', hash)
+    if hash and v[1] ~= hash then
+        call('HSET', u.key, 'hash', hash, 'password',
+             a[7] and password_of(hash) or a[5])
+    end
+
+    local before = call('HGET', u.sessions, a[1])
+
+    if not before or match(before, SESSION) ~= a[2] then
+        call('HDEL', u.tries, 'n', 'until')
+        over(u.tries)
     end
 
     if a[7] then
         call('DEL', u.sessions)
     end
 
-    call('DEL', u.tries)
     put_session(u, a[1], session_text(a[2], u.time, u.now, ttl), max)
 
     return { 'ok' }
@@ -304,6 +339,7 @@ end
 
 
 return {
-    address = address, good = good, try = try, done = done, refresh = refresh,
-    logout = logout, user = user
+    address = address, address_end = address_end, try = try,
+    try_end = try_end, done = done, refresh = refresh, logout = logout,
+    user = user
 }

@@ -4,7 +4,7 @@
 -- the key is the tag of the others.
 
 local call, pcall_redis = redis.call, redis.pcall
-local error_reply = redis.error_reply
+local error_reply, sha1hex = redis.error_reply, redis.sha1hex
 local find, lower, match, fmt =
     string.find, string.lower, string.match, string.format
 local pairs, tonumber, type, unpack = pairs, tonumber, type, unpack
@@ -24,7 +24,7 @@ local FIELDS = { 'id', 'name', 'tenantId', 'customerId', 'authority',
 
 local function user_key(keys)
     local key = #keys == 1 and keys[1]
-    local name = key and match(key, '^[^{}]-user:([^{}]+)$')
+    local name = key and match(key, '^[^{}]*user:([^{}]+)$')
 
     if not name or #name > 255 or find(name, '%c') or lower(name) ~= name then
         return nil, bad('1 key is needed, <prefix>user:<lower-case name>, not '
@@ -91,30 +91,76 @@ local function add_fields(u, reply)
 end
 
 
--- One failure more under a key, before it is known to be one: so no number of
--- tries at the same time slips through.  The ms that are left of a lock, or
--- nil and how many there were.
+-- Tries under a key: "n" have failed, "open" are under way, "until" that it is
+-- locked.  Each is counted before it is looked at: so no number of tries at the
+-- same time slips through.  The ms that are left of a lock, 0 if only so many
+-- are under way, or nil and how many there are.
 
 local function count(key, now, limit, window)
-    local until_ms = tonumber(call('HGET', key, 'until') or nil)
-
-    if until_ms and until_ms > now then
-        return until_ms - now
-    end
+    local v = call('HMGET', key, 'until', 'n', 'open')
+    local until_ms = tonumber(v[1] or nil)
 
     if until_ms then
+        if until_ms > now then
+            return until_ms - now
+        end
+
+        call('DEL', key)
+        v = {}
+    end
+
+    local tries = (v[2] or 0) + (v[3] or 0)
+
+    if tries >= limit then
+        return 0
+    end
+
+    call('HINCRBY', key, 'open', 1)
+
+    if not v[2] and not v[3] then
+        call('PEXPIRE', key, window)
+    end
+
+    return nil, tries + 1
+end
+
+
+-- One of them is over.  The first failure begins the time that all are known
+-- for; the last one the same of a lock.
+
+local function over(key)
+    local v = call('HMGET', key, 'open', 'n')
+    local open = (v[1] or 1) - 1
+
+    if open > 0 then
+        call('HSET', key, 'open', open)
+
+    elseif v[2] then
+        call('HDEL', key, 'open')
+
+    else
         call('DEL', key)
     end
+end
 
+
+local function failed(key, now, limit, window)
     local n = call('HINCRBY', key, 'n', 1)
 
-    if n >= limit then
-        call('HSET', key, 'until', dec(now + window))
+    if n >= limit and call('HSETNX', key, 'until', dec(now + window)) == 1
+       or n == 1
+    then
+        call('PEXPIRE', key, window)
     end
 
-    call('PEXPIRE', key, window)
+    over(key)
+end
 
-    return nil, n
+
+-- Which password it is, whatever hash it has by now: of the first one.
+
+local function password_of(hash, password)
+    return password or sha1hex(hash)
 end
 
 
@@ -169,6 +215,7 @@ end
 
 return {
     FIELDS = FIELDS, SESSION = SESSION, user_key = user_key, moving = moving,
-    writing = writing, add_fields = add_fields, count = count,
-    session_text = session_text, put_session = put_session
+    writing = writing, add_fields = add_fields, count = count, over = over,
+    failed = failed, password_of = password_of, session_text = session_text,
+    put_session = put_session
 }

@@ -1,17 +1,38 @@
 -- Provisioning of users.
 
 local call = redis.call
-local find, lower, match = string.find, string.lower, string.match
+local find, lower, match, sub =
+    string.find, string.lower, string.match, string.sub
 
 local bad, is_uuid, shown = use('text', 'bad', 'is_uuid', 'shown')
-local writing = use('user', 'writing')
+local password_of, writing = use('user', 'password_of', 'writing')
 
 local MAX_NAME = 64                     -- bytes of a first or last name
+local MAX_BYTES = 268435456             -- of memory for a password
+local BAD_HASH = 'the hash is not "$scrypt$ln=...,r=...,p=...$<salt>$<key>", or'
+                 .. ' costs too little or too much'
 
+
+-- what nginx can compute
 
 local function is_hash(s)
-    return s and #s <= 255
-           and find(s, '^%$scrypt%$ln=%d+,r=%d+,p=%d+%$[%w+/]+%$[%w+/]+$')
+    if not s or #s > 255 then
+        return false
+    end
+
+    local ln, r, p, salt, key = match(s, '^%$scrypt%$ln=(%d%d),r=(%d%d?),'
+                                         .. 'p=(%d%d?)%$([%w+/]+)%$([%w+/]+)$')
+
+    if not ln then
+        return false
+    end
+
+    ln, r, p = ln + 0, r + 0, p + 0
+
+    return ln >= 10 and ln <= 20 and r >= 1 and r <= 32 and p >= 1 and p <= 16
+           and 128 * r * 2 ^ ln <= MAX_BYTES
+           and #salt >= 11 and #salt <= 86 and #salt % 4 ~= 1
+           and #key == 43
 end
 
 
@@ -48,7 +69,7 @@ local function check(a)
         end
 
     elseif not is_hash(a[7]) then
-        return 'the hash is not "$scrypt$ln=...,r=...,p=...$<salt>$<key>"'
+        return BAD_HASH
     end
 
     for i = 8, 9 do
@@ -82,7 +103,9 @@ local function user_put(keys, a)
         return err
     end
 
-    if match(u.key, 'user:(.+)$') ~= lower(a[6]) then
+    -- the prefix may have a "user:" of its own, and so may the name
+
+    if sub(u.key, -#a[6] - 5) ~= 'user:' .. lower(a[6]) then
         return bad('the name is not that of the key')
     end
 
@@ -92,7 +115,8 @@ local function user_put(keys, a)
 
     call('HSET', u.key, 'id', lower(a[1]), 'tenantId', lower(a[2]),
          'customerId', lower(a[3]), 'authority', a[4], 'name', a[6],
-         'hash', a[7], 'firstName', a[8] or '', 'lastName', a[9] or '',
+         'hash', a[7], 'password', password_of(a[7]), 'firstName', a[8] or '',
+         'lastName', a[9] or '',
          'createdTime', u.time, 'enabled', a[5])
 
     return 1
@@ -108,7 +132,7 @@ end
 
 local function user_password(keys, a)
     if not is_hash(a[1]) then
-        return bad('the hash is not "$scrypt$ln=...,r=...,p=...$<salt>$<key>"')
+        return bad(BAD_HASH)
     end
 
     local u, err = writing(keys)
@@ -121,7 +145,7 @@ local function user_password(keys, a)
         return 0
     end
 
-    call('HSET', u.key, 'hash', a[1])
+    call('HSET', u.key, 'hash', a[1], 'password', password_of(a[1]))
     call('DEL', u.sessions, u.tries)
 
     return 1

@@ -18,6 +18,7 @@
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../auth/ngx_http_tb_rpc_auth.h"
 #include "ngx_http_tb_rpc_login_job.h"
+#include "ngx_http_tb_rpc_login_redis.h"
 #include "ngx_http_tb_rpc_login_request.h"
 
 
@@ -218,6 +219,8 @@ ngx_http_tb_rpc_login_cleanup(void *data)
 {
     ngx_http_tb_rpc_login_t *login = data;
 
+    ngx_uint_t  failed;
+
     if (login->command) {
         (void) ngx_tb_redis_detach(login->command);
         login->command = NULL;
@@ -231,7 +234,11 @@ ngx_http_tb_rpc_login_cleanup(void *data)
         ngx_delete_posted_event(&login->timer);
     }
 
-    (void) ngx_http_tb_rpc_login_drop_job(login);
+    /* what was not compared is no failure */
+
+    failed = ngx_http_tb_rpc_login_drop_job(login);
+
+    ngx_http_tb_rpc_login_end_tries(login, failed);
 
     ngx_http_tb_rpc_login_wipe(login->request);
 

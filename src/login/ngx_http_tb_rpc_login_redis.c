@@ -11,7 +11,7 @@
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
-#include "ngx_http_tb_rpc_login_request.h"
+#include "ngx_http_tb_rpc_login_redis.h"
 
 
 #define NGX_HTTP_TB_RPC_LOGIN_KEY                                             \
@@ -21,8 +21,9 @@
 static ngx_int_t ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
     ngx_tb_redis_reply_pt done);
-static ngx_int_t ngx_http_tb_rpc_login_address_key(
-    ngx_http_tb_rpc_login_t *login, u_char *buf, ngx_str_t *key);
+static void ngx_http_tb_rpc_login_address(ngx_http_tb_rpc_login_t *login);
+static void ngx_http_tb_rpc_login_end(ngx_http_tb_rpc_login_t *login,
+    const char *function, const char *tail, ngx_str_t *id, ngx_uint_t failed);
 static ngx_int_t ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login,
     ngx_uint_t status, redisReply *reply, ngx_str_t *word, ngx_int_t *rc);
 
@@ -46,14 +47,20 @@ ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
     ngx_tb_redis_reply_pt done)
 {
-    u_char  key[NGX_HTTP_TB_RPC_KEY_LEN];
+    u_char     key[NGX_HTTP_TB_RPC_KEY_LEN];
+    ngx_str_t  id;
 
-    if (ngx_http_tb_rpc_login_address_key(login, key,
-                                          &argv[NGX_HTTP_TB_RPC_KEY])
-        != NGX_OK)
-    {
+    ngx_http_tb_rpc_login_address(login);
+
+    if (login->address_len == 0) {
         return NGX_DECLINED;
     }
+
+    id.data = login->address;
+    id.len = login->address_len;
+
+    ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, login->worker->conf,
+                        NGX_HTTP_TB_RPC_NO_SHARD, "login:", &id);
 
     return ngx_http_tb_rpc_login_send(login, function, argv, n, done);
 }
@@ -90,12 +97,10 @@ ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
  * UNIX socket there is none, unless realip has put one there.
  */
 
-static ngx_int_t
-ngx_http_tb_rpc_login_address_key(ngx_http_tb_rpc_login_t *login,
-    u_char *buf, ngx_str_t *key)
+static void
+ngx_http_tb_rpc_login_address(ngx_http_tb_rpc_login_t *login)
 {
-    u_char                hex[16];
-    ngx_str_t             id;
+    u_char               *hex, *last;
     struct sockaddr      *sa;
     struct sockaddr_in   *sin;
 #if (NGX_HAVE_INET6)
@@ -105,13 +110,13 @@ ngx_http_tb_rpc_login_address_key(ngx_http_tb_rpc_login_t *login,
 
     sa = login->request->connection->sockaddr;
 
-    id.data = hex;
+    hex = login->address;
 
     switch (sa->sa_family) {
 
     case AF_INET:
         sin = (struct sockaddr_in *) sa;
-        id.len = ngx_hex_dump(hex, (u_char *) &sin->sin_addr, 4) - hex;
+        last = ngx_hex_dump(hex, (u_char *) &sin->sin_addr, 4);
         break;
 
 #if (NGX_HAVE_INET6)
@@ -120,45 +125,79 @@ ngx_http_tb_rpc_login_address_key(ngx_http_tb_rpc_login_t *login,
         p = sin6->sin6_addr.s6_addr;
 
         if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
-            id.len = ngx_hex_dump(hex, p + 12, 4) - hex;
+            last = ngx_hex_dump(hex, p + 12, 4);
 
         } else {
-            id.len = ngx_hex_dump(hex, p, 8) - hex;
+            last = ngx_hex_dump(hex, p, NGX_HTTP_TB_RPC_ADDRESS_LEN / 2);
         }
 
         break;
 #endif
 
     default:
-        return NGX_DECLINED;
+        last = hex;
+        break;
     }
 
-    ngx_http_tb_rpc_key(key, buf, login->worker->conf,
-                        NGX_HTTP_TB_RPC_NO_SHARD, "login:", &id);
-
-    return NGX_OK;
+    login->address_len = last - hex;
 }
 
 
 void
-ngx_http_tb_rpc_login_good(ngx_http_tb_rpc_login_t *login)
+ngx_http_tb_rpc_login_end_tries(ngx_http_tb_rpc_login_t *login,
+    ngx_uint_t failed)
 {
-    u_char                     key[NGX_HTTP_TB_RPC_KEY_LEN];
-    ngx_str_t                  argv[NGX_HTTP_TB_RPC_ARGS];
-    ngx_http_tb_rpc_worker_t  *w;
+    ngx_str_t  id;
 
-    if (ngx_http_tb_rpc_login_address_key(login, key,
-                                          &argv[NGX_HTTP_TB_RPC_KEY])
-        != NGX_OK)
-    {
-        return;
+    if (login->address_open) {
+        login->address_open = 0;
+
+        id.data = login->address;
+        id.len = login->address_len;
+
+        ngx_http_tb_rpc_login_end(login, "tb_rpc_login_address_end", "login:",
+                                  &id, failed);
     }
+
+    if (login->name_open) {
+        login->name_open = 0;
+
+        ngx_http_tb_rpc_login_end(login, "tb_rpc_login_try_end", "user:",
+                                  &login->name, failed);
+    }
+}
+
+
+static void
+ngx_http_tb_rpc_login_end(ngx_http_tb_rpc_login_t *login,
+    const char *function, const char *tail, ngx_str_t *id, ngx_uint_t failed)
+{
+    u_char                     *p, key[NGX_HTTP_TB_RPC_LOGIN_KEY];
+    u_char                      buf[2 * NGX_INT64_LEN];
+    ngx_str_t                   argv[NGX_HTTP_TB_RPC_ARGS + 3], *arg;
+    ngx_http_tb_rpc_worker_t   *w;
 
     w = login->worker;
 
-    ngx_http_tb_rpc_fcall(argv, "tb_rpc_login_good");
+    ngx_http_tb_rpc_fcall(argv, function);
+    ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, w->conf,
+                        NGX_HTTP_TB_RPC_NO_SHARD, tail, id);
 
-    (void) ngx_tb_redis_command(&w->redis, argv, NGX_HTTP_TB_RPC_ARGS,
+    arg = &argv[NGX_HTTP_TB_RPC_ARGS];
+
+    arg[0].data = buf;
+    p = ngx_sprintf(buf, "%ui", (id->data == login->address)
+                                ? login->conf->address_failures
+                                : login->conf->user_failures);
+    arg[0].len = p - buf;
+
+    arg[1].data = p;
+    arg[1].len = ngx_sprintf(p, "%M", login->conf->window) - p;
+
+    arg[2].data = (u_char *) (failed ? "1" : "0");
+    arg[2].len = 1;
+
+    (void) ngx_tb_redis_command(&w->redis, argv, NGX_HTTP_TB_RPC_ARGS + 3,
                                 w->conf->redis->command_timeout,
                                 NGX_TB_REDIS_BACKGROUND, NULL, NULL);
 }

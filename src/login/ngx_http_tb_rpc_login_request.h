@@ -19,6 +19,9 @@
 #define NGX_HTTP_TB_RPC_LOGIN_MAX_PASSWORD  512
 #define NGX_HTTP_TB_RPC_LOGIN_MIN_PASSWORD  8
 
+/* of an address in hex: that of IPv6 by its first 64 bits */
+#define NGX_HTTP_TB_RPC_ADDRESS_LEN         16
+
 #define NGX_HTTP_TB_RPC_LOGIN_WRONG  "Invalid username or password"
 
 
@@ -75,14 +78,22 @@ struct ngx_http_tb_rpc_login_s {
     u_char                           old_jti[NGX_HTTP_TB_RPC_UUID_LEN];
     u_char                           bearer[NGX_HTTP_TB_RPC_UUID_LEN];
 
+    /* in hex, of the caller */
+    size_t                           address_len;
+    u_char                           address[NGX_HTTP_TB_RPC_ADDRESS_LEN];
+
     /* of Redis, copied */
     ngx_str_t                        hash;          /* empty: none */
+    ngx_str_t                        password_id;   /* whatever its hash */
     ngx_http_tb_rpc_user_t           user;          /* id empty: nobody */
 
     ngx_str_t                        new_hash;      /* empty: it stays */
 
     unsigned                         enabled:1;
     unsigned                         public:1;
+
+    unsigned                         address_open:1; /* tries to be ended */
+    unsigned                         name_open:1;
 };
 
 
@@ -137,44 +148,14 @@ ngx_int_t ngx_http_tb_rpc_login_computed(ngx_http_tb_rpc_login_t *login,
 ngx_int_t ngx_http_tb_rpc_login_session(ngx_http_tb_rpc_login_t *login);
 ngx_int_t ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login);
 
+/* a public customer has none: whoever knows its id gets tokens at any time */
+ngx_int_t ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login);
+
 /* of the bearer of a token */
 ngx_int_t ngx_http_tb_rpc_login_bearer(ngx_http_tb_rpc_login_t *login,
     ngx_int_t *rc);
 ngx_int_t ngx_http_tb_rpc_login_logout(ngx_http_tb_rpc_login_t *login);
 ngx_int_t ngx_http_tb_rpc_login_user(ngx_http_tb_rpc_login_t *login);
-
-
-/* ngx_http_tb_rpc_login_redis.c */
-
-typedef ngx_int_t (*ngx_http_tb_rpc_login_reply_pt)(
-    ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
-
-/* FCALL on login->name, with n arguments from argv[NGX_HTTP_TB_RPC_ARGS] on */
-ngx_int_t ngx_http_tb_rpc_login_fcall(ngx_http_tb_rpc_login_t *login,
-    const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done);
-
-/* the same on the caller's address; NGX_DECLINED: it has none */
-ngx_int_t ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
-    const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done);
-
-/* nobody waits for its reply */
-void ngx_http_tb_rpc_login_good(ngx_http_tb_rpc_login_t *login);
-
-/*
- * For handlers of replies: runs next with the word that the reply begins with,
- * an empty one if it is an integer, and finalizes
- */
-void ngx_http_tb_rpc_login_reply(ngx_http_tb_rpc_login_t *login,
-    ngx_uint_t status, redisReply *reply, ngx_http_tb_rpc_login_reply_pt next);
-
-/* 500, for a reply that makes no sense */
-ngx_int_t ngx_http_tb_rpc_login_invalid(ngx_http_tb_rpc_login_t *login);
-
-/* login->user, from element n on; NGX_DECLINED: that is none, NGX_ERROR */
-ngx_int_t ngx_http_tb_rpc_login_fields(ngx_http_tb_rpc_login_t *login,
-    redisReply *reply, ngx_uint_t n);
 
 
 /* ngx_http_tb_rpc_login_answer.c */

@@ -9,12 +9,14 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "../auth/ngx_http_tb_rpc_jwt.h"
+#include "ngx_http_tb_rpc_login_redis.h"
 #include "ngx_http_tb_rpc_login_request.h"
 
 
@@ -33,6 +35,10 @@ static ngx_int_t ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login,
     json_t *claims, ngx_uint_t refresh);
 static ngx_int_t ngx_http_tb_rpc_login_claim(json_t *claims, const char *name,
     ngx_str_t *value);
+static void ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
+    redisReply *reply);
+static ngx_int_t ngx_http_tb_rpc_login_public_is(
+    ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_not_refreshed(
     ngx_http_tb_rpc_login_t *login);
 static void ngx_http_tb_rpc_login_refresh_done(void *data, ngx_uint_t status,
@@ -75,7 +81,7 @@ ngx_http_tb_rpc_login_session(ngx_http_tb_rpc_login_t *login)
     arg[3].data = p;
     arg[3].len = ngx_sprintf(p, "%ui", login->conf->max_sessions) - p;
 
-    arg[4] = login->hash;
+    arg[4] = login->password_id;
     arg[5] = login->new_hash;
     n = 6;
 
@@ -106,10 +112,16 @@ ngx_http_tb_rpc_login_session_made(ngx_http_tb_rpc_login_t *login,
 
         /* disabled, or with another password, in the meantime */
 
+        ngx_http_tb_rpc_login_end_tries(login, 1);
+
         return ngx_http_tb_rpc_login_wrong(login);
     }
 
-    ngx_http_tb_rpc_login_good(login);
+    /* that of the name has ended with the session's begin */
+
+    login->name_open = 0;
+
+    ngx_http_tb_rpc_login_end_tries(login, 0);
 
     return ngx_http_tb_rpc_login_send_tokens(login);
 }
@@ -126,6 +138,7 @@ ngx_http_tb_rpc_login_jti(ngx_str_t *arg, u_char *hex, u_char *jti)
                    NULL)
         != 1)
     {
+        ERR_clear_error();
         return NGX_ERROR;
     }
 
@@ -154,6 +167,10 @@ ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login)
         }
 
         return ngx_http_tb_rpc_login_not_refreshed(login);
+    }
+
+    if (rc == NGX_OK && login->public) {
+        return ngx_http_tb_rpc_login_public(login);
     }
 
     arg = &argv[NGX_HTTP_TB_RPC_ARGS];
@@ -240,7 +257,9 @@ ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login, json_t *claims,
         return NGX_DECLINED;
     }
 
-    if (refresh
+    login->public = json_is_true(json_object_get(claims, "isPublic"));
+
+    if (refresh && !login->public
         && (ngx_http_tb_rpc_login_claim(claims, "jti", &jti) != NGX_OK
             || ngx_http_tb_rpc_parse_uuid(login->old_jti, &jti) != NGX_OK))
     {
@@ -267,6 +286,73 @@ ngx_http_tb_rpc_login_claim(json_t *claims, const char *name,
     value->len = json_string_length(json);
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login)
+{
+    ngx_str_t  argv[NGX_HTTP_TB_RPC_ARGS];
+
+    return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_user", argv, 0,
+                                       ngx_http_tb_rpc_login_public_done);
+}
+
+
+static void
+ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
+    redisReply *reply)
+{
+    ngx_http_tb_rpc_login_reply(data, status, reply,
+                                ngx_http_tb_rpc_login_public_is);
+}
+
+
+/* a refresh token gives no more than the id, which is in it */
+
+static ngx_int_t
+ngx_http_tb_rpc_login_public_is(ngx_http_tb_rpc_login_t *login,
+    redisReply *reply, ngx_str_t *word)
+{
+    ngx_int_t   rc;
+    ngx_str_t   public, enabled;
+    ngx_uint_t  refresh;
+
+    refresh = (login->op == NGX_HTTP_TB_RPC_LOGIN_TOKEN);
+
+    if (ngx_http_tb_rpc_word(word, "ok")
+        && ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1),
+                                  &public)
+           == NGX_OK
+        && ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 2),
+                                  &enabled)
+           == NGX_OK
+        && ngx_http_tb_rpc_word(&public, "1")
+        && ngx_http_tb_rpc_word(&enabled, "1"))
+    {
+        rc = ngx_http_tb_rpc_login_fields(login, reply, 3);
+
+    } else {
+        rc = NGX_DECLINED;
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_tb_rpc_login_end_tries(login, 1);
+
+        return refresh ? ngx_http_tb_rpc_login_not_refreshed(login)
+                       : ngx_http_tb_rpc_login_wrong(login);
+    }
+
+    if (rc != NGX_OK
+        || (!refresh && ngx_http_tb_rpc_login_uuid(login->session) != NGX_OK)
+        || ngx_http_tb_rpc_login_uuid(login->jti) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_tb_rpc_login_end_tries(login, 0);
+
+    return ngx_http_tb_rpc_login_send_tokens(login);
 }
 
 

@@ -14,6 +14,7 @@
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
 #include "ngx_http_tb_rpc_login_job.h"
+#include "ngx_http_tb_rpc_login_redis.h"
 #include "ngx_http_tb_rpc_login_request.h"
 
 
@@ -23,10 +24,6 @@ static ngx_int_t ngx_http_tb_rpc_login_address(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_try_name(
     ngx_http_tb_rpc_login_t *login);
-static void ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
-    redisReply *reply);
-static ngx_int_t ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login,
-    redisReply *reply, ngx_str_t *word);
 static void ngx_http_tb_rpc_login_tried_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_tried(ngx_http_tb_rpc_login_t *login,
@@ -35,7 +32,7 @@ static ngx_int_t ngx_http_tb_rpc_login_known(ngx_http_tb_rpc_login_t *login,
     redisReply *reply);
 static void ngx_http_tb_rpc_login_delayed(ngx_event_t *ev);
 static ngx_int_t ngx_http_tb_rpc_login_is_locked(
-    ngx_http_tb_rpc_login_t *login, redisReply *reply);
+    ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 
 
 ngx_int_t
@@ -79,7 +76,15 @@ ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login)
                                           argv, 2,
                                           ngx_http_tb_rpc_login_address_done);
 
-    return (rc == NGX_DECLINED) ? ngx_http_tb_rpc_login_try_name(login) : rc;
+    if (rc == NGX_DECLINED) {
+        return ngx_http_tb_rpc_login_try_name(login);
+    }
+
+    /* whether there is a reply or not, unless that says another thing */
+
+    login->address_open = (rc == NGX_DONE);
+
+    return rc;
 }
 
 
@@ -97,7 +102,8 @@ ngx_http_tb_rpc_login_address(ngx_http_tb_rpc_login_t *login,
     redisReply *reply, ngx_str_t *word)
 {
     if (!ngx_http_tb_rpc_word(word, "ok")) {
-        return ngx_http_tb_rpc_login_is_locked(login, reply);
+        login->address_open = 0;
+        return ngx_http_tb_rpc_login_is_locked(login, reply, word);
     }
 
     /* an address that is locked locks no names */
@@ -110,12 +116,12 @@ static ngx_int_t
 ngx_http_tb_rpc_login_try_name(ngx_http_tb_rpc_login_t *login)
 {
     u_char                        *p, buf[4 * NGX_INT64_LEN];
+    ngx_int_t                      rc;
     ngx_str_t                      argv[NGX_HTTP_TB_RPC_ARGS + 4], *arg;
     ngx_http_tb_rpc_login_conf_t  *conf;
 
     if (login->op == NGX_HTTP_TB_RPC_LOGIN_PUBLIC) {
-        return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_user", argv, 0,
-                                           ngx_http_tb_rpc_login_public_done);
+        return ngx_http_tb_rpc_login_public(login);
     }
 
     conf = login->conf;
@@ -136,50 +142,12 @@ ngx_http_tb_rpc_login_try_name(ngx_http_tb_rpc_login_t *login)
     arg[3].data = p;
     arg[3].len = ngx_sprintf(p, "%M", conf->max_delay) - p;
 
-    return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_try", argv, 4,
-                                       ngx_http_tb_rpc_login_tried_done);
-}
+    rc = ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_try", argv, 4,
+                                     ngx_http_tb_rpc_login_tried_done);
 
+    login->name_open = (rc == NGX_DONE);
 
-static void
-ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_public);
-}
-
-
-/* the id of a public customer is all that it takes */
-
-static ngx_int_t
-ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login,
-    redisReply *reply, ngx_str_t *word)
-{
-    ngx_int_t  rc;
-    ngx_str_t  public, enabled;
-
-    if (!ngx_http_tb_rpc_word(word, "ok")
-        || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 1),
-                                  &public)
-           != NGX_OK
-        || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 2),
-                                  &enabled)
-           != NGX_OK
-        || !ngx_http_tb_rpc_word(&public, "1")
-        || !ngx_http_tb_rpc_word(&enabled, "1"))
-    {
-        return ngx_http_tb_rpc_login_wrong(login);
-    }
-
-    rc = ngx_http_tb_rpc_login_fields(login, reply, 3);
-
-    if (rc != NGX_OK) {
-        return (rc == NGX_DECLINED) ? ngx_http_tb_rpc_login_wrong(login)
-                                    : NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_tb_rpc_login_session(login);
+    return rc;
 }
 
 
@@ -202,7 +170,8 @@ ngx_http_tb_rpc_login_tried(ngx_http_tb_rpc_login_t *login, redisReply *reply,
         || ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &delay)
            != NGX_OK)
     {
-        return ngx_http_tb_rpc_login_is_locked(login, reply);
+        login->name_open = 0;
+        return ngx_http_tb_rpc_login_is_locked(login, reply, word);
     }
 
     if (reply->elements > 2
@@ -232,18 +201,21 @@ static ngx_int_t
 ngx_http_tb_rpc_login_known(ngx_http_tb_rpc_login_t *login, redisReply *reply)
 {
     ngx_int_t  rc;
-    ngx_str_t  hash, enabled;
+    ngx_str_t  hash, enabled, password;
 
     if (ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 2), &hash)
             != NGX_OK
         || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 3),
                                   &enabled)
+           != NGX_OK
+        || ngx_tb_redis_reply_str(ngx_tb_redis_reply_element(reply, 4),
+                                  &password)
            != NGX_OK)
     {
         return NGX_OK;
     }
 
-    rc = ngx_http_tb_rpc_login_fields(login, reply, 4);
+    rc = ngx_http_tb_rpc_login_fields(login, reply, 5);
 
     if (rc != NGX_OK) {
 
@@ -260,6 +232,13 @@ ngx_http_tb_rpc_login_known(ngx_http_tb_rpc_login_t *login, redisReply *reply)
     }
 
     login->hash.len = hash.len;
+
+    login->password_id.data = ngx_pstrdup(login->request->pool, &password);
+    if (login->password_id.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    login->password_id.len = password.len;
 
     return NGX_OK;
 }
@@ -287,9 +266,13 @@ ngx_http_tb_rpc_login_delayed(ngx_event_t *ev)
 
 static ngx_int_t
 ngx_http_tb_rpc_login_is_locked(ngx_http_tb_rpc_login_t *login,
-    redisReply *reply)
+    redisReply *reply, ngx_str_t *word)
 {
     int64_t  ms;
+
+    if (ngx_http_tb_rpc_word(word, "busy")) {
+        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_failures");
+    }
 
     if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &ms)
         != NGX_OK)
@@ -308,6 +291,8 @@ ngx_http_tb_rpc_login_computed(ngx_http_tb_rpc_login_t *login,
     if (match && login->enabled) {
         return ngx_http_tb_rpc_login_session(login);
     }
+
+    ngx_http_tb_rpc_login_end_tries(login, 1);
 
     if (login->op == NGX_HTTP_TB_RPC_LOGIN_PASSWORD && login->enabled) {
         return ngx_http_tb_rpc_send_error(login->request,
