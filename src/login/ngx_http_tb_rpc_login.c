@@ -418,6 +418,30 @@ ngx_http_tb_rpc_login_unavailable(ngx_http_tb_rpc_login_t *login)
 }
 
 
+ngx_int_t
+ngx_http_tb_rpc_login_unknown(ngx_http_tb_rpc_login_t *login)
+{
+    ngx_http_tb_rpc_result_e  result;
+
+    result = NGX_HTTP_TB_RPC_RESULT_UNKNOWN;
+
+    login->ctx->result = result;
+
+    if (ngx_http_tb_rpc_add_header(login->request, "X-RPC-Result",
+                                   &ngx_http_tb_rpc_results[result])
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_tb_rpc_send_error(login->request,
+                                      NGX_HTTP_GATEWAY_TIME_OUT,
+                                      NGX_HTTP_TB_RPC_GENERAL,
+                                      "The connection to Redis was lost, it "
+                                      "is not known whether that was done");
+}
+
+
 static ngx_int_t
 ngx_http_tb_rpc_login_retry_after(ngx_http_request_t *r, int64_t seconds)
 {

@@ -73,11 +73,18 @@ ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
     ngx_tb_redis_reply_pt done)
 {
+    ngx_uint_t                 flags;
     ngx_http_tb_rpc_worker_t  *w;
 
     w = login->worker;
 
     ngx_http_tb_rpc_fcall(argv, function);
+
+    flags = NGX_TB_REDIS_REPEAT;
+
+    if (login->writes) {
+        flags |= NGX_TB_REDIS_REPLICATED;
+    }
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, login->request->connection->log, 0,
                    "tb_rpc login: %s", function);
@@ -85,7 +92,7 @@ ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     login->command = ngx_tb_redis_command(&w->redis, argv,
                                           NGX_HTTP_TB_RPC_ARGS + n,
                                           w->conf->redis->command_timeout,
-                                          NGX_TB_REDIS_REPEAT, done, login);
+                                          flags, done, login);
 
     return login->command ? NGX_DONE
                           : ngx_http_tb_rpc_login_unavailable(login);
@@ -237,6 +244,11 @@ ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login, ngx_uint_t status,
     ngx_str_t  error;
 
     login->ctx->redis_time = ngx_current_msec - login->ctx->redis_start;
+
+    if (status == NGX_TB_REDIS_LOST && login->writes) {
+        *rc = ngx_http_tb_rpc_login_unknown(login);
+        return NGX_DECLINED;
+    }
 
     if (status != NGX_TB_REDIS_REPLY || reply == NULL) {
         *rc = ngx_http_tb_rpc_login_unavailable(login);

@@ -94,6 +94,8 @@ struct ngx_http_tb_rpc_login_s {
 
     unsigned                         address_open:1; /* tries to be ended */
     unsigned                         name_open:1;
+    unsigned                         writes:1;      /* it matters if a reply
+                                                       is lost */
 };
 
 
@@ -113,6 +115,9 @@ ngx_int_t ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login,
     const char *directive);
 
 ngx_int_t ngx_http_tb_rpc_login_unavailable(ngx_http_tb_rpc_login_t *login);
+
+/* 504: a reply was lost, of a command that may have done something */
+ngx_int_t ngx_http_tb_rpc_login_unknown(ngx_http_tb_rpc_login_t *login);
 
 /* a random UUID, of version 4; NGX_ERROR without random bytes */
 ngx_int_t ngx_http_tb_rpc_login_uuid(u_char *dst);

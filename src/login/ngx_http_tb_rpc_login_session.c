@@ -90,6 +90,8 @@ ngx_http_tb_rpc_login_session(ngx_http_tb_rpc_login_t *login)
         n = 7;
     }
 
+    login->writes = 1;
+
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_done", argv, n,
                                        ngx_http_tb_rpc_login_session_done);
 }
@@ -190,6 +192,8 @@ ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login)
     arg[3].len = ngx_sprintf(buf, "%L",
                              (int64_t) login->conf->refresh_time * 1000)
                  - buf;
+
+    login->writes = 1;
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_refresh", argv, 4,
                                        ngx_http_tb_rpc_login_refresh_done);
@@ -453,6 +457,8 @@ ngx_http_tb_rpc_login_logout(ngx_http_tb_rpc_login_t *login)
 
     argv[NGX_HTTP_TB_RPC_ARGS].data = login->session;
     argv[NGX_HTTP_TB_RPC_ARGS].len = NGX_HTTP_TB_RPC_UUID_LEN;
+
+    login->writes = 1;
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_logout", argv, 1,
                                        ngx_http_tb_rpc_login_logout_done);
