@@ -43,6 +43,8 @@ my $nginx = TB::Nginx->start(
     location /keys/      { tb_rpc_login; tb_rpc_jwt_key %{other key};
                            tb_rpc_jwt_key %{jwt_key}; }
     location /mirrored/  { tb_rpc_login; mirror /api/auth/login; }
+    location /costly/    { tb_rpc_login; tb_rpc_login_scrypt ln=15; }
+    location /file/      { tb_rpc_login; client_body_in_file_only on; }
     location /limited/   { tb_rpc_login; limit_except POST { deny all; } }
 _EOC_
     keys => 'tb_rpc_jwt_key %{jwt_key};')
@@ -202,7 +204,16 @@ login_is($r, "200 $PAIR", 'a public customer');
 is_deeply([@{ claims($r->{token}) }{qw(isPublic userId sub scopes)}],
           [JSON::PP::true, $NULL_UUID, $CUSTOMER, ['CUSTOMER_USER']],
           'is one');
-login_is($http->refresh($r->{refreshToken}), "200 $PAIR", 'and is refreshed');
+login_is($http->refresh($r->{refreshToken}), "200 $PAIR",
+         "and is refreshed, $_") for 'once', 'as often as it likes';
+is(redis()->call('EXISTS', "{tb:user:$CUSTOMER}:sessions"), 0,
+   'without a session, which others could end');
+redis()->fcall('tb_rpc_user_enable', "tb:user:$CUSTOMER", 0);
+login_is($http->refresh($r->{refreshToken}), $REFRESH, 'until it is disabled');
+redis()->fcall('tb_rpc_user_enable', "tb:user:$CUSTOMER", 1);
+login_is($http->refresh(jwt(scopes => ['REFRESH_TOKEN'], isPublic =>
+                            JSON::PP::true, sub => 'cust')), $REFRESH,
+         'nobody else is');
 login_is($http->ask('POST', 'login/public', { publicId => $_ }), $WRONG,
          'no public customer') for 'cust', $USER;
 login_is($http->ask('POST', 'login/public', {}),
@@ -342,6 +353,29 @@ login_is($http->refresh($r->{refreshToken}), $REFRESH, 'it is over');
 login_is($http->ask('POST', 'logout', '{}', $r->{token}), '200 empty',
          'logout, once more');
 
+# the name is another user's by now
+
+{
+    my $other = 'a0000000-0000-11ee-8000-00000000000b';
+
+    user('eva');
+
+    my $old = $http->login('eva', 'a password')->{token};
+
+    is($http->ask('GET', 'user', undef, $old)->{status}, 200, 'eva');
+    user('eva', id => $other, tenant => $other);
+    login_is($http->ask('GET', 'user', undef, $old),
+             '401 10 User account is not active', 'user: of the one before');
+    login_is($http->ask('POST', 'changePassword',
+                        { currentPassword => 'a password',
+                          newPassword => 'b password' }, $old),
+             '401 10 User account is not active', 'changePassword as well');
+}
+
+login_is($http->ask('GET', 'user', undef, jwt(sub => 'cust', scopes => [$_])),
+         '401 10 Invalid token claims', "a token of $_")
+    for 'PRE_VERIFICATION_TOKEN', 'MFA_CONFIGURATION_TOKEN', 'TENANT';
+
 # another password
 
 {
@@ -405,6 +439,55 @@ for ([10, 8, 1], [11, 4, 1], [12, 8, 1], [11, 8, 2]) {
          'it is made anew');
     login_is($http->login('old', 'a password'), "200 $PAIR", 'and good');
     is(redis()->call('HGET', $key, 'hash'), $after, 'for good');
+}
+
+
+# two at a time make it anew: both are let in
+
+{
+    my $key = user('twins', ln => 14, p => 4);
+    my @clients = map {
+        $http->open('POST', 'login', { username => 'twins',
+                                       password => 'a password' })
+    } 1, 2;
+
+    login_is($_, "200 $PAIR", 'a login while another one renews the hash')
+        for map { TB::Login::answered($_) } @clients;
+    like(redis()->call('HGET', $key, 'hash'), qr/ln=11,r=8,p=1/,
+         'which is done');
+    ok($nginx->wait_log(qr/\[warn\].* the password hash of a user costs more/),
+       'one that costs more is told of');
+}
+
+# who is disabled gets none: that would take longer
+
+{
+    my $key = user('slow', ln => 10, enabled => 0);
+    my $before = redis()->call('HGET', $key, 'hash');
+    my @seconds = map {
+        my $password = $_;
+
+        (sort { $a <=> $b } map {
+            TB::Login->new($nginx, path => '/costly/')
+                     ->login('slow', $password)->{seconds}
+        } 1 .. 5)[2];
+    } 'not this', 'a password';
+
+    cmp_ok($seconds[1], '<', 1.5 * $seconds[0],
+           'the right password of a disabled user takes no longer')
+        or diag "@seconds";
+    is(redis()->call('HGET', $key, 'hash'), $before, 'its hash stays');
+}
+
+
+# a body is not written to the disk -------------------------------------------
+
+{
+    my $files = sub { scalar grep { -f } glob "$nginx->{dir}/body_temp/*" };
+
+    login_is(TB::Login->new($nginx, path => '/file/')->login('cust', 'x'), $WRONG,
+             'client_body_in_file_only');
+    is($files->(), 0, 'is not for passwords');
 }
 
 
@@ -472,7 +555,7 @@ like($http->login('dora', 'a password')->{token}, qr/^eyJ/, 'a user');
        'counts once');
 }
 
-$nginx->clean(qr/\[error\] .* of a user in Redis is not valid/);
+$nginx->clean(qr/\[error\] .* of a user in Redis is not valid|costs more/);
 $nginx->stop();
 
 done_testing();

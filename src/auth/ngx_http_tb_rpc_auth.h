@@ -74,6 +74,9 @@ ngx_int_t ngx_http_tb_rpc_set_identity(ngx_http_request_t *r,
     ngx_http_tb_rpc_identity_t *id, ngx_str_t *tenant, ngx_str_t *customer,
     ngx_str_t *user, ngx_str_t *authority);
 
+/* NGX_HTTP_TB_RPC_NO_AUTHORITY: it is none */
+ngx_http_tb_rpc_authority_e ngx_http_tb_rpc_authority(ngx_str_t *name);
+
 /* all strings of an identity, one behind the other: their length, and a copy */
 size_t ngx_http_tb_rpc_identity_len(ngx_http_tb_rpc_identity_t *id);
 u_char *ngx_http_tb_rpc_copy_identity(u_char *p,

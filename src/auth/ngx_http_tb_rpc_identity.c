@@ -16,7 +16,6 @@ static ngx_int_t ngx_http_tb_rpc_check_values(ngx_http_request_t *r,
 static ngx_int_t ngx_http_tb_rpc_bad_values(ngx_http_request_t *r,
     ngx_http_tb_rpc_ctx_t *ctx, ngx_str_t *value, ngx_uint_t preview);
 static ngx_uint_t ngx_http_tb_rpc_no_customer(ngx_str_t *customer);
-static ngx_http_tb_rpc_authority_e ngx_http_tb_rpc_authority(ngx_str_t *name);
 static ngx_int_t ngx_http_tb_rpc_identity_uuid(ngx_http_request_t *r,
     ngx_str_t *dst, ngx_str_t *text);
 static u_char *ngx_http_tb_rpc_copy_part(u_char *p, ngx_str_t *dst,
@@ -214,7 +213,7 @@ ngx_http_tb_rpc_set_identity(ngx_http_request_t *r,
 }
 
 
-static ngx_http_tb_rpc_authority_e
+ngx_http_tb_rpc_authority_e
 ngx_http_tb_rpc_authority(ngx_str_t *name)
 {
     ngx_uint_t  i;

@@ -156,6 +156,12 @@ ngx_int_t ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login);
 /* a public customer has none: whoever knows its id gets tokens at any time */
 ngx_int_t ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login);
 
+/* 401: the bearer is disabled, gone, or another one by now */
+ngx_int_t ngx_http_tb_rpc_login_inactive(ngx_http_tb_rpc_login_t *login);
+
+/* 1: login->user is whom the token was made for */
+ngx_uint_t ngx_http_tb_rpc_login_is_bearer(ngx_http_tb_rpc_login_t *login);
+
 /* of the bearer of a token */
 ngx_int_t ngx_http_tb_rpc_login_bearer(ngx_http_tb_rpc_login_t *login,
     ngx_int_t *rc);

@@ -15,6 +15,7 @@
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "../http/ngx_http_tb_rpc_respond.h"
 #include "../store/ngx_http_tb_rpc_fcall.h"
+#include "../auth/ngx_http_tb_rpc_auth.h"
 #include "../auth/ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_login_redis.h"
 #include "ngx_http_tb_rpc_login_request.h"
@@ -238,9 +239,8 @@ static ngx_int_t
 ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login, json_t *claims,
     ngx_uint_t refresh)
 {
-    json_t      *scope;
-    ngx_str_t    sub, user, session, jti;
-    ngx_uint_t   is_refresh;
+    json_t     *scope;
+    ngx_str_t   sub, user, session, jti, authority;
 
     scope = json_array_get(json_object_get(claims, "scopes"), 0);
 
@@ -255,15 +255,28 @@ ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login, json_t *claims,
         return NGX_DECLINED;
     }
 
-    is_refresh = ngx_strcmp(json_string_value(scope), "REFRESH_TOKEN") == 0;
+    if (!refresh) {
+        authority.data = (u_char *) json_string_value(scope);
+        authority.len = json_string_length(scope);
 
-    if (is_refresh != refresh) {
+        /* nor does a token that is for something else */
+
+        if (ngx_http_tb_rpc_authority(&authority)
+            == NGX_HTTP_TB_RPC_NO_AUTHORITY)
+        {
+            return NGX_DECLINED;
+        }
+
+        return ngx_http_tb_rpc_login_name(login, sub.data, sub.len);
+    }
+
+    if (ngx_strcmp(json_string_value(scope), "REFRESH_TOKEN") != 0) {
         return NGX_DECLINED;
     }
 
     login->public = json_is_true(json_object_get(claims, "isPublic"));
 
-    if (refresh && !login->public
+    if (!login->public
         && (ngx_http_tb_rpc_login_claim(claims, "jti", &jti) != NGX_OK
             || ngx_http_tb_rpc_parse_uuid(login->old_jti, &jti) != NGX_OK))
     {
@@ -518,11 +531,7 @@ ngx_http_tb_rpc_login_show_user(ngx_http_tb_rpc_login_t *login,
 
         /* somebody else may be called so by now */
 
-        if (rc == NGX_OK
-            && ngx_memcmp(login->bearer, login->user.id.data,
-                          NGX_HTTP_TB_RPC_UUID_LEN)
-               == 0)
-        {
+        if (rc == NGX_OK && ngx_http_tb_rpc_login_is_bearer(login)) {
             return ngx_http_tb_rpc_login_send_user(login);
         }
 
@@ -532,6 +541,25 @@ ngx_http_tb_rpc_login_show_user(ngx_http_tb_rpc_login_t *login,
     }
 
     /* the token outlives who it was made for */
+
+    return ngx_http_tb_rpc_login_inactive(login);
+}
+
+
+ngx_uint_t
+ngx_http_tb_rpc_login_is_bearer(ngx_http_tb_rpc_login_t *login)
+{
+    return login->user.id.len == NGX_HTTP_TB_RPC_UUID_LEN
+           && ngx_strncasecmp(login->user.id.data, login->bearer,
+                              NGX_HTTP_TB_RPC_UUID_LEN)
+              == 0;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_login_inactive(ngx_http_tb_rpc_login_t *login)
+{
+    ngx_int_t  rc;
 
     rc = ngx_http_tb_rpc_auth_error(login->ctx,
                                     NGX_HTTP_TB_RPC_AUTHENTICATION,

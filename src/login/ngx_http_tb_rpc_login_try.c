@@ -180,6 +180,12 @@ ngx_http_tb_rpc_login_tried(ngx_http_tb_rpc_login_t *login, redisReply *reply,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (login->op == NGX_HTTP_TB_RPC_LOGIN_PASSWORD && login->user.id.len
+        && !ngx_http_tb_rpc_login_is_bearer(login))
+    {
+        return ngx_http_tb_rpc_login_inactive(login);
+    }
+
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, login->request->connection->log, 0,
                    "tb_rpc login: after %L ms", delay);
 
