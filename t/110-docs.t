@@ -119,6 +119,8 @@ like($page->{body}, qr/<li>\(32\) Rpc with id/, 'and answers');
 like($page->{body}, qr{At <code>http://localhost</code>}, 'and the server');
 unlike($page->{body}, qr/<script|<link|<img|\bsrc=|\bhref=|\@import|url\(/i,
        'and nothing from elsewhere');
+like($page->{body}, qr/content-security-policy" content="default-src 'none';/,
+     'by a policy, too');
 like(ask($other, 'GET', '/docs')->{body},
      qr{At <code>https://&lt;rpc&gt;\.example\.com</code>}, 'escaped');
 

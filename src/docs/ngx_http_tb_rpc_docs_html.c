@@ -166,7 +166,9 @@ ngx_http_tb_rpc_docs_head(ngx_http_tb_rpc_docs_text_t *text, json_t *document)
 
     ngx_http_tb_rpc_docs_print(text,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-        "<meta name=\"viewport\" content=\"width=device-width\">\n<title>");
+        "<meta name=\"viewport\" content=\"width=device-width\">\n"
+        "<meta http-equiv=\"content-security-policy\" content=\"default-src "
+        "'none';style-src 'unsafe-inline'\">\n<title>");
     ngx_http_tb_rpc_docs_escaped(text,
                                  ngx_http_tb_rpc_docs_string(info, "title"));
 
