@@ -127,6 +127,11 @@ ngx_stream_tb_mqtt_publish(ngx_stream_tb_mqtt_parser_t *parser,
         }
     }
 
+    if (packet->large) {
+        packet->props.data = p;
+        return NGX_OK;
+    }
+
     if (ngx_stream_tb_mqtt_props(parser, packet, &p) != NGX_OK) {
         return NGX_ERROR;
     }

@@ -24,6 +24,11 @@
 
 #define NGX_STREAM_TB_MQTT_COPY      512
 
+/* of a broker's packet: topics and properties of all kinds fit, at 65,535 */
+
+#define NGX_STREAM_TB_MQTT_BROKER_HEAD  (1024 * 1024)
+
+
 static ngx_stream_tb_mqtt_filter_t *ngx_stream_tb_mqtt_filter_create(
     ngx_stream_tb_mqtt_ctx_t *ctx);
 static void ngx_stream_tb_mqtt_filter_cleanup(void *data);
@@ -33,6 +38,8 @@ static ngx_int_t ngx_stream_tb_mqtt_payload(ngx_stream_tb_mqtt_side_t *side,
     u_char **pos, u_char *last, ngx_log_t *log);
 static ngx_int_t ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet, size_t more);
+static ngx_int_t ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_packet_t *packet);
 static void ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_send(ngx_stream_session_t *s,
@@ -126,10 +133,11 @@ ngx_stream_tb_mqtt_filter_create(ngx_stream_tb_mqtt_ctx_t *ctx)
         parser = &f->side[i].parser;
 
         parser->log = c->log;
-        parser->head_size = ctx->head_size;
     }
 
+    f->side[0].parser.head_size = ctx->head_size;
     f->side[0].parser.max_packet = ctx->max_packet;
+    f->side[1].parser.head_size = NGX_STREAM_TB_MQTT_BROKER_HEAD;
     f->side[1].parser.broker = 1;
     f->side[1].parser.acks = 1;
 
@@ -291,6 +299,14 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
         ngx_stream_tb_mqtt_connack_seen(ctx, packet);
         break;
 
+    case NGX_STREAM_TB_MQTT_PUBLISH:
+        if (packet->large) {
+            side->drop = 1;
+            return ngx_stream_tb_mqtt_lose(ctx, packet);
+        }
+
+        break;
+
     case NGX_STREAM_TB_MQTT_SUBACK:
     case NGX_STREAM_TB_MQTT_UNSUBACK:
         rc = ngx_stream_tb_mqtt_filter_ack(ctx, packet);
@@ -330,6 +346,27 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     (void) ngx_stream_tb_mqtt_rewrite_write(rw, packet, p);
 
     return NGX_OK;
+}
+
+
+/* what is too large to be rewritten, and to be told of its alias */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_packet_t *packet)
+{
+    ngx_log_error(NGX_LOG_WARN, ctx->session->connection->log, 0,
+                  "tb_mqtt: a message for device %V is left out, its "
+                  "properties are larger than %d bytes", &ctx->device_id,
+                  NGX_STREAM_TB_MQTT_BROKER_HEAD);
+
+    if (packet->topic.len
+        && ngx_stream_tb_mqtt_rewrite_forget(&ctx->filter->rewrite) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_stream_tb_mqtt_filter_drop(ctx, 1, packet);
 }
 
 

@@ -42,6 +42,8 @@ static ngx_int_t ngx_stream_tb_mqtt_check_type(
 static ngx_int_t ngx_stream_tb_mqtt_publish_need(
     ngx_stream_tb_mqtt_parser_t *parser, ngx_stream_tb_mqtt_packet_t *packet,
     size_t len, size_t *head);
+static size_t ngx_stream_tb_mqtt_large(ngx_stream_tb_mqtt_parser_t *parser,
+    ngx_stream_tb_mqtt_packet_t *packet, size_t head);
 static ngx_int_t ngx_stream_tb_mqtt_keep(ngx_stream_tb_mqtt_parser_t *parser,
     u_char *p, size_t n);
 
@@ -207,6 +209,8 @@ ngx_stream_tb_mqtt_head(ngx_stream_tb_mqtt_parser_t *parser,
         return NGX_ERROR;
     }
 
+    head = ngx_stream_tb_mqtt_large(parser, packet, head);
+
     parser->need = packet->body - p + head;
 
     if (parser->need > parser->head_size) {
@@ -228,6 +232,35 @@ ngx_stream_tb_mqtt_head(ngx_stream_tb_mqtt_parser_t *parser,
     }
 
     return rc;
+}
+
+
+/*
+ * A message that the broker has taken would come again after an end: so what
+ * it needs to be acknowledged is enough of it.
+ */
+
+static size_t
+ngx_stream_tb_mqtt_large(ngx_stream_tb_mqtt_parser_t *parser,
+    ngx_stream_tb_mqtt_packet_t *packet, size_t head)
+{
+    size_t  ids;
+
+    if (!parser->broker || packet->type != NGX_STREAM_TB_MQTT_PUBLISH
+        || packet->body - packet->start + head <= parser->head_size)
+    {
+        return head;
+    }
+
+    ids = 2 + ngx_stream_tb_mqtt_uint16(packet->body);
+
+    if (ngx_stream_tb_mqtt_qos(packet->flags)) {
+        ids += 2;
+    }
+
+    packet->large = (ids < head);
+
+    return ids;
 }
 
 

@@ -75,6 +75,9 @@ typedef struct {
     ngx_str_t      list;          /* filters or reason codes */
     ngx_uint_t     code;          /* CONNACK */
     ngx_uint_t     present;       /* CONNACK: Session Present */
+    unsigned       large:1;       /* PUBLISH of a broker: its properties are
+                                     more than head_size, so they are in rest
+                                     and it can't go on */
 } ngx_stream_tb_mqtt_packet_t;
 
 

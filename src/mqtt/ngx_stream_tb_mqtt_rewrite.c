@@ -34,8 +34,6 @@ static ngx_int_t ngx_stream_tb_mqtt_content(ngx_stream_tb_mqtt_rewrite_t *rw,
 static ngx_int_t ngx_stream_tb_mqtt_write_publish(
     ngx_stream_tb_mqtt_rewrite_t *rw, ngx_stream_tb_mqtt_packet_t *packet,
     ngx_stream_tb_mqtt_writer_t *w);
-static ngx_int_t ngx_stream_tb_mqtt_aliased(ngx_stream_tb_mqtt_rewrite_t *rw,
-    ngx_stream_tb_mqtt_packet_t *packet, ngx_int_t rc);
 static ngx_int_t ngx_stream_tb_mqtt_write_filters(
     ngx_stream_tb_mqtt_rewrite_t *rw, ngx_stream_tb_mqtt_packet_t *packet,
     ngx_stream_tb_mqtt_writer_t *w);
@@ -181,54 +179,6 @@ ngx_stream_tb_mqtt_write_publish(ngx_stream_tb_mqtt_rewrite_t *rw,
     }
 
     return NGX_OK;
-}
-
-
-/*
- * The other side does not know the alias of what did not go on; then nothing
- * goes on that has it instead of a topic.
- */
-
-static ngx_int_t
-ngx_stream_tb_mqtt_aliased(ngx_stream_tb_mqtt_rewrite_t *rw,
-    ngx_stream_tb_mqtt_packet_t *packet, ngx_int_t rc)
-{
-    u_char  *refused, bit;
-
-    if (packet->alias > NGX_STREAM_TB_MQTT_ALIASES) {
-        rw->error = "a topic alias above the maximum";
-        rw->reason = 0x94;
-        return NGX_ERROR;
-    }
-
-    if (rw->aliases == NULL) {
-        if (rc == NGX_OK) {
-            return NGX_OK;
-        }
-
-        rw->aliases = ngx_pcalloc(rw->ctx->session->connection->pool,
-                                  sizeof(ngx_stream_tb_mqtt_aliases_t));
-        if (rw->aliases == NULL) {
-            rw->error = NULL;
-            return NGX_ERROR;
-        }
-    }
-
-    refused = &(*rw->aliases)[rw->broker][packet->alias / 8];
-    bit = (u_char) (1 << packet->alias % 8);
-
-    if (packet->topic.len == 0) {
-        return (*refused & bit) ? NGX_DECLINED : rc;
-    }
-
-    if (rc == NGX_OK) {
-        *refused &= (u_char) ~bit;
-
-    } else {
-        *refused |= bit;
-    }
-
-    return rc;
 }
 
 

@@ -42,7 +42,6 @@ typedef struct {
     size_t                         len;       /* its remaining length */
     ngx_uint_t                     refused;   /* filters left out */
 
-
     /* those whose last PUBLISH with a topic did not go on; or NULL */
     ngx_stream_tb_mqtt_aliases_t  *aliases;
 
@@ -62,6 +61,25 @@ ngx_int_t ngx_stream_tb_mqtt_rewrite(ngx_stream_tb_mqtt_rewrite_t *rw,
 /* writes it, right after ngx_stream_tb_mqtt_rewrite() of the same packet */
 u_char *ngx_stream_tb_mqtt_rewrite_write(ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_stream_tb_mqtt_packet_t *packet, u_char *p);
+
+
+/* ngx_stream_tb_mqtt_alias.c */
+
+/*
+ * A packet with an alias, of which rewriting made rc: what becomes of it, as
+ * ngx_stream_tb_mqtt_rewrite() returns it.
+ */
+ngx_int_t ngx_stream_tb_mqtt_aliased(ngx_stream_tb_mqtt_rewrite_t *rw,
+    ngx_stream_tb_mqtt_packet_t *packet, ngx_int_t rc);
+
+/*
+ * A PUBLISH of the broker did not go on, and nobody knows its alias: none of
+ * them is taken before it comes with a topic again.
+ */
+ngx_int_t ngx_stream_tb_mqtt_rewrite_forget(ngx_stream_tb_mqtt_rewrite_t *rw);
+
+
+/* ngx_stream_tb_mqtt_ack.c */
 
 /*
  * Packets of our own; p has NGX_STREAM_TB_MQTT_MAX_ACK bytes.  A reason is one
