@@ -283,7 +283,7 @@ sub listen {
 
     my $port = $o{port} || free_port();
     my $sock = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
-                                     LocalPort => $port, Listen => 128,
+                                     LocalPort => $port, Listen => 4096,
                                      ReuseAddr => 1)
         or die "port $port: $!\n";
 
