@@ -402,7 +402,7 @@ sub finish {
         $totals = $self->{ledger}->totals();
         push @problems, @{ $totals->{problems} };
         $totals->{open} == 0;
-    } 2 * $self->{expires} + 60;
+    } 2 * $self->{expires} + 90;
 
     return { %$totals, faults => $self->{faults}, problems => \@problems };
 }

@@ -46,6 +46,10 @@ use TB::Soak::Callers;
 
 my $json = JSON::PP->new->utf8->allow_nonref->canonical;
 
+# Seconds that the end of a call may be late: Redis may be away nearly all the time,
+# and a ticker that was killed is followed by another one after two seconds of it
+my $LATE = 60;
+
 # faults that explain something, by what they happen to
 my %EXPLAINS = (
     closed => qr/^(?:worker-kill|reload)$/,
@@ -339,7 +343,7 @@ sub seen {
         $call->{body} = $answer->{body};
         $self->ended($call, $state);
 
-    } elsif ($now > $call->{end} + 1.5 * $self->{expires} + 20) {
+    } elsif ($now > $call->{end} + 1.5 * $self->{expires} + $LATE) {
         $self->problem('losses', $call, "it is $state for ever");
         $self->ended($call, 'stuck');
     }
