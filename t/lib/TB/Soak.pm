@@ -396,6 +396,7 @@ sub finish {
     my @problems;
 
     wait_for { $self->{callers}->tell('stop') == 0 } 20;
+    $self->{ledger}->tell('whole');
 
     wait_for {
         sleep(0.5);

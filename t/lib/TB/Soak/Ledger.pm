@@ -7,6 +7,7 @@ package TB::Soak::Ledger;
 #         devices => [{ name, id, kind, shard }], calls => $path,
 #         faults => $path, logs => { mqtt => [...], http => [...],
 #                                    scripted => [...] }, expires => 30);
+#     $ledger->tell('whole');         nothing happens any more
 #     $ledger->totals();      { calls, answers => {...}, kept => {...},
 #                               losses, doubles, wrong, open, problems => [...] }
 #
@@ -46,9 +47,9 @@ use TB::Soak::Callers;
 
 my $json = JSON::PP->new->utf8->allow_nonref->canonical;
 
-# Seconds that the end of a call may be late: Redis may be away nearly all the time,
-# and a ticker that was killed is followed by another one after two seconds of it
-my $LATE = 60;
+# Seconds until a call has ended when all is whole again.  Before, Redis may be away
+# nearly all the time, and ends are as late as it is.
+my $LATE = 30;
 
 # faults that explain something, by what they happen to
 my %EXPLAINS = (
@@ -91,6 +92,12 @@ sub loop {
 
         next if !$select->can_read(0.1);
         return if !sysread $control, my $lines, 4096;
+
+        if ($lines =~ /whole/) {
+            $self->{whole} = time();
+            syswrite $control, "ok\n";
+            next;
+        }
 
         $self->{t}{open} = keys %{ $self->{call} };
         syswrite $control, $json->encode($self->{t}) . "\n";
@@ -343,7 +350,9 @@ sub seen {
         $call->{body} = $answer->{body};
         $self->ended($call, $state);
 
-    } elsif ($now > $call->{end} + 1.5 * $self->{expires} + $LATE) {
+    } elsif ($self->{whole} && $now > $self->{whole} + $LATE
+             && $now > $call->{end} + 1.5 * $self->{expires} + $LATE)
+    {
         $self->problem('losses', $call, "it is $state for ever");
         $self->ended($call, 'stuck');
     }
