@@ -316,6 +316,14 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
         }
 
         break;
+
+    case NGX_STREAM_TB_MQTT_PINGRESP:
+        if (f->pinged) {
+            f->pinged = 0;
+            return NGX_OK;
+        }
+
+        break;
     }
 
     rc = ngx_stream_tb_mqtt_rewrite(rw, packet, from);
@@ -323,6 +331,10 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     if (rc == NGX_DECLINED) {
         side->drop = 1;
         return ngx_stream_tb_mqtt_filter_drop(ctx, from, packet);
+    }
+
+    if (from == 0) {
+        f->heard = ngx_current_msec;
     }
 
     if (rc == NGX_ERROR) {

@@ -42,6 +42,10 @@ struct ngx_stream_tb_mqtt_filter_s {
     ngx_stream_tb_mqtt_rewrite_t   rewrite;
     ngx_stream_tb_mqtt_refused_t  *refused;
     ngx_stream_tb_mqtt_side_t      side[2];   /* client, broker */
+
+    ngx_msec_t                     heard;     /* when the broker got something
+                                                 of the client */
+    unsigned                       pinged:1;  /* it owes us a PINGRESP */
 };
 
 

@@ -22,6 +22,7 @@
 #define NGX_STREAM_TB_MQTT_MAX_OWN   16384
 
 
+static ngx_int_t ngx_stream_tb_mqtt_filter_ping(ngx_stream_tb_mqtt_ctx_t *ctx);
 static ngx_int_t ngx_stream_tb_mqtt_filter_later(
     ngx_stream_tb_mqtt_side_t *side, u_char *p, size_t n, ngx_log_t *log);
 
@@ -73,6 +74,10 @@ ngx_stream_tb_mqtt_filter_drop(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
 
     log = ctx->session->connection->log;
 
+    if (from == 0 && ngx_stream_tb_mqtt_filter_ping(ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, log, 0,
                    "tb_mqtt: left out a packet of type %ui from the %s",
                    packet->type, from ? "broker" : "device");
@@ -102,6 +107,36 @@ ngx_stream_tb_mqtt_filter_drop(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     ngx_free(refused);
 
     return rc;
+}
+
+
+/*
+ * A client that is answered by us need not ask whether the broker is there, so
+ * the broker would take one whose packets are all left out for gone, at one and
+ * a half of its keep alive.  A client may be silent for a whole one from now.
+ */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_filter_ping(ngx_stream_tb_mqtt_ctx_t *ctx)
+{
+    ngx_msec_t                    silent;
+    ngx_stream_tb_mqtt_filter_t  *f;
+
+    static u_char  ping[] = { NGX_STREAM_TB_MQTT_PINGREQ << 4, 0 };
+
+    f = ctx->filter;
+    silent = ngx_current_msec - f->heard;
+
+    if (f->rewrite.keepalive == 0 || f->pinged
+        || silent < f->rewrite.keepalive * 1000 / 4)
+    {
+        return NGX_OK;
+    }
+
+    f->pinged = 1;
+    f->heard = ngx_current_msec;
+
+    return ngx_stream_tb_mqtt_filter_inject(ctx, 0, ping, sizeof(ping));
 }
 
 

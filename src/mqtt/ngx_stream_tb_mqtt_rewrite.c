@@ -271,6 +271,7 @@ ngx_stream_tb_mqtt_write_connect(ngx_stream_tb_mqtt_rewrite_t *rw,
     }
 
     rw->nameless = (connect.client_id.len == 0);
+    rw->keepalive = connect.keepalive;
 
     ngx_stream_tb_mqtt_put_string(w, &rw->ctx->device_id);
 
@@ -396,6 +397,10 @@ ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
 
         case 0x12:    /* assigned client id: ours is written below */
             continue;
+
+        case 0x13:    /* server keep alive */
+            rw->keepalive = property.number;
+            break;
 
         case 0x22:    /* topic alias maximum */
             ngx_stream_tb_mqtt_put_number(w, 1, property.id);

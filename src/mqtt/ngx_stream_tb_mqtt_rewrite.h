@@ -41,6 +41,8 @@ typedef struct {
     size_t                         size;      /* of the new head */
     size_t                         len;       /* its remaining length */
     ngx_uint_t                     refused;   /* filters left out */
+    ngx_uint_t                     keepalive; /* seconds, 0: none; the
+                                                 broker's, if it has one */
 
     /* those whose last PUBLISH with a topic did not go on; or NULL */
     ngx_stream_tb_mqtt_aliases_t  *aliases;
