@@ -13,6 +13,7 @@
 
 #include "../share/ngx_tb_rpc_key.h"
 #include "ngx_stream_tb_mqtt_beat.h"
+#include "ngx_stream_tb_mqtt_session.h"
 
 
 #define NGX_STREAM_TB_MQTT_BEATS  256
@@ -25,6 +26,8 @@ static void ngx_stream_tb_mqtt_beat_timer(ngx_stream_tb_mqtt_worker_t *w);
 static void ngx_stream_tb_mqtt_beat_handler(ngx_event_t *ev);
 static void ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
     ngx_uint_t shard);
+static ngx_uint_t ngx_stream_tb_mqtt_beat_over(
+    ngx_stream_tb_mqtt_session_t *session);
 static void ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard,
@@ -147,7 +150,7 @@ ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
     ngx_str_t                        argv[NGX_STREAM_TB_MQTT_ARGS
                                           + 2 * NGX_STREAM_TB_MQTT_BEATS];
     ngx_uint_t                       n;
-    ngx_queue_t                     *q, *sessions;
+    ngx_queue_t                     *q, *next, *sessions;
     ngx_stream_tb_mqtt_session_t    *session;
     ngx_stream_tb_mqtt_main_conf_t  *mcf;
 
@@ -168,13 +171,23 @@ ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
         for (n = NGX_STREAM_TB_MQTT_ARGS;
              q != ngx_queue_sentinel(sessions)
              && n < sizeof(argv) / sizeof(ngx_str_t);
-             q = ngx_queue_next(q))
+             q = next)
         {
+            next = ngx_queue_next(q);
             session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
+
+            if (ngx_stream_tb_mqtt_beat_over(session)) {
+                ngx_stream_tb_mqtt_leave(session->ctx);
+                continue;
+            }
 
             argv[n].data = session->id;
             argv[n++].len = NGX_STREAM_TB_MQTT_UUID_LEN;
             argv[n++] = session->name;
+        }
+
+        if (n == NGX_STREAM_TB_MQTT_ARGS) {
+            return;
         }
 
         if (ngx_tb_redis_command(&w->redis, argv, n,
@@ -189,6 +202,24 @@ ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
             return;
         }
     }
+}
+
+
+/*
+ * The broker has closed, and the proxy does not read that, since the client
+ * does not take what came before.
+ */
+
+static ngx_uint_t
+ngx_stream_tb_mqtt_beat_over(ngx_stream_tb_mqtt_session_t *session)
+{
+    ngx_connection_t       *c;
+    ngx_stream_upstream_t  *u;
+
+    u = session->ctx->session->upstream;
+    c = u ? u->peer.connection : NULL;
+
+    return c == NULL || c->read->pending_eof || c->read->eof;
 }
 
 

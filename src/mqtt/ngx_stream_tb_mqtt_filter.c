@@ -18,6 +18,7 @@
 #include "ngx_stream_tb_mqtt_packet.h"
 #include "ngx_stream_tb_mqtt_refused.h"
 #include "ngx_stream_tb_mqtt_rewrite.h"
+#include "ngx_stream_tb_mqtt_session.h"
 
 
 /* so much of a payload is copied rather than a piece of its own */
@@ -92,6 +93,13 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 
     if (rc != NGX_OK) {
         ngx_stream_tb_mqtt_malformed(ctx, from);
+    }
+
+    if (from && last) {
+
+        /* it is offline, even if it reads nothing and the proxy waits */
+
+        ngx_stream_tb_mqtt_leave(ctx);
     }
 
     /* what was right goes on, before what was wrong ends all */
