@@ -20,6 +20,7 @@ static const char *ngx_stream_tb_mqtt_connect_will(u_char **pos,
     u_char *last, ngx_stream_tb_mqtt_connect_t *connect, ngx_uint_t *reason);
 static const char *ngx_stream_tb_mqtt_connect_login(u_char **pos,
     u_char *last, ngx_stream_tb_mqtt_connect_t *connect);
+static ngx_uint_t ngx_stream_tb_mqtt_connect_auth(ngx_str_t *props);
 static ngx_uint_t ngx_stream_tb_mqtt_connect_level(
     ngx_stream_tb_mqtt_connect_t *connect);
 
@@ -58,6 +59,11 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
             *reason = 0x82;
             return error;
         }
+
+        if (ngx_stream_tb_mqtt_connect_auth(&connect->props)) {
+            *reason = 0x8c;
+            return "an authentication method";
+        }
     }
 
     if (ngx_stream_tb_mqtt_take_string(&p, last, &connect->client_id)
@@ -82,6 +88,27 @@ ngx_stream_tb_mqtt_parse_connect(ngx_stream_tb_mqtt_packet_t *packet,
     }
 
     return error;
+}
+
+
+/* nobody but us logs it in, and we have no method */
+
+static ngx_uint_t
+ngx_stream_tb_mqtt_connect_auth(ngx_str_t *props)
+{
+    u_char                         *p, *last;
+    ngx_stream_tb_mqtt_property_t   property;
+
+    p = props->data;
+    last = p + props->len;
+
+    while (ngx_stream_tb_mqtt_property(&p, last, &property) == NGX_OK) {
+        if (property.id == 0x15 || property.id == 0x16) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
