@@ -134,6 +134,7 @@ ngx_stream_tb_mqtt_worker_redis(ngx_stream_tb_mqtt_worker_t *w)
     client->pool = w->pool;
     client->log = w->log;
     client->data = w;
+    client->stays = 1;
     client->setup = ngx_stream_tb_mqtt_setup;
     client->gone = ngx_stream_tb_mqtt_setup_gone;
     client->message = ngx_stream_tb_mqtt_worker_message;

@@ -99,6 +99,9 @@ struct ngx_tb_redis_client_s {
 
     ngx_tb_redis_counts_t    *counts;     /* NULL: nobody counts */
 
+    /* 1: worker_shutdown_timeout does not close it, its owner does */
+    ngx_uint_t                stays;
+
     /* set by ngx_tb_redis_client_init() */
 
     struct ngx_tb_redis_state_s  *state;

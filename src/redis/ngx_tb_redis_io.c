@@ -43,7 +43,14 @@ ngx_tb_redis_read_handler(ngx_event_t *rev)
 
     ngx_tb_redis_enter(state);
 
-    if (c->close) {
+    if (c->close && state->client->stays) {
+
+        /* its owner has last words, which others' ends are about to be */
+
+        c->close = 0;
+        c->error = 0;
+
+    } else if (c->close) {
 
         /* worker_shutdown_timeout is over */
 

@@ -242,7 +242,11 @@ ngx_tb_redis_ssl_handler(ngx_connection_t *c)
 
     ngx_tb_redis_enter(state);
 
-    if (c->close) {
+    if (c->close && state->client->stays) {
+        c->close = 0;
+        c->error = 0;
+
+    } else if (c->close) {
 
         /* worker_shutdown_timeout is over */
 
