@@ -29,11 +29,14 @@ struct ngx_stream_tb_mqtt_session_s {
     ngx_str_t                          *bridge;   /* of the configuration */
     ngx_stream_tb_mqtt_session_state_e  state;
     ngx_uint_t                          shard;
-    ngx_msec_t                          since;
+    ngx_msec_t                          since;    /* it waits */
+    ngx_msec_t                          left;     /* its connection */
     uint64_t                            number;   /* a newer one is higher */
     ngx_str_t                           name;
     u_char                              id[NGX_STREAM_TB_MQTT_UUID_LEN];
     u_char                              text[40];
+    unsigned                            unsure:1; /* maybe attached: an answer
+                                                     was lost */
 };
 
 
@@ -46,12 +49,30 @@ void ngx_stream_tb_mqtt_beat(ngx_stream_tb_mqtt_session_t *session);
 
 /* ngx_stream_tb_mqtt_session.c: a session that is in no queue */
 
-/* to be attached once more, not within this call */
-void ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session);
-
 /* freed, and its connection closed */
 void ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
     const char *why);
+
+
+/* attaches and detaches those that are to be, as many as may be at a time */
+void ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w);
+
+
+/* ngx_stream_tb_mqtt_later.c: a session that is in no queue */
+
+void ngx_stream_tb_mqtt_later_init(ngx_stream_tb_mqtt_worker_t *w);
+
+/* to be attached when it has subscribed, or in a second */
+void ngx_stream_tb_mqtt_quiet(ngx_stream_tb_mqtt_session_t *session);
+
+/* what it is to be is tried again in a second */
+void ngx_stream_tb_mqtt_later(ngx_stream_tb_mqtt_session_t *session);
+
+/* to be attached once more, not within this call */
+void ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session);
+
+/* ngx_stream_tb_mqtt_pump() runs in a second */
+void ngx_stream_tb_mqtt_again(ngx_stream_tb_mqtt_worker_t *w);
 
 
 #endif /* _NGX_STREAM_TB_MQTT_BEAT_H_INCLUDED_ */

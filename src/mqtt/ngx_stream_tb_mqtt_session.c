@@ -16,6 +16,7 @@
 #include <ngx_stream.h>
 
 #include "../../common/tb_rpc_shard.h"
+#include "../share/ngx_tb_rpc_key.h"
 #include "ngx_stream_tb_mqtt_beat.h"
 #include "ngx_stream_tb_mqtt_session.h"
 
@@ -24,16 +25,16 @@
 
 #define NGX_STREAM_TB_MQTT_TELLING  256
 
-/* ms: for a SUBSCRIBE, and after what Redis did not take */
+/* ms: what keeps failing is said again */
 
-#define NGX_STREAM_TB_MQTT_QUIET    1000
-#define NGX_STREAM_TB_MQTT_AGAIN    1000
+#define NGX_STREAM_TB_MQTT_SAY      60000
 
 
 static ngx_stream_tb_mqtt_session_t *ngx_stream_tb_mqtt_session_create(
     ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_worker_t *w);
 static void ngx_stream_tb_mqtt_join(ngx_stream_tb_mqtt_session_t *session);
-static void ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w);
+static ngx_uint_t ngx_stream_tb_mqtt_can_tell(
+    ngx_stream_tb_mqtt_session_t *session);
 static ngx_int_t ngx_stream_tb_mqtt_attach(
     ngx_stream_tb_mqtt_session_t *session);
 static void ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status,
@@ -41,31 +42,24 @@ static void ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status,
 static void ngx_stream_tb_mqtt_not_attached(
     ngx_stream_tb_mqtt_session_t *session, ngx_uint_t status,
     redisReply *reply);
+static void ngx_stream_tb_mqtt_tell_end(
+    ngx_stream_tb_mqtt_session_t *session);
 static ngx_int_t ngx_stream_tb_mqtt_detach(
     ngx_stream_tb_mqtt_session_t *session, ngx_uint_t last);
 static void ngx_stream_tb_mqtt_detached(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_stream_tb_mqtt_session_free(
     ngx_stream_tb_mqtt_session_t *session);
-static void ngx_stream_tb_mqtt_again(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_msec_t delay);
-static void ngx_stream_tb_mqtt_again_handler(ngx_event_t *ev);
 static void ngx_stream_tb_mqtt_forget(ngx_queue_t *queue);
 
 
 ngx_int_t
 ngx_stream_tb_mqtt_sessions_init(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_queue_init(&w->quiet);
     ngx_queue_init(&w->joining);
     ngx_queue_init(&w->leaving);
 
-    w->again.handler = ngx_stream_tb_mqtt_again_handler;
-    w->again.data = &w->dummy;
-    w->again.log = w->log;
-    w->again.cancelable = 1;
-
-    w->dummy.data = w;
+    ngx_stream_tb_mqtt_later_init(w);
 
     return ngx_stream_tb_mqtt_beats_init(w);
 }
@@ -104,11 +98,7 @@ ngx_stream_tb_mqtt_connected(ngx_stream_tb_mqtt_ctx_t *ctx,
         return;
     }
 
-    session->state = NGX_STREAM_TB_MQTT_QUIET_STATE;
-    session->since = ngx_current_msec;
-    ngx_queue_insert_tail(&w->quiet, &session->queue);
-
-    ngx_stream_tb_mqtt_again(w, NGX_STREAM_TB_MQTT_QUIET);
+    ngx_stream_tb_mqtt_quiet(session);
 }
 
 
@@ -179,17 +169,6 @@ ngx_stream_tb_mqtt_join(ngx_stream_tb_mqtt_session_t *session)
 
 
 void
-ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session)
-{
-    session->state = NGX_STREAM_TB_MQTT_JOINING;
-
-    ngx_queue_insert_tail(&session->worker->joining, &session->queue);
-
-    ngx_stream_tb_mqtt_again(session->worker, 1);
-}
-
-
-static void
 ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
 {
     ngx_int_t                      rc;
@@ -207,13 +186,28 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
         q = ngx_queue_head(queue);
         session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
 
+        if (!ngx_stream_tb_mqtt_can_tell(session)) {
+            ngx_queue_remove(q);
+
+            if (session->ctx || ngx_current_msec - session->left
+                                < w->conf->session_ttl)
+            {
+                ngx_stream_tb_mqtt_later(session);
+
+            } else {
+                ngx_stream_tb_mqtt_session_free(session);
+            }
+
+            continue;
+        }
+
         rc = (queue == &w->joining)
              ? ngx_stream_tb_mqtt_attach(session)
              : ngx_stream_tb_mqtt_detach(session, 0);
 
         if (rc != NGX_OK) {
             w->resting = 1;
-            ngx_stream_tb_mqtt_again(w, NGX_STREAM_TB_MQTT_AGAIN);
+            ngx_stream_tb_mqtt_again(w);
             return;
         }
 
@@ -224,6 +218,27 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
                          : NGX_STREAM_TB_MQTT_DETACHING;
         w->telling++;
     }
+}
+
+
+/* what one Redis takes must not wait for another that is away */
+
+static ngx_uint_t
+ngx_stream_tb_mqtt_can_tell(ngx_stream_tb_mqtt_session_t *session)
+{
+    u_char                        buf[NGX_TB_RPC_KEY_LEN];
+    ngx_str_t                     key;
+    ngx_tb_redis_node_t          *node;
+    ngx_stream_tb_mqtt_worker_t  *w;
+
+    w = session->worker;
+
+    ngx_tb_rpc_key(&key, buf, &w->conf->block.prefix, session->shard, "due",
+                   NULL);
+
+    node = ngx_tb_redis_key_node(&w->redis, &key);
+
+    return node && ngx_tb_redis_node_is_ready(node, 0);
 }
 
 
@@ -276,11 +291,10 @@ ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status, redisReply *reply)
         ngx_stream_tb_mqtt_end_session(session, "another login of it");
 
     } else if (session->ctx == NULL) {
-        session->state = NGX_STREAM_TB_MQTT_LEAVING;
-        ngx_queue_insert_tail(&w->leaving, &session->queue);
+        ngx_stream_tb_mqtt_tell_end(session);
 
     } else {
-        w->told_session = 0;
+        session->unsure = 0;
         ngx_stream_tb_mqtt_count(w, attached);
         session->state = NGX_STREAM_TB_MQTT_ATTACHED;
         ngx_stream_tb_mqtt_beat(session);
@@ -304,11 +318,22 @@ ngx_stream_tb_mqtt_not_attached(ngx_stream_tb_mqtt_session_t *session,
 
     w = session->worker;
 
+    if (status == NGX_TB_REDIS_LOST) {
+
+        /* it may be attached */
+
+        session->unsure = 1;
+    }
+
     if (session->ctx == NULL) {
 
-        /* whatever has become of it, it lapses */
+        if (session->unsure) {
+            ngx_stream_tb_mqtt_tell_end(session);
 
-        ngx_stream_tb_mqtt_session_free(session);
+        } else {
+            ngx_stream_tb_mqtt_session_free(session);
+        }
+
         return;
     }
 
@@ -321,8 +346,11 @@ ngx_stream_tb_mqtt_not_attached(ngx_stream_tb_mqtt_session_t *session,
 
     ngx_stream_tb_mqtt_count(w, retried);
 
-    if (!w->told_session) {
+    if (!w->told_session
+        || ngx_current_msec - w->told_session_at >= NGX_STREAM_TB_MQTT_SAY)
+    {
         w->told_session = 1;
+        w->told_session_at = ngx_current_msec;
 
         if (status == NGX_TB_REDIS_REPLY) {
             ngx_tb_redis_reply_text(reply, text, &error);
@@ -338,10 +366,8 @@ ngx_stream_tb_mqtt_not_attached(ngx_stream_tb_mqtt_session_t *session,
     }
 
     session->state = NGX_STREAM_TB_MQTT_JOINING;
-    ngx_queue_insert_tail(&w->joining, &session->queue);
 
-    w->resting = 1;
-    ngx_stream_tb_mqtt_again(w, NGX_STREAM_TB_MQTT_AGAIN);
+    ngx_stream_tb_mqtt_later(session);
 }
 
 
@@ -391,26 +417,30 @@ ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
         return;
     }
 
-    w = session->worker;
-
     ctx->presence = NULL;
+
     session->ctx = NULL;
+    session->left = ngx_current_msec;
 
     switch (session->state) {
 
     case NGX_STREAM_TB_MQTT_ATTACHED:
-        ngx_queue_remove(&session->queue);
-
-        session->state = NGX_STREAM_TB_MQTT_LEAVING;
-        ngx_queue_insert_tail(&w->leaving, &session->queue);
-
-        ngx_stream_tb_mqtt_pump(w);
-        return;
-
     case NGX_STREAM_TB_MQTT_QUIET_STATE:
     case NGX_STREAM_TB_MQTT_JOINING:
         ngx_queue_remove(&session->queue);
-        ngx_stream_tb_mqtt_session_free(session);
+
+        if (session->state == NGX_STREAM_TB_MQTT_ATTACHED
+            || session->unsure)
+        {
+            w = session->worker;
+
+            ngx_stream_tb_mqtt_tell_end(session);
+            ngx_stream_tb_mqtt_pump(w);
+
+        } else {
+            ngx_stream_tb_mqtt_session_free(session);
+        }
+
         return;
 
     default:
@@ -419,6 +449,17 @@ ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
 
         return;
     }
+}
+
+
+/* it is in no queue, and its connection has ended */
+
+static void
+ngx_stream_tb_mqtt_tell_end(ngx_stream_tb_mqtt_session_t *session)
+{
+    session->state = NGX_STREAM_TB_MQTT_LEAVING;
+
+    ngx_queue_insert_tail(&session->worker->leaving, &session->queue);
 }
 
 
@@ -479,53 +520,6 @@ ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session)
 }
 
 
-static void
-ngx_stream_tb_mqtt_again(ngx_stream_tb_mqtt_worker_t *w, ngx_msec_t delay)
-{
-    if (!w->again.timer_set) {
-        ngx_add_timer(&w->again, delay);
-    }
-}
-
-
-static void
-ngx_stream_tb_mqtt_again_handler(ngx_event_t *ev)
-{
-    ngx_msec_t                     age;
-    ngx_queue_t                   *q;
-    ngx_connection_t              *c;
-    ngx_stream_tb_mqtt_worker_t   *w;
-    ngx_stream_tb_mqtt_session_t  *session;
-
-    c = ev->data;
-    w = c->data;
-
-    w->resting = 0;
-
-    /* in the order of their CONNACKs */
-
-    while (!ngx_queue_empty(&w->quiet)) {
-
-        q = ngx_queue_head(&w->quiet);
-        session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
-
-        age = ngx_current_msec - session->since;
-
-        if (age < NGX_STREAM_TB_MQTT_QUIET) {
-            ngx_stream_tb_mqtt_again(w, NGX_STREAM_TB_MQTT_QUIET - age);
-            break;
-        }
-
-        ngx_queue_remove(q);
-
-        session->state = NGX_STREAM_TB_MQTT_JOINING;
-        ngx_queue_insert_tail(&w->joining, q);
-    }
-
-    ngx_stream_tb_mqtt_pump(w);
-}
-
-
 void
 ngx_stream_tb_mqtt_sessions_exit(ngx_stream_tb_mqtt_worker_t *w)
 {
@@ -557,6 +551,19 @@ ngx_stream_tb_mqtt_sessions_exit(ngx_stream_tb_mqtt_worker_t *w)
             return;
         }
     }
+
+    for (q = ngx_queue_head(&w->failed);
+         q != ngx_queue_sentinel(&w->failed);
+         q = ngx_queue_next(q))
+    {
+        session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
+
+        if ((session->unsure || session->ctx == NULL)
+            && ngx_stream_tb_mqtt_detach(session, 1) != NGX_OK)
+        {
+            return;
+        }
+    }
 }
 
 
@@ -574,6 +581,7 @@ ngx_stream_tb_mqtt_sessions_close(ngx_stream_tb_mqtt_worker_t *w)
     ngx_stream_tb_mqtt_forget(&w->quiet);
     ngx_stream_tb_mqtt_forget(&w->joining);
     ngx_stream_tb_mqtt_forget(&w->leaving);
+    ngx_stream_tb_mqtt_forget(&w->failed);
 
     for (i = 0; i < w->conf->block.shards; i++) {
         ngx_stream_tb_mqtt_forget(&w->shards[i].sessions);

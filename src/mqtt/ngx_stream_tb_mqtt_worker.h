@@ -56,6 +56,7 @@ struct ngx_stream_tb_mqtt_worker_s {
 
     ngx_queue_t                      quiet;      /* not yet: they have not
                                                     subscribed */
+    ngx_queue_t                      failed;     /* tried again later */
     ngx_queue_t                      joining;    /* to be attached */
     ngx_queue_t                      leaving;    /* to be detached */
     ngx_uint_t                       telling;    /* attaches, detaches that
@@ -64,12 +65,13 @@ struct ngx_stream_tb_mqtt_worker_s {
     ngx_uint_t                       shard;      /* whose turn is next */
     ngx_msec_t                       beaten;     /* when the last one was */
     ngx_uint_t                       nsessions;  /* all that there are */
+    ngx_msec_t                       told_session_at;
     ngx_event_t                      beat;
     ngx_event_t                      again;
 
     ngx_connection_t                 dummy;      /* data of our timers */
 
-    unsigned                         resting:1;  /* Redis took no attach */
+    unsigned                         resting:1;  /* none could be queued */
     unsigned                         meta:1;     /* "tb:meta" is as it should */
 
     /* said once, until it changes */
@@ -78,7 +80,7 @@ struct ngx_stream_tb_mqtt_worker_s {
     unsigned                         told_role:1;
     unsigned                         told_failed:1;
     unsigned                         told_lookup:1;
-    unsigned                         told_session:1;
+    unsigned                         told_session:1; /* at told_session_at */
 };
 
 
