@@ -35,6 +35,7 @@ typedef struct {
     const char  *id;
     const char  *host;
     int          port;
+    int          known;                /* by its token */
     char         online[64];
     char         offline[64];
     char         status[128];
@@ -67,6 +68,18 @@ demo_connected(struct mosquitto *mosq, void *data, int rc)
 }
 
 
+/* with a token nginx knows that it is there */
+
+static void
+demo_status(struct mosquitto *mosq, demo_device_t *dev, const char *text)
+{
+    if (!dev->known) {
+        mosquitto_publish(mosq, NULL, dev->status, (int) strlen(text), text,
+                          1, 1);
+    }
+}
+
+
 /* only who can hear calls says that it is there */
 
 static void
@@ -75,8 +88,7 @@ demo_subscribed(struct mosquitto *mosq, void *data, int mid, int n,
 {
     demo_device_t  *dev = data;
 
-    mosquitto_publish(mosq, NULL, dev->status, (int) strlen(dev->online),
-                      dev->online, 1, 1);
+    demo_status(mosq, dev, dev->online);
 
     printf("device %s online\n", dev->id);
 }
@@ -164,8 +176,7 @@ demo_loop(struct mosquitto *mosq, demo_device_t *dev)
 
     /* a clean disconnect sends no will: say it ourselves */
 
-    mosquitto_publish(mosq, NULL, dev->status, (int) strlen(dev->offline),
-                      dev->offline, 1, 1);
+    demo_status(mosq, dev, dev->offline);
     mosquitto_disconnect(mosq);
 
     return 0;
@@ -271,11 +282,14 @@ main(int argc, char **argv)
     }
 
     if (file) {
+        dev.known = 1;
         mosquitto_username_pw_set(mosq, token, NULL);
+
+    } else {
+        mosquitto_will_set(mosq, dev.status, (int) strlen(dev.offline),
+                           dev.offline, 1, true);
     }
 
-    mosquitto_will_set(mosq, dev.status, (int) strlen(dev.offline),
-                       dev.offline, 1, true);
     mosquitto_connect_callback_set(mosq, demo_connected);
     mosquitto_subscribe_callback_set(mosq, demo_subscribed);
     mosquitto_message_callback_set(mosq, demo_message);
