@@ -30,6 +30,8 @@
 #define NGX_STREAM_TB_MQTT_BROKER_HEAD  (1024 * 1024)
 
 
+static ngx_uint_t ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
+    ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf);
 static ngx_stream_tb_mqtt_filter_t *ngx_stream_tb_mqtt_filter_create(
     ngx_stream_tb_mqtt_ctx_t *ctx);
 static void ngx_stream_tb_mqtt_filter_cleanup(void *data);
@@ -39,6 +41,8 @@ static ngx_int_t ngx_stream_tb_mqtt_payload(ngx_stream_tb_mqtt_side_t *side,
     u_char **pos, u_char *last, ngx_log_t *log);
 static ngx_int_t ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet, size_t more);
+static ngx_int_t ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_side_t *side, ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_stream_tb_mqtt_packet_t *packet);
 static void ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
@@ -67,7 +71,7 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_tb_mqtt_module);
 
-    if (ctx == NULL || !ctx->accepted) {
+    if (ctx == NULL || (ctx->filter == NULL && !ctx->accepted)) {
         return ngx_stream_tb_mqtt_next_filter(s, chain, from_upstream);
     }
 
@@ -80,6 +84,13 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 
     from = from_upstream ? 1 : 0;
     side = &ctx->filter->side[from];
+
+    if (chain && chain->next == NULL
+        && ngx_stream_tb_mqtt_as_it_is(ctx->filter, side, chain->buf))
+    {
+        return ngx_stream_tb_mqtt_output_through(&side->out, s, chain, from);
+    }
+
     last = NULL;
     rc = NGX_OK;
 
@@ -115,6 +126,84 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
     }
 
     return rc == NGX_OK ? sent : NGX_ERROR;
+}
+
+
+/*
+ * Nearly half of all buffers have nothing that we would change: payload, and
+ * acknowledgements.  They go on without a piece of ours; 0 if there is anything
+ * else in it, which is left to the parser.
+ */
+
+static ngx_uint_t
+ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
+    ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf)
+{
+    u_char                       *p, *last;
+    ngx_stream_tb_mqtt_parser_t  *parser;
+
+    parser = &side->parser;
+
+    if (buf->last_buf || side->own || side->out.fresh
+        || parser->len || !parser->started)
+    {
+        return 0;
+    }
+
+    p = buf->pos;
+    last = buf->last;
+
+    if (side->rest) {
+        if (side->drop || p == last || (size_t) (last - p) > side->rest) {
+            return 0;
+        }
+
+        side->rest -= last - p;
+
+        return 1;
+    }
+
+    if (p == last) {
+        return 0;
+    }
+
+    while (last - p >= 2) {
+
+        switch (*p) {
+
+        case NGX_STREAM_TB_MQTT_PUBACK << 4:
+        case NGX_STREAM_TB_MQTT_PUBREC << 4:
+        case NGX_STREAM_TB_MQTT_PUBREL << 4 | 2:
+        case NGX_STREAM_TB_MQTT_PUBCOMP << 4:
+            if (p[1] != 2 || last - p < 4) {
+                return 0;
+            }
+
+            break;
+
+        case NGX_STREAM_TB_MQTT_PINGREQ << 4:
+            if (p[1] != 0 || parser->broker) {
+                return 0;
+            }
+
+            break;
+
+        default:
+            return 0;
+        }
+
+        p += 2 + p[1];
+    }
+
+    if (p != last) {
+        return 0;
+    }
+
+    if (!parser->broker) {
+        f->heard = ngx_current_msec;
+    }
+
+    return 1;
 }
 
 
@@ -297,41 +386,10 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     side->rest = packet->rest;
     side->drop = 0;
 
-    switch (packet->type) {
+    rc = ngx_stream_tb_mqtt_seen(ctx, side, packet);
 
-    case NGX_STREAM_TB_MQTT_CONNECT:
-        f->side[1].parser.version = packet->version;
-        break;
-
-    case NGX_STREAM_TB_MQTT_CONNACK:
-        ngx_stream_tb_mqtt_connack_seen(ctx, packet);
-        break;
-
-    case NGX_STREAM_TB_MQTT_PUBLISH:
-        if (packet->large) {
-            side->drop = 1;
-            return ngx_stream_tb_mqtt_lose(ctx, packet);
-        }
-
-        break;
-
-    case NGX_STREAM_TB_MQTT_SUBACK:
-    case NGX_STREAM_TB_MQTT_UNSUBACK:
-        rc = ngx_stream_tb_mqtt_filter_ack(ctx, packet);
-
-        if (rc != NGX_DECLINED) {
-            return rc;
-        }
-
-        break;
-
-    case NGX_STREAM_TB_MQTT_PINGRESP:
-        if (f->pinged) {
-            f->pinged = 0;
-            return NGX_OK;
-        }
-
-        break;
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     rc = ngx_stream_tb_mqtt_rewrite(rw, packet, from);
@@ -366,6 +424,51 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     (void) ngx_stream_tb_mqtt_rewrite_write(rw, packet, p);
 
     return NGX_OK;
+}
+
+
+/* what is of concern beside its rewriting; NGX_DECLINED: it goes on */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_side_t *side, ngx_stream_tb_mqtt_packet_t *packet)
+{
+    ngx_stream_tb_mqtt_filter_t  *f;
+
+    f = ctx->filter;
+
+    switch (packet->type) {
+
+    case NGX_STREAM_TB_MQTT_CONNECT:
+        f->side[1].parser.version = packet->version;
+        break;
+
+    case NGX_STREAM_TB_MQTT_CONNACK:
+        ngx_stream_tb_mqtt_connack_seen(ctx, packet);
+        break;
+
+    case NGX_STREAM_TB_MQTT_PUBLISH:
+        if (packet->large) {
+            side->drop = 1;
+            return ngx_stream_tb_mqtt_lose(ctx, packet);
+        }
+
+        break;
+
+    case NGX_STREAM_TB_MQTT_SUBACK:
+    case NGX_STREAM_TB_MQTT_UNSUBACK:
+        return ngx_stream_tb_mqtt_filter_ack(ctx, packet);
+
+    case NGX_STREAM_TB_MQTT_PINGRESP:
+        if (f->pinged) {
+            f->pinged = 0;
+            return NGX_OK;
+        }
+
+        break;
+    }
+
+    return NGX_DECLINED;
 }
 
 

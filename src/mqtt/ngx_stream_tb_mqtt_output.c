@@ -200,6 +200,22 @@ ngx_stream_tb_mqtt_output_send(ngx_stream_tb_mqtt_output_t *out,
 }
 
 
+ngx_int_t
+ngx_stream_tb_mqtt_output_through(ngx_stream_tb_mqtt_output_t *out,
+    ngx_stream_session_t *s, ngx_chain_t *chain, ngx_uint_t from_upstream)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_stream_tb_mqtt_next_filter(s, chain, from_upstream);
+
+    if (out->first) {
+        ngx_stream_tb_mqtt_output_sent(out);
+    }
+
+    return rc;
+}
+
+
 static void
 ngx_stream_tb_mqtt_output_sent(ngx_stream_tb_mqtt_output_t *out)
 {

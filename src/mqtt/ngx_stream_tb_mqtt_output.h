@@ -55,6 +55,10 @@ ngx_int_t ngx_stream_tb_mqtt_output_own(ngx_stream_tb_mqtt_output_t *out,
 ngx_int_t ngx_stream_tb_mqtt_output_send(ngx_stream_tb_mqtt_output_t *out,
     ngx_stream_session_t *s, ngx_uint_t from_upstream);
 
+/* gives on a chain of the proxy as it is, when there is nothing fresh */
+ngx_int_t ngx_stream_tb_mqtt_output_through(ngx_stream_tb_mqtt_output_t *out,
+    ngx_stream_session_t *s, ngx_chain_t *chain, ngx_uint_t from_upstream);
+
 /* gives back everything, sent or not */
 void ngx_stream_tb_mqtt_output_free(ngx_stream_tb_mqtt_output_t *out);
 
