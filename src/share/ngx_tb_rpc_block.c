@@ -15,8 +15,8 @@ typedef struct {
     ngx_str_t                      name;
     ngx_uint_t                     args;    /* at most */
     char                        *(*set)(ngx_conf_t *cf,
-                                       ngx_tb_rpc_block_t *block,
-                                       ngx_str_t *value);
+                                        ngx_tb_rpc_block_t *block,
+                                        ngx_str_t *value);
 } ngx_tb_rpc_block_setter_t;
 
 
@@ -162,8 +162,8 @@ ngx_tb_rpc_block_setting(ngx_conf_t *cf, ngx_command_t *dummy,
 {
     ngx_tb_rpc_block_t *block = conf;
 
-    char                      *rv;
-    ngx_str_t                 *value;
+    char                       *rv;
+    ngx_str_t                  *value;
     ngx_tb_rpc_block_setter_t  *setter;
 
     value = cf->args->elts;

@@ -100,7 +100,7 @@ void
 ngx_tb_rpc_cache_put(ngx_tb_rpc_cache_t *cache, u_char *digest,
     void *value, ngx_uint_t refused)
 {
-    ngx_queue_t                   *q;
+    ngx_queue_t              *q;
     ngx_tb_rpc_cache_node_t  *node;
 
     if (cache == NULL) {
@@ -147,8 +147,8 @@ ngx_tb_rpc_cache_put(ngx_tb_rpc_cache_t *cache, u_char *digest,
 static ngx_tb_rpc_cache_node_t *
 ngx_tb_rpc_cache_find(ngx_tb_rpc_cache_t *cache, u_char *digest)
 {
-    ngx_rbtree_key_t               hash;
-    ngx_rbtree_node_t             *n;
+    ngx_rbtree_key_t          hash;
+    ngx_rbtree_node_t        *n;
     ngx_tb_rpc_cache_node_t  *node;
 
     hash = ngx_tb_rpc_cache_hash(digest);
@@ -204,7 +204,7 @@ static void
 ngx_tb_rpc_cache_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel)
 {
-    ngx_rbtree_node_t             **p;
+    ngx_rbtree_node_t        **p;
     ngx_tb_rpc_cache_node_t   *n, *t;
 
     for ( ;; ) {
