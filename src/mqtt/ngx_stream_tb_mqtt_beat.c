@@ -30,6 +30,8 @@ static ngx_uint_t ngx_stream_tb_mqtt_beat_over(
     ngx_stream_tb_mqtt_session_t *session);
 static void ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status,
     redisReply *reply);
+static void ngx_stream_tb_mqtt_beat_failed(ngx_stream_tb_mqtt_worker_t *w,
+    redisReply *reply);
 static void ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard,
     ngx_str_t *id, ngx_uint_t none, ngx_queue_t *ended);
 static ngx_stream_tb_mqtt_session_t *ngx_stream_tb_mqtt_beat_newest(
@@ -79,6 +81,8 @@ ngx_stream_tb_mqtt_beat(ngx_stream_tb_mqtt_session_t *session)
     ngx_stream_tb_mqtt_worker_t  *w;
 
     w = session->worker;
+
+    session->asked = 0;
 
     ngx_queue_insert_tail(&w->shards[session->shard].sessions,
                           &session->queue);
@@ -181,6 +185,8 @@ ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
                 continue;
             }
 
+            session->asked = 1;
+
             argv[n].data = session->id;
             argv[n++].len = NGX_STREAM_TB_MQTT_UUID_LEN;
             argv[n++] = session->name;
@@ -236,7 +242,11 @@ ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status, redisReply *reply)
 
     if (status != NGX_TB_REDIS_REPLY || reply->type != REDIS_REPLY_ARRAY) {
 
-        /* the client has told why; sessions last for three turns */
+        /* the client has told of others; sessions last for three turns */
+
+        if (status == NGX_TB_REDIS_REPLY) {
+            ngx_stream_tb_mqtt_beat_failed(shard->worker, reply);
+        }
 
         return;
     }
@@ -263,6 +273,31 @@ ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status, redisReply *reply)
 
         ngx_stream_tb_mqtt_end_session(session, "another login of it");
     }
+}
+
+
+static void
+ngx_stream_tb_mqtt_beat_failed(ngx_stream_tb_mqtt_worker_t *w,
+    redisReply *reply)
+{
+    u_char     text[NGX_TB_REDIS_TEXT];
+    ngx_str_t  error;
+
+    if (w->told_beat && ngx_current_msec - w->told_beat_at
+                        < NGX_STREAM_TB_MQTT_SAY)
+    {
+        return;
+    }
+
+    w->told_beat = 1;
+    w->told_beat_at = ngx_current_msec;
+
+    ngx_tb_redis_reply_text(reply, text, &error);
+
+    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                  "tb_mqtt: heartbeats of devices that are connected fail: "
+                  "\"%V\"; they lapse, and get no calls until it is mended",
+                  &error);
 }
 
 
@@ -300,7 +335,7 @@ ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard, ngx_str_t *id,
             ngx_queue_remove(q);
             ngx_stream_tb_mqtt_rejoin(session);
 
-        } else if (session != newest || n == 1) {
+        } else if (session->asked && (session != newest || n == 1)) {
             ngx_queue_remove(q);
             ngx_queue_insert_tail(ended, q);
         }

@@ -11,6 +11,11 @@
 #include "ngx_stream_tb_mqtt_worker.h"
 
 
+/* ms: what keeps failing is said again */
+
+#define NGX_STREAM_TB_MQTT_SAY  60000
+
+
 typedef enum {
     NGX_STREAM_TB_MQTT_QUIET_STATE = 0,   /* has not subscribed, w->quiet */
     NGX_STREAM_TB_MQTT_JOINING,           /* w->joining */
@@ -35,6 +40,7 @@ struct ngx_stream_tb_mqtt_session_s {
     ngx_str_t                           name;
     u_char                              id[NGX_STREAM_TB_MQTT_UUID_LEN];
     u_char                              text[40];
+    unsigned                            asked:1;  /* it was in a heartbeat */
     unsigned                            unsure:1; /* maybe attached: an answer
                                                      was lost */
 };

@@ -25,10 +25,6 @@
 
 #define NGX_STREAM_TB_MQTT_TELLING  256
 
-/* ms: what keeps failing is said again */
-
-#define NGX_STREAM_TB_MQTT_SAY      60000
-
 
 static ngx_stream_tb_mqtt_session_t *ngx_stream_tb_mqtt_session_create(
     ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_worker_t *w);

@@ -66,6 +66,7 @@ struct ngx_stream_tb_mqtt_worker_s {
     ngx_msec_t                       beaten;     /* when the last one was */
     ngx_uint_t                       nsessions;  /* all that there are */
     ngx_msec_t                       told_session_at;
+    ngx_msec_t                       told_beat_at;
     ngx_event_t                      beat;
     ngx_event_t                      again;
 
@@ -81,6 +82,7 @@ struct ngx_stream_tb_mqtt_worker_s {
     unsigned                         told_failed:1;
     unsigned                         told_lookup:1;
     unsigned                         told_session:1; /* at told_session_at */
+    unsigned                         told_beat:1;    /* at told_beat_at */
 };
 
 
