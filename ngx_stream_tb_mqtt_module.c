@@ -46,6 +46,11 @@ static ngx_conf_post_t  ngx_stream_tb_mqtt_head_post = {
 };
 
 
+static ngx_conf_post_t  ngx_stream_tb_mqtt_packet_post = {
+    ngx_stream_tb_mqtt_check_packet
+};
+
+
 static ngx_command_t  ngx_stream_tb_mqtt_commands[] = {
 
     { ngx_string("tb_rpc_redis"),
@@ -95,7 +100,7 @@ static ngx_command_t  ngx_stream_tb_mqtt_commands[] = {
       ngx_conf_set_size_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_stream_tb_mqtt_srv_conf_t, max_packet),
-      NULL },
+      &ngx_stream_tb_mqtt_packet_post },
 
     { ngx_string("tb_mqtt_head_size"),
       NGX_STREAM_TB_MQTT_ANY_CONF|NGX_CONF_TAKE1,

@@ -26,6 +26,8 @@ static ngx_int_t ngx_stream_tb_mqtt_default_maps(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf);
 static char *ngx_stream_tb_mqtt_compile_maps(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf);
+static void ngx_stream_tb_mqtt_check_remote(ngx_conf_t *cf,
+    ngx_stream_tb_mqtt_srv_conf_t *conf, ngx_str_t *remote);
 static char *ngx_stream_tb_mqtt_server_error(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf, const char *text);
 
@@ -265,9 +267,32 @@ ngx_stream_tb_mqtt_compile_maps(ngx_conf_t *cf,
         if (ngx_stream_compile_complex_value(&ccv) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
+
+        ngx_stream_tb_mqtt_check_remote(cf, conf, &conf->prefixes[i].remote);
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* a client chooses what it calls itself */
+
+static void
+ngx_stream_tb_mqtt_check_remote(ngx_conf_t *cf,
+    ngx_stream_tb_mqtt_srv_conf_t *conf, ngx_str_t *remote)
+{
+    if (remote->len == 0
+        || ngx_strstr(remote->data, "tb_mqtt_client_id") == NULL
+        || ngx_strstr(remote->data, "tb_mqtt_device_id"))
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "\"tb_mqtt_map\" to \"%V\" of the server in %s:%ui: a "
+                  "device may call itself like another one and share its "
+                  "topics, add $tb_mqtt_device_id", remote, conf->file,
+                  conf->line);
 }
 
 
@@ -404,4 +429,16 @@ ngx_stream_tb_mqtt_check_head(ngx_conf_t *cf, void *post, void *data)
     return (*sp >= NGX_STREAM_TB_MQTT_MIN_HEAD
             && *sp <= NGX_STREAM_TB_MQTT_MAX_HEAD)
            ? NGX_CONF_OK : "must be from 512 to 1m";
+}
+
+
+/* with less not even a CONNECT is taken */
+
+char *
+ngx_stream_tb_mqtt_check_packet(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t *sp = data;
+
+    return (*sp == 0 || *sp >= NGX_STREAM_TB_MQTT_MIN_HEAD)
+           ? NGX_CONF_OK : "must be 0 or at least 512";
 }

@@ -84,6 +84,7 @@ char *ngx_stream_tb_mqtt_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
 /* post handlers */
 char *ngx_stream_tb_mqtt_check_ttl(ngx_conf_t *cf, void *post, void *data);
 char *ngx_stream_tb_mqtt_check_head(ngx_conf_t *cf, void *post, void *data);
+char *ngx_stream_tb_mqtt_check_packet(ngx_conf_t *cf, void *post, void *data);
 
 
 /* ngx_stream_tb_mqtt_preread.c */
