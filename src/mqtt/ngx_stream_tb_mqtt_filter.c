@@ -42,7 +42,7 @@ static ngx_int_t ngx_stream_tb_mqtt_payload(ngx_stream_tb_mqtt_side_t *side,
 static ngx_int_t ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet, size_t more);
 static ngx_int_t ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_side_t *side, ngx_stream_tb_mqtt_packet_t *packet);
+    ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_stream_tb_mqtt_packet_t *packet);
 static void ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
@@ -73,6 +73,12 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 
     if (ctx == NULL || (ctx->filter == NULL && !ctx->accepted)) {
         return ngx_stream_tb_mqtt_next_filter(s, chain, from_upstream);
+    }
+
+    if (s->upstream == NULL) {
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "tb_mqtt: a server of devices needs \"proxy_pass\"");
+        return NGX_ERROR;
     }
 
     if (ctx->filter == NULL) {
@@ -386,7 +392,7 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     side->rest = packet->rest;
     side->drop = 0;
 
-    rc = ngx_stream_tb_mqtt_seen(ctx, side, packet);
+    rc = ngx_stream_tb_mqtt_seen(ctx, from, packet);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -427,11 +433,11 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
 }
 
 
-/* what is of concern beside its rewriting; NGX_DECLINED: it goes on */
+/* NGX_DECLINED: it goes on, rewritten */
 
 static ngx_int_t
-ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_side_t *side, ngx_stream_tb_mqtt_packet_t *packet)
+ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
+    ngx_stream_tb_mqtt_packet_t *packet)
 {
     ngx_stream_tb_mqtt_filter_t  *f;
 
@@ -449,7 +455,7 @@ ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
 
     case NGX_STREAM_TB_MQTT_PUBLISH:
         if (packet->large) {
-            side->drop = 1;
+            f->side[1].drop = 1;
             return ngx_stream_tb_mqtt_lose(ctx, packet);
         }
 
@@ -505,6 +511,8 @@ ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
         ngx_stream_tb_mqtt_connected(ctx, packet->present);
         return;
     }
+
+    ctx->refused = "broker";
 
     ngx_log_error(NGX_LOG_ERR, ctx->session->connection->log, 0,
                   "tb_mqtt: the broker has refused device %V with code %ui",
@@ -597,6 +605,7 @@ ngx_stream_tb_mqtt_malformed(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from)
                   &ctx->device_id, parser->error);
 
     ctx->refused = parser->reason == 0x95 ? "too_large" : "malformed";
+    ctx->reason = parser->reason;
 
     if (ctx->connack) {
         last = ngx_stream_tb_mqtt_disconnect(packet, parser->version,

@@ -11,6 +11,7 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
+#include "ngx_stream_tb_mqtt_field.h"
 #include "ngx_stream_tb_mqtt_login.h"
 #include "ngx_stream_tb_mqtt_rewrite.h"
 #include "ngx_stream_tb_mqtt_session.h"
@@ -34,6 +35,8 @@ static void ngx_stream_tb_mqtt_logged_in(ngx_stream_tb_mqtt_ctx_t *ctx,
 static ngx_int_t ngx_stream_tb_mqtt_result(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_int_t rc);
 static ngx_int_t ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx);
+static ngx_int_t ngx_stream_tb_mqtt_accept_username(
+    ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_srv_conf_t *conf);
 static void ngx_stream_tb_mqtt_count_result(ngx_stream_tb_mqtt_ctx_t *ctx,
     const char *refused);
 
@@ -316,6 +319,13 @@ ngx_stream_tb_mqtt_malformed(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t reason,
         return NGX_ERROR;
     }
 
+    if (reason == 0x8c) {
+
+        /* nothing is wrong with it, and it is answered */
+
+        ctx->version = NGX_STREAM_TB_MQTT_5;
+    }
+
     ngx_log_error(NGX_LOG_INFO, ctx->session->connection->log, 0,
                   "tb_mqtt: client sent no CONNECT that is taken: %s", error);
 
@@ -413,6 +423,7 @@ ngx_stream_tb_mqtt_result(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_int_t rc)
 static ngx_int_t
 ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx)
 {
+    ngx_int_t                       rc;
     ngx_str_t                      *values;
     ngx_uint_t                      i;
     const char                     *error;
@@ -455,11 +466,10 @@ ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx)
         return ngx_stream_tb_mqtt_refuse(ctx, 0x85, "map");
     }
 
-    if (conf->username
-        && ngx_stream_complex_value(s, conf->username, &ctx->username)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
+    rc = ngx_stream_tb_mqtt_accept_username(ctx, conf);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     ctx->password = conf->password;
@@ -474,6 +484,39 @@ ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx)
                    &ctx->device_id, &ctx->tenant_id);
 
     return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_stream_tb_mqtt_accept_username(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_srv_conf_t *conf)
+{
+    ngx_str_t  *username;
+
+    if (conf->username == NULL) {
+        return NGX_OK;
+    }
+
+    username = &ctx->username;
+
+    if (ngx_stream_complex_value(ctx->session, conf->username, username)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (username->len && username->len <= NGX_STREAM_TB_MQTT_MAX_STRING
+        && ngx_stream_tb_mqtt_text_valid(username))
+    {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, ctx->session->connection->log, 0,
+                  "tb_mqtt: \"tb_mqtt_username\" can't be used for device "
+                  "\"%V\": it is empty, too long or no UTF-8",
+                  &ctx->device_id);
+
+    return ngx_stream_tb_mqtt_refuse(ctx, 0x85, "map");
 }
 
 
@@ -493,8 +536,13 @@ ngx_stream_tb_mqtt_log_handler(ngx_stream_session_t *s)
     /* the broker could not be reached, or has left without a word */
 
     if (ctx->accepted && !ctx->connack && !s->connection->read->eof) {
-        ctx->refused = "broker";
-        ngx_stream_tb_mqtt_send_refusal(ctx, 0x88);
+
+        if (ctx->refused == NULL) {
+            ctx->refused = "broker";
+            ctx->reason = 0x88;
+        }
+
+        ngx_stream_tb_mqtt_send_refusal(ctx, ctx->reason);
     }
 
     if (ctx->refused) {

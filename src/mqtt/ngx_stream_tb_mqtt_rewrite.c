@@ -50,6 +50,8 @@ static void ngx_stream_tb_mqtt_write_props(ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_str_t *props, ngx_uint_t type, ngx_stream_tb_mqtt_writer_t *w);
 static void ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_str_t *props, ngx_uint_t type, ngx_stream_tb_mqtt_writer_t *w);
+static void ngx_stream_tb_mqtt_put_ours(ngx_stream_tb_mqtt_rewrite_t *rw,
+    ngx_uint_t limited, ngx_stream_tb_mqtt_writer_t *w);
 static void ngx_stream_tb_mqtt_put_response_topic(
     ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_stream_tb_mqtt_property_t *property, ngx_stream_tb_mqtt_writer_t *w);
@@ -339,6 +341,9 @@ ngx_stream_tb_mqtt_write_connack(ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_stream_tb_mqtt_put_number(w, 1, packet->present);
     ngx_stream_tb_mqtt_put_number(w, 1, code);
 
+    rw->failed = (code != 0);
+    rw->hidden = (code != packet->code);
+
     if (packet->version == NGX_STREAM_TB_MQTT_5
         && packet->end - packet->body > 2)
     {
@@ -396,7 +401,17 @@ ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
             continue;
 
         case 0x12:    /* assigned client id: ours is written below */
+        case 0x1a:    /* response information: a topic of the broker's */
+        case 0x1c:    /* server reference: another broker, without us */
             continue;
+
+        case 0x1f:    /* reason string */
+        case 0x26:    /* user property */
+            if (connack && rw->hidden) {
+                continue;
+            }
+
+            break;
 
         case 0x13:    /* server keep alive */
             rw->keepalive = property.number;
@@ -429,12 +444,24 @@ ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
                                property.end - property.start);
     }
 
-    if (connack && rw->nameless) {
+    if (connack && !rw->failed) {
+        ngx_stream_tb_mqtt_put_ours(rw, limited, w);
+    }
+}
+
+
+/* what a broker does not say; limited: it has a maximum packet size */
+
+static void
+ngx_stream_tb_mqtt_put_ours(ngx_stream_tb_mqtt_rewrite_t *rw,
+    ngx_uint_t limited, ngx_stream_tb_mqtt_writer_t *w)
+{
+    if (rw->nameless) {
         ngx_stream_tb_mqtt_put_number(w, 1, 0x12);
         ngx_stream_tb_mqtt_put_string(w, &rw->ctx->device_id);
     }
 
-    if (connack && !limited && rw->ctx->max_packet) {
+    if (!limited && rw->ctx->max_packet) {
         ngx_stream_tb_mqtt_put_number(w, 1, 0x27);
         ngx_stream_tb_mqtt_put_number(w, 4, rw->ctx->max_packet);
     }

@@ -49,6 +49,8 @@ typedef struct {
 
     unsigned                       broker:1;  /* sends this packet */
     unsigned                       nameless:1; /* no client id was sent */
+    unsigned                       failed:1;  /* the broker has refused it */
+    unsigned                       hidden:1;  /* and why is not its matter */
 } ngx_stream_tb_mqtt_rewrite_t;
 
 
