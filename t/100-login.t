@@ -462,7 +462,7 @@ for ([10, 8, 1], [11, 4, 1], [12, 8, 1], [11, 8, 2]) {
 # who is disabled gets none: that would take longer
 
 {
-    my $key = user('slow', ln => 10, enabled => 0);
+    my $key = user('slow', ln => 15, r => 4, p => 2, enabled => 0);
     my $before = redis()->call('HGET', $key, 'hash');
     my @seconds = map {
         my $password = $_;
@@ -488,6 +488,13 @@ for ([10, 8, 1], [11, 4, 1], [12, 8, 1], [11, 8, 2]) {
     login_is(TB::Login->new($nginx, path => '/file/')->login('cust', 'x'), $WRONG,
              'client_body_in_file_only');
     is($files->(), 0, 'is not for passwords');
+
+    # nor for the time of the request: there is no place for it
+
+    rename "$nginx->{dir}/body_temp", "$nginx->{dir}/no_temp" or die "$!\n";
+    login_is(TB::Login->new($nginx, path => '/file/')->login('cust', 'x'), $WRONG,
+             'at no time');
+    rename "$nginx->{dir}/no_temp", "$nginx->{dir}/body_temp" or die "$!\n";
 }
 
 

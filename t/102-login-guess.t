@@ -141,8 +141,10 @@ for (1 .. 3) {
 {
     my $delayed = TB::Login->new($nginx, path => '/delayed/');
     my @from = (undef, 'X-Forwarded-For' => '10.2.1.2');
-    my $tries = sub { join ' ', map { redis()->call('HGET', '{tb:user:don}:tries',
-                                                    $_) // '' } 'n', 'open' };
+    my $tries = sub {
+        return join ' ', map { $_ // '' }
+               @{ redis()->call('HMGET', '{tb:user:don}:tries', 'n', 'open') };
+    };
 
     $delayed->ask('POST', 'login', { username => 'don', password => 'x' }, @from);
     soon { $tries->() eq '1 ' } 'a failure';
