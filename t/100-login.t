@@ -255,6 +255,18 @@ login_is(TB::Login->new($nginx, path => '/tb/')->refresh(
              jwt_with({ key => 'k' x 64 }, scopes => ['REFRESH_TOKEN'])),
          $REFRESH, 'a foreign one under thingsboard');
 
+# what makes a refresh token is not its id alone
+
+{
+    my $live = $http->login('cust', 'a password');
+    my $c = claims($live->{refreshToken});
+
+    login_is($http->refresh(jwt(%$c, scopes => ['CUSTOMER_USER'])), $REFRESH,
+             'an access token with the id of a refresh token');
+    login_is($http->refresh($live->{refreshToken}), "200 $PAIR",
+             'which is good still');
+}
+
 # lifetimes
 
 {
