@@ -84,6 +84,7 @@ is(redis()->counter('lapsed'), 0, 'without a lapse');
 
 $c->close();
 is(session(''), 'none', 'detached when it has left');
+is(redis()->counter('lapsed'), 0, 'at once, and not by a lapse');
 
 $c = online(silent => 1);
 my $begun = time();
