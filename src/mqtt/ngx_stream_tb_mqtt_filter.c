@@ -25,35 +25,24 @@
 
 #define NGX_STREAM_TB_MQTT_COPY      512
 
-/* of a broker's packet: topics and properties of all kinds fit, at 65,535 */
-
-#define NGX_STREAM_TB_MQTT_BROKER_HEAD  (1024 * 1024)
-
 
 static ngx_uint_t ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
     ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf);
 static ngx_stream_tb_mqtt_filter_t *ngx_stream_tb_mqtt_filter_create(
     ngx_stream_tb_mqtt_ctx_t *ctx);
 static void ngx_stream_tb_mqtt_filter_cleanup(void *data);
+static ngx_int_t ngx_stream_tb_mqtt_take_all(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_uint_t from, ngx_chain_t *chain, ngx_chain_t **last);
 static ngx_int_t ngx_stream_tb_mqtt_take(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, ngx_buf_t *buf);
 static ngx_int_t ngx_stream_tb_mqtt_payload(ngx_stream_tb_mqtt_side_t *side,
     u_char **pos, u_char *last, ngx_log_t *log);
 static ngx_int_t ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet, size_t more);
-static ngx_int_t ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_uint_t from, ngx_stream_tb_mqtt_packet_t *packet);
-static ngx_int_t ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_packet_t *packet);
-static void ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_send(ngx_stream_session_t *s,
     ngx_stream_tb_mqtt_side_t *side, ngx_uint_t from, ngx_chain_t *last);
 static ngx_int_t ngx_stream_tb_mqtt_send_own(ngx_stream_session_t *s,
     ngx_stream_tb_mqtt_side_t *side, ngx_uint_t from);
-static void ngx_stream_tb_mqtt_malformed(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_uint_t from);
-static void ngx_stream_tb_mqtt_free_preread(ngx_stream_tb_mqtt_ctx_t *ctx);
 
 
 ngx_stream_filter_pt  ngx_stream_tb_mqtt_next_filter;
@@ -65,7 +54,7 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 {
     ngx_int_t                   rc, sent;
     ngx_uint_t                  from;
-    ngx_chain_t                *cl, *last;
+    ngx_chain_t                *last;
     ngx_stream_tb_mqtt_ctx_t   *ctx;
     ngx_stream_tb_mqtt_side_t  *side;
 
@@ -97,27 +86,7 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
         return ngx_stream_tb_mqtt_output_through(&side->out, s, chain, from);
     }
 
-    last = NULL;
-    rc = NGX_OK;
-
-    for (cl = chain; cl && rc == NGX_OK; cl = cl->next) {
-        if (cl->buf->last_buf) {
-            last = cl;
-        }
-
-        rc = ngx_stream_tb_mqtt_take(ctx, from, cl->buf);
-    }
-
-    if (rc != NGX_OK) {
-        ngx_stream_tb_mqtt_malformed(ctx, from);
-    }
-
-    if (from && last) {
-
-        /* it is offline, even if it reads nothing and the proxy waits */
-
-        ngx_stream_tb_mqtt_leave(ctx);
-    }
+    rc = ngx_stream_tb_mqtt_take_all(ctx, from, chain, &last);
 
     /* what was right goes on, before what was wrong ends all */
 
@@ -277,6 +246,41 @@ ngx_stream_tb_mqtt_filter_cleanup(void *data)
 }
 
 
+/* last: the end of what that side sends, or NULL */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_take_all(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
+    ngx_chain_t *chain, ngx_chain_t **last)
+{
+    ngx_int_t     rc;
+    ngx_chain_t  *cl;
+
+    *last = NULL;
+    rc = NGX_OK;
+
+    for (cl = chain; cl && rc == NGX_OK; cl = cl->next) {
+        if (cl->buf->last_buf) {
+            *last = cl;
+        }
+
+        rc = ngx_stream_tb_mqtt_take(ctx, from, cl->buf);
+    }
+
+    if (rc != NGX_OK) {
+        ngx_stream_tb_mqtt_filter_malformed(ctx, from);
+    }
+
+    if (from && *last) {
+
+        /* it is offline, even if it reads nothing and the proxy waits */
+
+        ngx_stream_tb_mqtt_leave(ctx);
+    }
+
+    return rc;
+}
+
+
 /* all of a buffer; NGX_ERROR: the connection must end */
 
 static ngx_int_t
@@ -392,7 +396,7 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     side->rest = packet->rest;
     side->drop = 0;
 
-    rc = ngx_stream_tb_mqtt_seen(ctx, from, packet);
+    rc = ngx_stream_tb_mqtt_filter_seen(ctx, packet);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -430,93 +434,6 @@ ngx_stream_tb_mqtt_packet(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
     (void) ngx_stream_tb_mqtt_rewrite_write(rw, packet, p);
 
     return NGX_OK;
-}
-
-
-/* NGX_DECLINED: it goes on, rewritten */
-
-static ngx_int_t
-ngx_stream_tb_mqtt_seen(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from,
-    ngx_stream_tb_mqtt_packet_t *packet)
-{
-    ngx_stream_tb_mqtt_filter_t  *f;
-
-    f = ctx->filter;
-
-    switch (packet->type) {
-
-    case NGX_STREAM_TB_MQTT_CONNECT:
-        f->side[1].parser.version = packet->version;
-        break;
-
-    case NGX_STREAM_TB_MQTT_CONNACK:
-        ngx_stream_tb_mqtt_connack_seen(ctx, packet);
-        break;
-
-    case NGX_STREAM_TB_MQTT_PUBLISH:
-        if (packet->large) {
-            f->side[1].drop = 1;
-            return ngx_stream_tb_mqtt_lose(ctx, packet);
-        }
-
-        break;
-
-    case NGX_STREAM_TB_MQTT_SUBACK:
-    case NGX_STREAM_TB_MQTT_UNSUBACK:
-        return ngx_stream_tb_mqtt_filter_ack(ctx, packet);
-
-    case NGX_STREAM_TB_MQTT_PINGRESP:
-        if (f->pinged) {
-            f->pinged = 0;
-            return NGX_OK;
-        }
-
-        break;
-    }
-
-    return NGX_DECLINED;
-}
-
-
-/* what is too large to be rewritten, and to be told of its alias */
-
-static ngx_int_t
-ngx_stream_tb_mqtt_lose(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_packet_t *packet)
-{
-    ngx_log_error(NGX_LOG_WARN, ctx->session->connection->log, 0,
-                  "tb_mqtt: a message for device %V is left out, its "
-                  "properties are larger than %d bytes", &ctx->device_id,
-                  NGX_STREAM_TB_MQTT_BROKER_HEAD);
-
-    if (packet->topic.len
-        && ngx_stream_tb_mqtt_rewrite_forget(&ctx->filter->rewrite) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_stream_tb_mqtt_filter_drop(ctx, 1, packet);
-}
-
-
-static void
-ngx_stream_tb_mqtt_connack_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
-    ngx_stream_tb_mqtt_packet_t *packet)
-{
-    ctx->connack = 1;
-
-    ngx_stream_tb_mqtt_free_preread(ctx);
-
-    if (packet->code == 0) {
-        ngx_stream_tb_mqtt_connected(ctx, packet->present);
-        return;
-    }
-
-    ctx->refused = "broker";
-
-    ngx_log_error(NGX_LOG_ERR, ctx->session->connection->log, 0,
-                  "tb_mqtt: the broker has refused device %V with code %ui",
-                  &ctx->device_id, packet->code);
 }
 
 
@@ -577,60 +494,4 @@ ngx_stream_tb_mqtt_send_own(ngx_stream_session_t *s,
     }
 
     return rc;
-}
-
-
-static void
-ngx_stream_tb_mqtt_malformed(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_uint_t from)
-{
-    u_char                       *last;
-    u_char                        packet[NGX_STREAM_TB_MQTT_MAX_ACK];
-    ngx_log_t                    *log;
-    ngx_stream_tb_mqtt_parser_t  *parser;
-
-    log = ctx->session->connection->log;
-    parser = &ctx->filter->side[from].parser;
-
-    if (parser->error == NULL) {
-        return;
-    }
-
-    if (from) {
-        ngx_log_error(NGX_LOG_ERR, log, 0, "tb_mqtt: the broker sent %s",
-                      parser->error);
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_INFO, log, 0, "tb_mqtt: device %V sent %s",
-                  &ctx->device_id, parser->error);
-
-    ctx->refused = parser->reason == 0x95 ? "too_large" : "malformed";
-    ctx->reason = parser->reason;
-
-    if (ctx->connack) {
-        last = ngx_stream_tb_mqtt_disconnect(packet, parser->version,
-                                             parser->reason);
-
-        (void) ngx_stream_tb_mqtt_filter_inject(ctx, 1, packet, last - packet);
-    }
-}
-
-
-/*
- * The CONNECT has gone on: its buffer, of preread_buffer_size, is not needed
- * any more.
- */
-
-static void
-ngx_stream_tb_mqtt_free_preread(ngx_stream_tb_mqtt_ctx_t *ctx)
-{
-    ngx_connection_t  *c;
-
-    c = ctx->session->connection;
-
-    if (c->buffer && ctx->filter->side[0].out.first == NULL
-        && ngx_pfree(c->pool, c->buffer->start) == NGX_OK)
-    {
-        c->buffer = NULL;
-    }
 }

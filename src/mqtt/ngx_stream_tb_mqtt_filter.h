@@ -18,6 +18,11 @@
 #include "ngx_stream_tb_mqtt_rewrite.h"
 
 
+/* of a broker's packet: topics and properties of all kinds fit, at 65,535 */
+
+#define NGX_STREAM_TB_MQTT_BROKER_HEAD  (1024 * 1024)
+
+
 typedef struct {
     size_t                         len;
     size_t                         size;
@@ -53,6 +58,14 @@ struct ngx_stream_tb_mqtt_filter_s {
  * from: the side whose packet it is, or among whose packets it is put.
  * NGX_ERROR: the connection must end.
  */
+
+/* what a packet is beside what is rewritten; NGX_DECLINED: it goes on */
+ngx_int_t ngx_stream_tb_mqtt_filter_seen(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_stream_tb_mqtt_packet_t *packet);
+
+/* what that side's parser has found wrong is logged, and a client told */
+void ngx_stream_tb_mqtt_filter_malformed(ngx_stream_tb_mqtt_ctx_t *ctx,
+    ngx_uint_t from);
 
 /* a packet that does not go on; its sender is answered */
 ngx_int_t ngx_stream_tb_mqtt_filter_drop(ngx_stream_tb_mqtt_ctx_t *ctx,
