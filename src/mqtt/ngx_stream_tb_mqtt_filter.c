@@ -26,8 +26,6 @@
 #define NGX_STREAM_TB_MQTT_COPY      512
 
 
-static ngx_uint_t ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
-    ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf);
 static ngx_stream_tb_mqtt_filter_t *ngx_stream_tb_mqtt_filter_create(
     ngx_stream_tb_mqtt_ctx_t *ctx);
 static void ngx_stream_tb_mqtt_filter_cleanup(void *data);
@@ -64,12 +62,6 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
         return ngx_stream_tb_mqtt_next_filter(s, chain, from_upstream);
     }
 
-    if (s->upstream == NULL) {
-        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
-                      "tb_mqtt: a server of devices needs \"proxy_pass\"");
-        return NGX_ERROR;
-    }
-
     if (ctx->filter == NULL) {
         ctx->filter = ngx_stream_tb_mqtt_filter_create(ctx);
         if (ctx->filter == NULL) {
@@ -104,84 +96,6 @@ ngx_stream_tb_mqtt_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
 }
 
 
-/*
- * Nearly half of all buffers have nothing that we would change: payload, and
- * acknowledgements.  They go on without a piece of ours; 0 if there is anything
- * else in it, which is left to the parser.
- */
-
-static ngx_uint_t
-ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
-    ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf)
-{
-    u_char                       *p, *last;
-    ngx_stream_tb_mqtt_parser_t  *parser;
-
-    parser = &side->parser;
-
-    if (buf->last_buf || side->own || side->out.fresh
-        || parser->len || !parser->started)
-    {
-        return 0;
-    }
-
-    p = buf->pos;
-    last = buf->last;
-
-    if (side->rest) {
-        if (side->drop || p == last || (size_t) (last - p) > side->rest) {
-            return 0;
-        }
-
-        side->rest -= last - p;
-
-        return 1;
-    }
-
-    if (p == last) {
-        return 0;
-    }
-
-    while (last - p >= 2) {
-
-        switch (*p) {
-
-        case NGX_STREAM_TB_MQTT_PUBACK << 4:
-        case NGX_STREAM_TB_MQTT_PUBREC << 4:
-        case NGX_STREAM_TB_MQTT_PUBREL << 4 | 2:
-        case NGX_STREAM_TB_MQTT_PUBCOMP << 4:
-            if (p[1] != 2 || last - p < 4) {
-                return 0;
-            }
-
-            break;
-
-        case NGX_STREAM_TB_MQTT_PINGREQ << 4:
-            if (p[1] != 0 || parser->broker) {
-                return 0;
-            }
-
-            break;
-
-        default:
-            return 0;
-        }
-
-        p += 2 + p[1];
-    }
-
-    if (p != last) {
-        return 0;
-    }
-
-    if (!parser->broker) {
-        f->heard = ngx_current_msec;
-    }
-
-    return 1;
-}
-
-
 static ngx_stream_tb_mqtt_filter_t *
 ngx_stream_tb_mqtt_filter_create(ngx_stream_tb_mqtt_ctx_t *ctx)
 {
@@ -192,6 +106,12 @@ ngx_stream_tb_mqtt_filter_create(ngx_stream_tb_mqtt_ctx_t *ctx)
     ngx_stream_tb_mqtt_parser_t  *parser;
 
     c = ctx->session->connection;
+
+    if (ctx->session->upstream == NULL) {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "tb_mqtt: a server of devices needs \"proxy_pass\"");
+        return NULL;
+    }
 
     cln = ngx_pool_cleanup_add(c->pool, sizeof(ngx_stream_tb_mqtt_filter_t));
     if (cln == NULL) {

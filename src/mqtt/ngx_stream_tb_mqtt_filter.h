@@ -83,6 +83,10 @@ ngx_int_t ngx_stream_tb_mqtt_filter_ack(ngx_stream_tb_mqtt_ctx_t *ctx,
 ngx_int_t ngx_stream_tb_mqtt_filter_inject(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t from, u_char *p, size_t n);
 
+/* ngx_stream_tb_mqtt_plain.c: 1 if it goes on as it is, and was counted */
+ngx_uint_t ngx_stream_tb_mqtt_as_it_is(ngx_stream_tb_mqtt_filter_t *f,
+    ngx_stream_tb_mqtt_side_t *side, ngx_buf_t *buf);
+
 /* none is under way now */
 ngx_int_t ngx_stream_tb_mqtt_filter_boundary(
     ngx_stream_tb_mqtt_side_t *side, ngx_log_t *log);
