@@ -476,14 +476,15 @@ for ([10, 8, 1], [11, 4, 1], [12, 8, 1], [11, 8, 2]) {
 {
     my $key = user('slow', ln => 15, r => 4, p => 2, enabled => 0);
     my $before = redis()->call('HGET', $key, 'hash');
-    my @seconds = map {
-        my $password = $_;
+    my @seconds = (60, 60);
 
-        (sort { $a <=> $b } map {
-            TB::Login->new($nginx, path => '/costly/')
-                     ->login('slow', $password)->{seconds}
-        } 1 .. 5)[2];
-    } 'not this', 'a password';
+    # in turns, and the best of each: others use the processors, too
+    for my $i ((0, 1) x 7) {
+        my $took = TB::Login->new($nginx, path => '/costly/')
+                       ->login('slow', ('not this', 'a password')[$i])
+                       ->{seconds};
+        $seconds[$i] = $took if $took < $seconds[$i];
+    }
 
     cmp_ok($seconds[1], '<', 1.5 * $seconds[0],
            'the right password of a disabled user takes no longer')

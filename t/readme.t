@@ -17,6 +17,7 @@ use Test::More;
 
 use TB::Env qw(root build scratch free_port file_in scaled);
 use TB::Mqtt qw(output);
+use TB::Nginx qw(soon);
 
 # README.md names build/: nothing else is tried
 plan skip_all => 'of the usual build alone' if $ENV{TB_MODE};
@@ -96,7 +97,7 @@ unlike($text, qr/\[(?:warn|error|alert|crit)\]| (?:warn|error): /,
     or diag($text);
 
 for my $port (@ports) {
-    ok(!IO::Socket::INET->new("127.0.0.1:$port"), 'all is stopped');
+    soon { !IO::Socket::INET->new("127.0.0.1:$port") } 'all is stopped', 10;
 }
 
 is(join(' ', glob scratch() . '/tmp.*'), '', 'and removed');
