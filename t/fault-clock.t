@@ -53,14 +53,15 @@ sub step {
 }
 
 
-# a server with a malloc() of its own in it hangs then
+# a server with a malloc() of its own in it hangs then, or crashes
 
-my ($status) = with_clock(redis => sub {
+my (undef, $said) = with_clock(redis => sub {
     TB::Mqtt::output('timeout', 10, TB::RedisServer::server_binary(),
-                     '--version')
+                     '--port', 0, '--save', '', '--dir', scratch())
 });
 
-plan skip_all => 'libfaketime and this server do not go together' if $status;
+plan skip_all => 'libfaketime and this server do not go together'
+    if $said !~ /Configured to not listen anywhere/;
 
 with_clock(redis => sub { redis() });
 

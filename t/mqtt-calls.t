@@ -43,8 +43,8 @@ sub device {
 
     my ($id, $token) = $front->device($name);
 
-    spawn("$name.log", '/usr/bin/python3', "$FindBin::Bin/lib/paho-device.py",
-          $front->{port}, $version, $token);
+    spawn("$name.log", '/usr/bin/python3', '-W', 'ignore::DeprecationWarning',
+          "$FindBin::Bin/lib/paho-device.py", $front->{port}, $version, $token);
     $device{$name} = $token;
 
     return $id;

@@ -91,8 +91,8 @@ SKIP: {
     my ($gw, $token) = $front->device('gateway');
 
     named($_) for @names;
-    spawn('gw.log', '/usr/bin/python3', "$FindBin::Bin/lib/paho-device.py",
-          $front->{port}, 5, $token, 'gateway', @names);
+    spawn('gw.log', '/usr/bin/python3', '-W', 'ignore::DeprecationWarning',
+          "$FindBin::Bin/lib/paho-device.py", $front->{port}, 5, $token, 'gateway', @names);
 
     soon {
         return $N == grep { bridge_of($device{$_}) eq q(b1) } @names
