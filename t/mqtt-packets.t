@@ -445,7 +445,12 @@ sub stalled {
 
     my $grown = $front->rss() - $before;
 
-    cmp_ok($grown, '<', 600, "small ones: no more than a buffer ($grown KB)");
+    SKIP: {
+        skip "memory means nothing under $ENV{TB_MODE}", 1 if $ENV{TB_MODE};
+
+        cmp_ok($grown, '<', 600,
+               "small ones: no more than a buffer ($grown KB)");
+    }
 
     my $all = int($n / length $packet) * length $wanted;
     my $got = 0;

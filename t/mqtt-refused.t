@@ -17,6 +17,7 @@ use TB::Env qw(file_in free_port scratch wait_for);
 use TB::Fixture;
 use TB::MqttFront;
 use TB::MqttPeer;
+use TB::Mqtt;
 use TB::Nginx;
 
 my @V5 = (version => 5);
@@ -155,9 +156,11 @@ sub check {
     $text =~ s/tb_mqtt_cache/$o{more} tb_mqtt_cache/;
 
     my $conf = file_in('check.conf', $text);
-    my ($program) = (TB::Nginx::command())[-1];
+    my (undef, $said) = TB::Mqtt::output(TB::Nginx::command(), '-t', '-p',
+                                         "$front->{dir}/", '-e', 'stderr',
+                                         '-c', $conf);
 
-    return `$program -t -p $front->{dir}/ -e error.log -c $conf 2>&1`;
+    return $said;
 }
 
 
