@@ -20,10 +20,12 @@
 
 static ngx_int_t ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done);
+    ngx_http_tb_rpc_login_reply_pt next);
 static void ngx_http_tb_rpc_login_address(ngx_http_tb_rpc_login_t *login);
 static void ngx_http_tb_rpc_login_end(ngx_http_tb_rpc_login_t *login,
     const char *function, const char *tail, ngx_str_t *id, ngx_uint_t failed);
+static void ngx_http_tb_rpc_login_reply(void *data, ngx_uint_t status,
+    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login,
     ngx_uint_t status, redisReply *reply, ngx_str_t *word, ngx_int_t *rc);
 
@@ -31,21 +33,21 @@ static ngx_int_t ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login,
 ngx_int_t
 ngx_http_tb_rpc_login_fcall(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done)
+    ngx_http_tb_rpc_login_reply_pt next)
 {
     u_char  key[NGX_HTTP_TB_RPC_LOGIN_KEY];
 
     ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, login->worker->conf,
                         NGX_HTTP_TB_RPC_NO_SHARD, "user:", &login->name);
 
-    return ngx_http_tb_rpc_login_send(login, function, argv, n, done);
+    return ngx_http_tb_rpc_login_send(login, function, argv, n, next);
 }
 
 
 ngx_int_t
 ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done)
+    ngx_http_tb_rpc_login_reply_pt next)
 {
     u_char     key[NGX_HTTP_TB_RPC_KEY_LEN];
     ngx_str_t  id;
@@ -62,7 +64,7 @@ ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
     ngx_http_tb_rpc_key(&argv[NGX_HTTP_TB_RPC_KEY], key, login->worker->conf,
                         NGX_HTTP_TB_RPC_NO_SHARD, "login:", &id);
 
-    return ngx_http_tb_rpc_login_send(login, function, argv, n, done);
+    return ngx_http_tb_rpc_login_send(login, function, argv, n, next);
 }
 
 
@@ -71,7 +73,7 @@ ngx_http_tb_rpc_login_fcall_address(ngx_http_tb_rpc_login_t *login,
 static ngx_int_t
 ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     const char *function, ngx_str_t *argv, ngx_uint_t n,
-    ngx_tb_redis_reply_pt done)
+    ngx_http_tb_rpc_login_reply_pt next)
 {
     ngx_uint_t                 flags;
     ngx_http_tb_rpc_worker_t  *w;
@@ -89,10 +91,12 @@ ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, login->request->connection->log, 0,
                    "tb_rpc login: %s", function);
 
+    login->next = next;
     login->command = ngx_tb_redis_command(&w->redis, argv,
                                           NGX_HTTP_TB_RPC_ARGS + n,
                                           w->conf->redis->command_timeout,
-                                          flags, done, login);
+                                          flags, ngx_http_tb_rpc_login_reply,
+                                          login);
 
     return login->command ? NGX_DONE
                           : ngx_http_tb_rpc_login_unavailable(login);
@@ -210,10 +214,11 @@ ngx_http_tb_rpc_login_end(ngx_http_tb_rpc_login_t *login,
 }
 
 
-void
-ngx_http_tb_rpc_login_reply(ngx_http_tb_rpc_login_t *login,
-    ngx_uint_t status, redisReply *reply, ngx_http_tb_rpc_login_reply_pt next)
+static void
+ngx_http_tb_rpc_login_reply(void *data, ngx_uint_t status, redisReply *reply)
 {
+    ngx_http_tb_rpc_login_t *login = data;
+
     ngx_int_t           rc;
     ngx_str_t           word;
     ngx_http_request_t  *r;
@@ -227,7 +232,7 @@ ngx_http_tb_rpc_login_reply(ngx_http_tb_rpc_login_t *login,
     if (ngx_http_tb_rpc_login_word(login, status, reply, &word, &rc)
         == NGX_OK)
     {
-        rc = next(login, reply, &word);
+        rc = login->next(login, reply, &word);
     }
 
     if (rc != NGX_DONE) {
@@ -317,12 +322,9 @@ ngx_http_tb_rpc_login_fields(ngx_http_tb_rpc_login_t *login,
             continue;
         }
 
-        field[i].data = ngx_pstrdup(login->request->pool, &value);
-        if (field[i].data == NULL) {
+        if (ngx_http_tb_rpc_login_copy(login, &field[i], &value) != NGX_OK) {
             return NGX_ERROR;
         }
-
-        field[i].len = value.len;
     }
 
     if (ngx_http_tb_rpc_parse_uuid(id, &login->user.id) != NGX_OK
@@ -336,6 +338,21 @@ ngx_http_tb_rpc_login_fields(ngx_http_tb_rpc_login_t *login,
 
     login->public = ngx_http_tb_rpc_word(&login->user.id,
                                          NGX_HTTP_TB_RPC_NULL_UUID);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_tb_rpc_login_copy(ngx_http_tb_rpc_login_t *login, ngx_str_t *dst,
+    ngx_str_t *value)
+{
+    dst->data = ngx_pstrdup(login->request->pool, value);
+    if (dst->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    dst->len = value->len;
 
     return NGX_OK;
 }

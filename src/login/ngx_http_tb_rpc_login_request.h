@@ -55,6 +55,10 @@ typedef struct {
 
 typedef struct ngx_http_tb_rpc_job_s  ngx_http_tb_rpc_job_t;
 
+/* a step that a reply leads to; word: its first element */
+typedef ngx_int_t (*ngx_http_tb_rpc_login_reply_pt)(
+    ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
+
 struct ngx_http_tb_rpc_login_s {
     ngx_http_request_t              *request;
     ngx_http_tb_rpc_ctx_t           *ctx;
@@ -64,6 +68,7 @@ struct ngx_http_tb_rpc_login_s {
 
     /* one that it waits for */
     ngx_tb_redis_command_t          *command;
+    ngx_http_tb_rpc_login_reply_pt   next;          /* of that command */
     ngx_http_tb_rpc_job_t           *job;
     ngx_event_t                      timer;
 

@@ -24,8 +24,6 @@
 #define NGX_HTTP_TB_RPC_LOGIN_SHA256  64
 
 
-static void ngx_http_tb_rpc_login_session_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_session_made(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_jti(ngx_str_t *arg, u_char *hex,
@@ -36,22 +34,14 @@ static ngx_int_t ngx_http_tb_rpc_login_claims(ngx_http_tb_rpc_login_t *login,
     json_t *claims, ngx_uint_t refresh);
 static ngx_int_t ngx_http_tb_rpc_login_claim(json_t *claims, const char *name,
     ngx_str_t *value);
-static void ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_public_is(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_not_refreshed(
     ngx_http_tb_rpc_login_t *login);
-static void ngx_http_tb_rpc_login_refresh_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_refreshed(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
-static void ngx_http_tb_rpc_login_logout_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_left(ngx_http_tb_rpc_login_t *login,
     redisReply *reply, ngx_str_t *word);
-static void ngx_http_tb_rpc_login_user_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_show_user(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 
@@ -94,16 +84,7 @@ ngx_http_tb_rpc_login_session(ngx_http_tb_rpc_login_t *login)
     login->writes = 1;
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_done", argv, n,
-                                       ngx_http_tb_rpc_login_session_done);
-}
-
-
-static void
-ngx_http_tb_rpc_login_session_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_session_made);
+                                       ngx_http_tb_rpc_login_session_made);
 }
 
 
@@ -197,7 +178,7 @@ ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login)
     login->writes = 1;
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_refresh", argv, 4,
-                                       ngx_http_tb_rpc_login_refresh_done);
+                                       ngx_http_tb_rpc_login_refreshed);
 }
 
 
@@ -312,16 +293,7 @@ ngx_http_tb_rpc_login_public(ngx_http_tb_rpc_login_t *login)
     ngx_str_t  argv[NGX_HTTP_TB_RPC_ARGS];
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_user", argv, 0,
-                                       ngx_http_tb_rpc_login_public_done);
-}
-
-
-static void
-ngx_http_tb_rpc_login_public_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_public_is);
+                                       ngx_http_tb_rpc_login_public_is);
 }
 
 
@@ -384,15 +356,6 @@ ngx_http_tb_rpc_login_not_refreshed(ngx_http_tb_rpc_login_t *login)
                                     "Invalid refresh token");
 
     return ngx_http_tb_rpc_auth_refuse(login->request, login->ctx, rc);
-}
-
-
-static void
-ngx_http_tb_rpc_login_refresh_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_refreshed);
 }
 
 
@@ -474,16 +437,7 @@ ngx_http_tb_rpc_login_logout(ngx_http_tb_rpc_login_t *login)
     login->writes = 1;
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_logout", argv, 1,
-                                       ngx_http_tb_rpc_login_logout_done);
-}
-
-
-static void
-ngx_http_tb_rpc_login_logout_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_left);
+                                       ngx_http_tb_rpc_login_left);
 }
 
 
@@ -501,16 +455,7 @@ ngx_http_tb_rpc_login_user(ngx_http_tb_rpc_login_t *login)
     ngx_str_t  argv[NGX_HTTP_TB_RPC_ARGS];
 
     return ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_user", argv, 0,
-                                       ngx_http_tb_rpc_login_user_done);
-}
-
-
-static void
-ngx_http_tb_rpc_login_user_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_show_user);
+                                       ngx_http_tb_rpc_login_show_user);
 }
 
 

@@ -18,14 +18,10 @@
 #include "ngx_http_tb_rpc_login_request.h"
 
 
-static void ngx_http_tb_rpc_login_address_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_address(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_try_name(
     ngx_http_tb_rpc_login_t *login);
-static void ngx_http_tb_rpc_login_tried_done(void *data, ngx_uint_t status,
-    redisReply *reply);
 static ngx_int_t ngx_http_tb_rpc_login_tried(ngx_http_tb_rpc_login_t *login,
     redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_known(ngx_http_tb_rpc_login_t *login,
@@ -74,7 +70,7 @@ ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login)
 
     rc = ngx_http_tb_rpc_login_fcall_address(login, "tb_rpc_login_address",
                                           argv, 2,
-                                          ngx_http_tb_rpc_login_address_done);
+                                          ngx_http_tb_rpc_login_address);
 
     if (rc == NGX_DECLINED) {
         return ngx_http_tb_rpc_login_try_name(login);
@@ -85,15 +81,6 @@ ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login)
     login->address_open = (rc == NGX_DONE);
 
     return rc;
-}
-
-
-static void
-ngx_http_tb_rpc_login_address_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_address);
 }
 
 
@@ -143,20 +130,11 @@ ngx_http_tb_rpc_login_try_name(ngx_http_tb_rpc_login_t *login)
     arg[3].len = ngx_sprintf(p, "%M", conf->max_delay) - p;
 
     rc = ngx_http_tb_rpc_login_fcall(login, "tb_rpc_login_try", argv, 4,
-                                     ngx_http_tb_rpc_login_tried_done);
+                                     ngx_http_tb_rpc_login_tried);
 
     login->name_open = (rc == NGX_DONE);
 
     return rc;
-}
-
-
-static void
-ngx_http_tb_rpc_login_tried_done(void *data, ngx_uint_t status,
-    redisReply *reply)
-{
-    ngx_http_tb_rpc_login_reply(data, status, reply,
-                                ngx_http_tb_rpc_login_tried);
 }
 
 
@@ -232,21 +210,11 @@ ngx_http_tb_rpc_login_known(ngx_http_tb_rpc_login_t *login, redisReply *reply)
 
     login->enabled = ngx_http_tb_rpc_word(&enabled, "1") ? 1 : 0;
 
-    login->hash.data = ngx_pstrdup(login->request->pool, &hash);
-    if (login->hash.data == NULL) {
+    if (ngx_http_tb_rpc_login_copy(login, &login->hash, &hash) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    login->hash.len = hash.len;
-
-    login->password_id.data = ngx_pstrdup(login->request->pool, &password);
-    if (login->password_id.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    login->password_id.len = password.len;
-
-    return NGX_OK;
+    return ngx_http_tb_rpc_login_copy(login, &login->password_id, &password);
 }
 
 
