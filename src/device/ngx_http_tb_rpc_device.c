@@ -74,22 +74,8 @@ ngx_http_tb_rpc_device_refuse_method(ngx_http_request_t *r, ngx_uint_t op)
         return NGX_DECLINED;
     }
 
-    if (ngx_http_tb_rpc_add_header(r, "Allow", op == NGX_HTTP_TB_RPC_DO_POLL
-                                                   ? &poll : &answer)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (r->method == NGX_HTTP_OPTIONS) {
-        return ngx_http_tb_rpc_send(r, NGX_HTTP_NO_CONTENT, NULL, NULL);
-    }
-
-    return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_ALLOWED,
-                                      NGX_HTTP_TB_RPC_BAD_REQUEST,
-                                      "Request method '%*s' is not supported",
-                                      ngx_min(r->method_name.len, 32),
-                                      r->method_name.data);
+    return ngx_http_tb_rpc_refuse_method(r, op == NGX_HTTP_TB_RPC_DO_POLL
+                                            ? &poll : &answer);
 }
 
 

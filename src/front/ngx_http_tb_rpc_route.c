@@ -60,27 +60,8 @@ ngx_http_tb_rpc_route(ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx)
                                           "There is no such resource");
     }
 
-    if (r->method == NGX_HTTP_OPTIONS) {
-
-        if (ngx_http_tb_rpc_add_header(r, "Allow", &op->allow) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_http_tb_rpc_send(r, NGX_HTTP_NO_CONTENT, NULL, NULL);
-    }
-
-    if (!(r->method & op->methods)) {
-
-        if (ngx_http_tb_rpc_add_header(r, "Allow", &op->allow) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_ALLOWED,
-                                          NGX_HTTP_TB_RPC_BAD_REQUEST,
-                                          "Request method '%*s' is not "
-                                          "supported",
-                                          ngx_min(r->method_name.len, 32),
-                                          r->method_name.data);
+    if (r->method == NGX_HTTP_OPTIONS || !(r->method & op->methods)) {
+        return ngx_http_tb_rpc_refuse_method(r, &op->allow);
     }
 
     rc = ngx_http_tb_rpc_parse_uri(r, ctx);

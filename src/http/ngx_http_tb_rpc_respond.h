@@ -57,6 +57,10 @@ ngx_int_t ngx_http_tb_rpc_send_too_large(ngx_http_request_t *r);
 ngx_int_t ngx_http_tb_rpc_send_limit(ngx_http_request_t *r, size_t limit);
 
 
+/* 204 to OPTIONS, 405 to any other method; allow, which stays, says which */
+ngx_int_t ngx_http_tb_rpc_refuse_method(ngx_http_request_t *r,
+    ngx_str_t *allow);
+
 /* replaces a header of that name */
 ngx_int_t ngx_http_tb_rpc_add_header(ngx_http_request_t *r, const char *key,
     ngx_str_t *value);

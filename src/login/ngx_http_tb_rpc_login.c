@@ -32,8 +32,6 @@ typedef struct {
 
 static ngx_http_tb_rpc_login_operation_t *ngx_http_tb_rpc_login_operation(
     ngx_http_request_t *r);
-static ngx_int_t ngx_http_tb_rpc_login_method(ngx_http_request_t *r,
-    ngx_http_tb_rpc_login_operation_t *op);
 static ngx_http_tb_rpc_login_t *ngx_http_tb_rpc_login_create(
     ngx_http_request_t *r, ngx_http_tb_rpc_login_op_e op);
 static void ngx_http_tb_rpc_login_cleanup(void *data);
@@ -86,10 +84,8 @@ ngx_http_tb_rpc_login_handler(ngx_http_request_t *r)
                                           "There is no such resource");
     }
 
-    rc = ngx_http_tb_rpc_login_method(r, op);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
+    if (!(r->method & op->methods)) {
+        return ngx_http_tb_rpc_refuse_method(r, &op->allow);
     }
 
     if (r->headers_in.content_length_n > NGX_HTTP_TB_RPC_LOGIN_MAX_BODY) {
@@ -140,32 +136,6 @@ ngx_http_tb_rpc_login_operation(ngx_http_request_t *r)
     }
 
     return NULL;
-}
-
-
-/* NGX_DECLINED: go on */
-
-static ngx_int_t
-ngx_http_tb_rpc_login_method(ngx_http_request_t *r,
-    ngx_http_tb_rpc_login_operation_t *op)
-{
-    if (r->method & op->methods) {
-        return NGX_DECLINED;
-    }
-
-    if (ngx_http_tb_rpc_add_header(r, "Allow", &op->allow) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (r->method == NGX_HTTP_OPTIONS) {
-        return ngx_http_tb_rpc_send(r, NGX_HTTP_NO_CONTENT, NULL, NULL);
-    }
-
-    return ngx_http_tb_rpc_send_error(r, NGX_HTTP_NOT_ALLOWED,
-                                      NGX_HTTP_TB_RPC_BAD_REQUEST,
-                                      "Request method '%*s' is not supported",
-                                      ngx_min(r->method_name.len, 32),
-                                      r->method_name.data);
 }
 
 
