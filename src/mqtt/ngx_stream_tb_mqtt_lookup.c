@@ -14,6 +14,9 @@
 #include "ngx_stream_tb_mqtt_lookup.h"
 
 
+static ngx_int_t ngx_stream_tb_mqtt_lookup_command(
+    ngx_stream_tb_mqtt_lookup_t *lookup, ngx_str_t *argv, ngx_uint_t argc,
+    ngx_tb_redis_reply_pt handler);
 static void ngx_stream_tb_mqtt_lookup_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_worker_t *w,
@@ -47,13 +50,10 @@ ngx_stream_tb_mqtt_lookup(ngx_stream_tb_mqtt_login_t *login)
         ngx_stream_tb_mqtt_credential_key(&lookup->credential, w, &argv[1],
                                           key);
 
-        lookup->command = ngx_tb_redis_command(&w->redis, argv, 2,
-                                        w->conf->block.redis->command_timeout,
-                                        NGX_TB_REDIS_REPEAT
-                                        |NGX_TB_REDIS_UNBOUNDED,
-                                        ngx_stream_tb_mqtt_lookup_reply,
-                                        lookup);
-        if (lookup->command == NULL) {
+        if (ngx_stream_tb_mqtt_lookup_command(lookup, argv, 2,
+                                              ngx_stream_tb_mqtt_lookup_reply)
+            != NGX_OK)
+        {
             lookup->rc = NGX_BUSY;
             continue;
         }
@@ -65,6 +65,24 @@ ngx_stream_tb_mqtt_lookup(ngx_stream_tb_mqtt_login_t *login)
     }
 
     return login->counted ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_stream_tb_mqtt_lookup_command(ngx_stream_tb_mqtt_lookup_t *lookup,
+    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+{
+    ngx_stream_tb_mqtt_worker_t  *w;
+
+    w = lookup->login->worker;
+
+    lookup->command = ngx_tb_redis_command(&w->redis, argv, argc,
+                                        w->conf->block.redis->command_timeout,
+                                        NGX_TB_REDIS_REPEAT
+                                        |NGX_TB_REDIS_UNBOUNDED,
+                                        handler, lookup);
+
+    return lookup->command ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -197,12 +215,10 @@ ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_login_t *login)
     u_char                           key[NGX_TB_RPC_KEY_LEN];
     ngx_str_t                        argv[3], id;
     ngx_stream_tb_mqtt_lookup_t     *lookup;
-    ngx_stream_tb_mqtt_worker_t     *w;
     ngx_stream_tb_mqtt_main_conf_t  *mcf;
 
     lookup = login->found;
-    w = login->worker;
-    mcf = w->conf;
+    mcf = login->worker->conf;
 
     id.data = lookup->known.id;
     id.len = NGX_STREAM_TB_MQTT_UUID_LEN;
@@ -214,14 +230,8 @@ ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_login_t *login)
                    "device:", &id);
     ngx_str_set(&argv[2], "tenantId");
 
-    lookup->command = ngx_tb_redis_command(&w->redis, argv, 3,
-                                        mcf->block.redis->command_timeout,
-                                        NGX_TB_REDIS_REPEAT
-                                        |NGX_TB_REDIS_UNBOUNDED,
-                                        ngx_stream_tb_mqtt_tenant_reply,
-                                        lookup);
-
-    return lookup->command ? NGX_OK : NGX_ERROR;
+    return ngx_stream_tb_mqtt_lookup_command(lookup, argv, 3,
+                                             ngx_stream_tb_mqtt_tenant_reply);
 }
 
 
