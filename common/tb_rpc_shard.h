@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 
+/* what "tb:meta" says of all that is in a Redis */
+#define TB_RPC_SCHEMA        2             /* of keys and functions */
 #define TB_RPC_SHARDS        512           /* at most */
 #define TB_RPC_SHARD_TAG     7             /* "{s000}:", three octal digits */
 

@@ -6,13 +6,10 @@
  */
 
 
+#include "../../common/tb_rpc_shard.h"
 #include "../base/log.h"
 #include "../base/str.h"
 #include "meta.h"
-
-
-/* of the keys and functions */
-#define TB_SCHEMA            2
 
 
 void
@@ -44,7 +41,8 @@ tb_meta_reply(const tb_redis_conf_t *conf, const redisReply *reply,
     said = reply->element[0];
     schema = reply->element[1];
 
-    if (schema->type == REDIS_REPLY_STRING && atoi(schema->str) != TB_SCHEMA)
+    if (schema->type == REDIS_REPLY_STRING
+        && atoi(schema->str) != TB_RPC_SCHEMA)
     {
         snprintf(why, size, "%smeta says schema %s: this Redis has calls of"
                  " another version, which this one cannot read; use another"

@@ -11,11 +11,10 @@
 #include <ngx_core.h>
 #include <ngx_stream.h>
 
+#include "../../common/tb_rpc_shard.h"
 #include "../share/ngx_tb_rpc_key.h"
 #include "ngx_stream_tb_mqtt_worker.h"
 
-
-#define NGX_STREAM_TB_MQTT_SCHEMA   2
 
 /* what is called is as it has it */
 #define NGX_STREAM_TB_MQTT_LIBRARY  7
@@ -314,7 +313,7 @@ ngx_stream_tb_mqtt_setup_meta(void *data, ngx_uint_t status, redisReply *reply)
                                   &schema);
 
     if (shards == (int64_t) w->conf->block.shards
-        && schema == NGX_STREAM_TB_MQTT_SCHEMA)
+        && schema == TB_RPC_SCHEMA)
     {
         w->meta = 1;
         w->told_meta = 0;
@@ -346,7 +345,7 @@ ngx_stream_tb_mqtt_setup_meta(void *data, ngx_uint_t status, redisReply *reply)
                           "\"shards\" as it was first, or another \"prefix\"; "
                           "no device can log in until then",
                           &w->conf->block.prefix, shards, schema,
-                          w->conf->block.shards, NGX_STREAM_TB_MQTT_SCHEMA);
+                          w->conf->block.shards, TB_RPC_SCHEMA);
         }
     }
 

@@ -13,9 +13,6 @@
 #include "ngx_http_tb_rpc_node.h"
 
 
-#define NGX_HTTP_TB_RPC_SCHEMA        "2"
-
-
 static void ngx_http_tb_rpc_setup_elsewhere(ngx_http_tb_rpc_library_t *lib);
 static void ngx_http_tb_rpc_setup_shards(void *data, ngx_uint_t status,
     redisReply *reply);
@@ -61,7 +58,7 @@ ngx_http_tb_rpc_setup_meta(ngx_http_tb_rpc_library_t *lib)
                                   ngx_http_tb_rpc_setup_meta_written);
 
     ngx_str_set(&argv[2], "schema");
-    ngx_str_set(&argv[3], NGX_HTTP_TB_RPC_SCHEMA);
+    ngx_str_set(&argv[3], ngx_value(TB_RPC_SCHEMA));
 
     ngx_http_tb_rpc_setup_command(lib, argv, 4,
                                   ngx_http_tb_rpc_setup_meta_written);
@@ -194,8 +191,7 @@ ngx_http_tb_rpc_setup_meta_done(void *data, ngx_uint_t status,
                                   &schema);
 
     if (shards == (int64_t) lib->worker->conf->shards
-        && schema == ngx_atoi((u_char *) NGX_HTTP_TB_RPC_SCHEMA,
-                              sizeof(NGX_HTTP_TB_RPC_SCHEMA) - 1))
+        && schema == TB_RPC_SCHEMA)
     {
         lib->told_meta = 0;
         lib->told_write = 0;
@@ -278,11 +274,11 @@ ngx_http_tb_rpc_setup_meta_refused(ngx_http_tb_rpc_library_t *lib,
 
         ngx_log_error(NGX_LOG_CRIT, w->log, 0,
                       "tb_rpc: \"%Vmeta\" says shards %L, schema %L, but "
-                      "this nginx has shards %ui, schema %s: set \"shards\" "
+                      "this nginx has shards %ui, schema %d: set \"shards\" "
                       "as it was first, or another \"prefix\"; no call is "
                       "taken until then",
                       &w->conf->prefix, shards, schema, w->conf->shards,
-                      NGX_HTTP_TB_RPC_SCHEMA);
+                      TB_RPC_SCHEMA);
     }
 
     ngx_tb_redis_node_refuse(lib->node);
