@@ -142,7 +142,7 @@ catches_up('it goes on');
 $answer = $nginx->call('d1', 'x', '1', persistent => 1, uuid => uuid(2));
 is($answer->{status}, 200, 'the same again: 200');
 is(rpc_id($answer), $made, 'and the first one');
-soon { $nginx->call('d1', 'x', '1', persistent => 1);
+soon { $nginx->call('d1', 'x', '1', persistent => 1, uuid => uuid(2));
        $nginx->error_log() =~ /the replicas of \S+ have what is written/ }
      'the log says so', 20;
 $nginx->clean();
@@ -152,8 +152,8 @@ $nginx->stop();
 
 $nginx = TB::Nginx->start(redis => 'wait 1 ' . scaled(8) . 's; '
                                    . 'command_timeout ' . scaled(20) . 's;');
-soon { $nginx->call('d3', 'x', '1', persistent => 1)->{status} == 200 }
-     'a longer time';
+soon { $nginx->call('d3', 'x', '1', persistent => 1, uuid => uuid(3))->{status}
+       == 200 } 'a longer time';
 
 # many at once share it
 
