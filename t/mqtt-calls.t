@@ -2,7 +2,7 @@
 
 # Calls to devices as they were made for ThingsBoard: Debian's paho with nothing
 # but a token, through nginx, its filter, mosquitto and the bridge.  Then broker,
-# Redis, worker and bridge are killed.
+# Redis, worker and bridge are killed, and no call runs twice within an attempt.
 #
 # runs: side by side, 90 s
 
@@ -16,6 +16,7 @@ use JSON::PP qw(decode_json);
 use POSIX ();
 use Test::More;
 
+use TB::Bridge;
 use TB::Env qw(scaled wait_for);
 use TB::Fixture qw(redis set_macro);
 use TB::Load;
@@ -29,7 +30,8 @@ plan(skip_all => 'no paho (python3-paho-mqtt)')
 my $mqtt = TB::Mqtt->new(redis => redis());
 my $broker = "max_inflight_messages 0\nset_tcp_nodelay true\n";
 my $front = TB::MqttFront->start(broker_port => $mqtt->{port}, ttl => '2s',
-                                 http => 'tb_rpc_ack_timeout 2s;');
+                                 http => 'tb_rpc_ack_timeout 2s;'
+                                         . ' tb_rpc_events on;');
 my %device;
 
 $mqtt->broker($broker);
@@ -59,15 +61,18 @@ sub attached {
 }
 
 
-# the answers of n calls at once
+# the answers of n calls at once, whose params are numbers behind "from"
 
 sub calls {
     my ($n, $name, $parallel, %opt) = @_;
 
+    my $from = delete $opt{from} || 0;
+
     return TB::Load::run(port => $front->{http_port}, parallel => $parallel,
         timeout => scaled(120),
         requests => [map { $front->text($name, 'set', "{\"n\":$_}",
-                                        timeout => 60000, %opt) } 1 .. $n]);
+                                        timeout => 60000, %opt) }
+                     $from + 1 .. $from + $n]);
 }
 
 
@@ -138,26 +143,91 @@ is("@lines", '', 'devices see their own topics only');
 
 my $id = device('k', '4s');
 my $lost = 0;
+my $made = 0;
+my %rebroken;
 
 attached($id);
+
+
+# how many attempts of each call Redis has given out, by its number
+
+sub attempts {
+    my $prefix = TB::Bridge::prefix(TB::Bridge::shard($id));
+    my (%sent, %attempts);
+
+    for my $event (@{ redis()->call('XRANGE', $prefix . 'events', '-', '+') })
+    {
+        my %e = @{ $event->[1] };
+
+        $sent{$e{rpcId}}++ if $e{event} eq 'SENT';
+    }
+
+    for my $rpc (keys %sent) {
+        my $params = redis()->call('HGET', "${prefix}rpc:$rpc", 'p') // '';
+
+        $attempts{$1} = $sent{$rpc} if $params =~ /^\{"n":(\d+)\}$/;
+    }
+
+    return \%attempts;
+}
+
+
+# The calls that the device ran more often than that.  MQTT brings once more
+# what was not acknowledged before its connection broke: the broker marks that
+# (DUP), unless it is a new one, which gets it from the bridge (%rebroken).
+
+sub doubles {
+    my (%runs, %again, %now);
+
+    for (split /\n/, text_of('k.log')) {
+        %now = () if /^connected/;
+
+        m{^v1/devices/me/rpc/request/\d+ .*"params":\{"n":(\d+)\}\}( again)?$}
+            or next;
+
+        my $early = exists $runs{$1} && !$now{$1};
+
+        $now{$1}++;
+        $again{$1}++ if $early && ($2 || $rebroken{$1});
+        $runs{$1}++;
+    }
+
+    my $attempts = attempts();
+
+    return join ', ', map { my $max = $attempts->{$_} // 0;
+                            my $n = $runs{$_} - ($again{$_} // 0);
+                            $n > $max ? "$_ ran $n times in $max" : () }
+                      sort { $a <=> $b } keys %runs;
+}
+
 
 sub survives {
     my ($what, $kill) = @_;
 
-    calls(50, 'k', 8, persistent => 1);
+    my $from = $made;
+
+    $made += 170;
+    %rebroken = map { $_ => 1 } $from + 1 .. $made if $what eq 'the broker';
+    calls(50, 'k', 8, persistent => 1, from => $from);
 
     my $pid = fork() // die "fork: $!\n";
 
     if ($pid == 0) {
-        calls(100, 'k', 4, persistent => 1, timeout => 20000);
+        calls(100, 'k', 4, persistent => 1, timeout => 20000,
+              from => $from + 50);
         POSIX::_exit(0);
     }
 
+    # some of them are over, others on their way
+
+    my $some = $from + 60;
+
+    wait_for { text_of('k.log') =~ /"n":$some\}/ } 20;
     $kill->();
     waitpid $pid, 0;
 
     ok(attached($id), "$what killed: the device comes back");
-    calls(20, 'k', 4, persistent => 1);
+    calls(20, 'k', 4, persistent => 1, from => $from + 150);
 
     my $before = -1;
 
@@ -178,6 +248,7 @@ sub survives {
 
     is(records($id, 'SUCCESSFUL'), records($id) - $lost,
        'they have ended SUCCESSFUL');
+    is(doubles(), '', 'and none ran twice within an attempt');
 }
 
 survives('the worker', sub { kill 'KILL', $front->worker() });
@@ -194,6 +265,15 @@ survives('Redis', sub {
     redis()->stop();
     redis()->go();
 });
+
+# one that does is seen
+
+my ($topic, $payload) = text_of('k.log')
+    =~ m{^v1/devices/me/(rpc/request/\d+) (.*\})$}m;
+my ($n) = $payload =~ /"n":(\d+)/;
+
+$mqtt->publish("v1/devices/$id/$topic", $payload);
+soon { doubles() eq "$n ran 2 times in 1" } 'a call that does is seen';
 
 $front->clean(qr/exited on signal 9/);
 

@@ -3,7 +3,7 @@
 """A device as ThingsBoard's SDK for Python makes it, on Debian's paho: the
 access token as user name, MQTT 5 or 3.1.1, an empty client id, one topic for
 calls.  Answers each with its own text; writes a line of each to the standard
-output.
+output, with "again" behind it where the broker says so (DUP).
 
     paho-device.py PORT VERSION TOKEN
     paho-device.py PORT VERSION TOKEN gateway NAME ...
@@ -50,7 +50,7 @@ def subscribed(client, *_rest):
 
 def message(client, _data, msg):
     call = json.loads(msg.payload)
-    say(msg.topic, msg.payload.decode())
+    say(msg.topic, msg.payload.decode(), *(['again'] if msg.dup else []))
 
     if NAMES:
         data = call['data']
