@@ -189,6 +189,10 @@ ngx_stream_tb_mqtt_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
+    if (ngx_stream_tb_mqtt_check_listen(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
 
     h = ngx_array_push(&cmcf->phases[NGX_STREAM_PREREAD_PHASE].handlers);

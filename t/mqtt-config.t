@@ -93,6 +93,8 @@ taken('all directives', server(<<"_EOC_"));
     tb_mqtt_cache         0;
     tb_mqtt_refuse_delay  0;
 _EOC_
+taken('others may listen for datagrams',
+      server('tb_mqtt b1;') . "server { listen 3 udp; $pass }");
 taken('inherited from stream{}', 'tb_mqtt_session_ttl 5s; tb_mqtt_max_packet 1m;'
       . "tb_mqtt_map '' x/\$tb_mqtt_device_id/; tb_mqtt_username u;"
       . server('tb_mqtt b1;') . "server { listen 4; $pass tb_mqtt b2; }");
@@ -116,6 +118,11 @@ for ([server('tb_mqtt a/b;'), qr/invalid bridge "a\/b"/],
      ['tb_mqtt_session_ttl 10ms;' . server('tb_mqtt a;'), qr/from 300ms to 1d/],
      [server('tb_mqtt a; tb_mqtt_session_ttl 5s;'), qr/is not allowed here/],
      ['tb_mqtt a;' . server(''), qr/is not allowed here/],
+     ["$redis server { listen 3 udp; $pass tb_mqtt a; }",
+      qr/"tb_mqtt" needs a "listen" without "udp" in \S+:\d/],
+     ["$redis server { listen 3; listen 4 udp; tb_mqtt a; $pass }",
+      qr/"tb_mqtt" needs a "listen" without "udp"/],
+     ["$redis server { listen 3; tb_mqtt a; }", qr/no handler for server/],
      [server('tb_mqtt a; tb_mqtt_map a/ "";'), qr/or "off"/],
      [server('tb_mqtt a; tb_mqtt_map a b/;'), qr/"tb_mqtt_map" "a" "b\/"/],
      [server('tb_mqtt a; tb_mqtt_map a/ b/; tb_mqtt_map a/ c/;'),

@@ -23,11 +23,14 @@ use TB::Nginx;
 my @V5 = (version => 5);
 my $broker = TB::MqttPeer->listen();
 my $port = free_port();
+my $nowhere = free_port();
 my $front = TB::MqttFront->start(broker_port => $broker->{port}, ttl => '300ms',
     servers => "map \$tb_mqtt_client_id \$name {\n"
         . "empty  '';\nbytes  \"\xff\";\ndefault  nginx;\n}\n"
         . "server {\nlisten 127.0.0.1:$port;\ntb_mqtt b1;\n"
-        . "tb_mqtt_username \$name;\nproxy_pass broker;\n}\n");
+        . "tb_mqtt_username \$name;\nproxy_pass broker;\n}\n"
+        . "server {\nlisten 127.0.0.1:$nowhere;\ntb_mqtt b1;\n"
+        . "return 'no broker';\n}\n");
 my ($id, $token) = $front->device('a');
 my $logged = 0;
 
@@ -128,6 +131,21 @@ for my $name (qw(empty bytes)) {
 }
 
 like($front->error_log(), qr/"tb_mqtt_username" can't be used for device "$id"/,
+     'with the reason');
+
+# --- a server that has no broker ----------------------------------------------------------
+
+for my $v (4, 5) {
+    $client = client(version => $v, port => $nowhere);
+    $packet = $client->packet();
+    is($packet && "$packet->{type} $packet->{code}",
+       $v == 5 ? 'CONNACK 136' : 'CONNACK 3',
+       "MQTT $v: a server with \"return\" is not available");
+    ok($client->closed(), 'and says no more');
+    is(refused(), 'broker', 'it is logged as a broker that is away');
+}
+
+like($front->error_log(), qr/a server of devices needs "proxy_pass"/,
      'with the reason');
 
 # --- heartbeats that fail -----------------------------------------------------------------------

@@ -28,6 +28,8 @@ static char *ngx_stream_tb_mqtt_compile_maps(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf);
 static void ngx_stream_tb_mqtt_check_remote(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf, ngx_str_t *remote);
+static ngx_int_t ngx_stream_tb_mqtt_check_type(ngx_conf_t *cf,
+    ngx_stream_conf_ctx_t *ctx, int type);
 static char *ngx_stream_tb_mqtt_server_error(ngx_conf_t *cf,
     ngx_stream_tb_mqtt_srv_conf_t *conf, const char *text);
 
@@ -293,6 +295,91 @@ ngx_stream_tb_mqtt_check_remote(ngx_conf_t *cf,
                   "device may call itself like another one and share its "
                   "topics, add $tb_mqtt_device_id", remote, conf->file,
                   conf->line);
+}
+
+
+#if (nginx_version >= 1025005)
+
+ngx_int_t
+ngx_stream_tb_mqtt_check_listen(ngx_conf_t *cf)
+{
+    ngx_uint_t                     i, j, k;
+    ngx_stream_conf_addr_t        *addr;
+    ngx_stream_conf_port_t        *port;
+    ngx_stream_core_srv_conf_t   **cscf;
+    ngx_stream_core_main_conf_t   *cmcf;
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    if (cmcf->ports == NULL) {
+        return NGX_OK;
+    }
+
+    port = cmcf->ports->elts;
+
+    for (i = 0; i < cmcf->ports->nelts; i++) {
+        addr = port[i].addrs.elts;
+
+        for (j = 0; j < port[i].addrs.nelts; j++) {
+            cscf = addr[j].servers.elts;
+
+            for (k = 0; k < addr[j].servers.nelts; k++) {
+                if (ngx_stream_tb_mqtt_check_type(cf, cscf[k]->ctx,
+                                                  port[i].type)
+                    != NGX_OK)
+                {
+                    return NGX_ERROR;
+                }
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+#else
+
+ngx_int_t
+ngx_stream_tb_mqtt_check_listen(ngx_conf_t *cf)
+{
+    ngx_uint_t                    i;
+    ngx_stream_listen_t          *ls;
+    ngx_stream_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    ls = cmcf->listen.elts;
+
+    for (i = 0; i < cmcf->listen.nelts; i++) {
+        if (ngx_stream_tb_mqtt_check_type(cf, ls[i].ctx, ls[i].type)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+#endif
+
+
+static ngx_int_t
+ngx_stream_tb_mqtt_check_type(ngx_conf_t *cf, ngx_stream_conf_ctx_t *ctx,
+    int type)
+{
+    ngx_stream_tb_mqtt_srv_conf_t  *conf;
+
+    conf = ctx->srv_conf[ngx_stream_tb_mqtt_module.ctx_index];
+
+    if (conf->bridge.len == 0 || type == SOCK_STREAM) {
+        return NGX_OK;
+    }
+
+    (void) ngx_stream_tb_mqtt_server_error(cf, conf,
+                                   "needs a \"listen\" without \"udp\"");
+
+    return NGX_ERROR;
 }
 
 

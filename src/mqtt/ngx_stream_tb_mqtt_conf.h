@@ -76,6 +76,9 @@ void *ngx_stream_tb_mqtt_create_srv_conf(ngx_conf_t *cf);
 char *ngx_stream_tb_mqtt_merge_srv_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
+/* when all servers are known: no one of devices listens for datagrams */
+ngx_int_t ngx_stream_tb_mqtt_check_listen(ngx_conf_t *cf);
+
 char *ngx_stream_tb_mqtt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_stream_tb_mqtt_map(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_stream_tb_mqtt_password_file(ngx_conf_t *cf, ngx_command_t *cmd,

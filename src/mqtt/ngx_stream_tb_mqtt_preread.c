@@ -57,10 +57,6 @@ ngx_stream_tb_mqtt_preread_handler(ngx_stream_session_t *s)
 
     c = s->connection;
 
-    if (c->type != SOCK_STREAM) {
-        return NGX_STREAM_BAD_REQUEST;
-    }
-
     ctx = ngx_stream_tb_mqtt_ctx(s);
     if (ctx == NULL) {
         return NGX_ERROR;
