@@ -119,6 +119,33 @@ redis()->call('HDEL', redis()->device_key($id), 'session', 'bridge', 'until');
 redis()->call('DEL', TB::Bridge::prefix(TB::Bridge::shard($id)) . 'beats');
 is(session('-'), $before, 'a session that Redis has lost is attached again');
 
+# many of one shard, in one heartbeat, and one of them is attached elsewhere
+
+my @lost;
+
+for (my $n = 0; @lost < 30; $n++) {
+    my $of = TB::Fixture::uuid_of("device lost $n");
+
+    push @lost, "lost $n" if TB::Bridge::shard($of) == TB::Bridge::shard($id);
+}
+
+@lost = map { my ($lost, $lost_token) = $front->device($_);
+              { id => $lost, conn => online(user => $lost_token) } } @lost;
+$_->{session} = session('-', $_->{id}) for @lost;
+
+my $other = pop @lost;
+
+redis()->call('HDEL', redis()->device_key($_->{id}), 'session', 'bridge',
+              'until') for @lost;
+redis()->fcall('tb_rpc_attach', redis()->device_key($other->{id}), 'b9',
+               'other', 60000);
+redis()->call('DEL', TB::Bridge::prefix(TB::Bridge::shard($id)) . 'beats');
+is(scalar(grep { session('-', $_->{id}) eq $_->{session} } @lost), 29,
+   'sessions that Redis has lost are attached again, all of a shard');
+ok($other->{conn}->closed(), 'one that is attached elsewhere is closed');
+is(scalar(grep { $_->{conn}->silent() } @lost), 29, 'and no other one');
+$_->{conn}->close() for @lost;
+
 my ($gone, $gone_token) = $front->device('gone');
 my $g = online(user => $gone_token);
 session('-', $gone);

@@ -22,6 +22,17 @@
 #define NGX_STREAM_TB_MQTT_ARGS   5
 
 
+/* a device that is not fine, as Redis says, and its sessions here */
+
+typedef struct {
+    ngx_str_node_t                 sn;        /* its id */
+    ngx_uint_t                     times;     /* Redis says it */
+    ngx_uint_t                     none;      /* is attached */
+    ngx_uint_t                     n;
+    ngx_stream_tb_mqtt_session_t  *newest;
+} ngx_stream_tb_mqtt_told_t;
+
+
 static void ngx_stream_tb_mqtt_beat_timer(ngx_stream_tb_mqtt_worker_t *w);
 static void ngx_stream_tb_mqtt_beat_handler(ngx_event_t *ev);
 static void ngx_stream_tb_mqtt_beat_shard(ngx_stream_tb_mqtt_worker_t *w,
@@ -32,10 +43,12 @@ static void ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_stream_tb_mqtt_beat_failed(ngx_stream_tb_mqtt_worker_t *w,
     redisReply *reply);
+static void ngx_stream_tb_mqtt_beat_told(redisReply *reply,
+    ngx_rbtree_t *tree, ngx_stream_tb_mqtt_told_t *told);
+static ngx_stream_tb_mqtt_told_t *ngx_stream_tb_mqtt_beat_lookup(
+    ngx_rbtree_t *tree, ngx_stream_tb_mqtt_session_t *session);
 static void ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard,
-    ngx_str_t *id, ngx_uint_t none, ngx_queue_t *ended);
-static ngx_stream_tb_mqtt_session_t *ngx_stream_tb_mqtt_beat_newest(
-    ngx_stream_tb_mqtt_shard_t *shard, ngx_str_t *id, ngx_uint_t *n);
+    ngx_rbtree_t *tree, ngx_queue_t *ended);
 
 
 ngx_int_t
@@ -234,10 +247,10 @@ ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_stream_tb_mqtt_shard_t *shard = data;
 
-    int64_t                        state;
-    ngx_str_t                      id;
-    ngx_uint_t                     i;
     ngx_queue_t                    ended, *q;
+    ngx_rbtree_t                   tree;
+    ngx_rbtree_node_t              sentinel;
+    ngx_stream_tb_mqtt_told_t      told[NGX_STREAM_TB_MQTT_BEATS];
     ngx_stream_tb_mqtt_session_t  *session;
 
     if (status != NGX_TB_REDIS_REPLY || reply->type != REDIS_REPLY_ARRAY) {
@@ -251,17 +264,15 @@ ngx_stream_tb_mqtt_beat_done(void *data, ngx_uint_t status, redisReply *reply)
         return;
     }
 
-    ngx_queue_init(&ended);
-
-    for (i = 0; i + 1 < reply->elements; i += 2) {
-
-        if (ngx_tb_redis_reply_str(reply->element[i], &id) == NGX_OK
-            && ngx_tb_redis_reply_int(reply->element[i + 1], &state) == NGX_OK
-            && id.len == NGX_STREAM_TB_MQTT_UUID_LEN)
-        {
-            ngx_stream_tb_mqtt_not_fine(shard, &id, state == 0, &ended);
-        }
+    if (reply->elements == 0) {
+        return;
     }
+
+    ngx_queue_init(&ended);
+    ngx_rbtree_init(&tree, &sentinel, ngx_str_rbtree_insert_value);
+
+    ngx_stream_tb_mqtt_beat_told(reply, &tree, told);
+    ngx_stream_tb_mqtt_not_fine(shard, &tree, &ended);
 
     /* each takes its connection along, and maybe another one */
 
@@ -302,75 +313,134 @@ ngx_stream_tb_mqtt_beat_failed(ngx_stream_tb_mqtt_worker_t *w,
 
 
 /*
+ * What Redis says of the devices of a command, into told[], which the tree is
+ * of; those of a device that was asked for twice may be there twice.
+ */
+
+static void
+ngx_stream_tb_mqtt_beat_told(redisReply *reply, ngx_rbtree_t *tree,
+    ngx_stream_tb_mqtt_told_t *told)
+{
+    int64_t                     state;
+    uint32_t                    hash;
+    ngx_str_t                   id;
+    ngx_uint_t                  i, n;
+    ngx_stream_tb_mqtt_told_t  *known;
+
+    n = 0;
+
+    for (i = 0; i + 1 < reply->elements; i += 2) {
+
+        if (ngx_tb_redis_reply_str(reply->element[i], &id) != NGX_OK
+            || ngx_tb_redis_reply_int(reply->element[i + 1], &state) != NGX_OK
+            || id.len != NGX_STREAM_TB_MQTT_UUID_LEN)
+        {
+            continue;
+        }
+
+        hash = ngx_crc32_short(id.data, id.len);
+
+        known = (ngx_stream_tb_mqtt_told_t *)
+                    ngx_str_rbtree_lookup(tree, &id, hash);
+
+        if (known == NULL) {
+            if (n == NGX_STREAM_TB_MQTT_BEATS) {
+                return;
+            }
+
+            known = &told[n++];
+
+            ngx_memzero(known, sizeof(ngx_stream_tb_mqtt_told_t));
+
+            known->sn.str = id;
+            known->sn.node.key = hash;
+
+            ngx_rbtree_insert(tree, &known->sn.node);
+        }
+
+        known->times++;
+
+        if (state == 0) {
+            known->none = 1;
+        }
+    }
+}
+
+
+static ngx_stream_tb_mqtt_told_t *
+ngx_stream_tb_mqtt_beat_lookup(ngx_rbtree_t *tree,
+    ngx_stream_tb_mqtt_session_t *session)
+{
+    ngx_str_t  id;
+
+    id.data = session->id;
+    id.len = NGX_STREAM_TB_MQTT_UUID_LEN;
+
+    return (ngx_stream_tb_mqtt_told_t *)
+               ngx_str_rbtree_lookup(tree, &id,
+                                     ngx_crc32_short(id.data, id.len));
+}
+
+
+/*
  * None is attached, after a loss of Redis: ours is, if it still is the newest
  * one.  Another one is attached: ours is over; of two of one device here it is
  * the older one that is meant, and if not, the next turn tells.
  */
 
 static void
-ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard, ngx_str_t *id,
-    ngx_uint_t none, ngx_queue_t *ended)
+ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard,
+    ngx_rbtree_t *tree, ngx_queue_t *ended)
 {
-    ngx_uint_t                     n;
-    ngx_queue_t                   *q, *next;
-    ngx_stream_tb_mqtt_session_t  *session, *newest;
+    ngx_queue_t                    some, *q, *next;
+    ngx_stream_tb_mqtt_told_t     *told;
+    ngx_stream_tb_mqtt_session_t  *session;
 
-    newest = ngx_stream_tb_mqtt_beat_newest(shard, id, &n);
+    ngx_queue_init(&some);
+
+    /* of a large shard each session is looked at once */
 
     for (q = ngx_queue_head(&shard->sessions);
-         n && q != ngx_queue_sentinel(&shard->sessions);
+         q != ngx_queue_sentinel(&shard->sessions);
          q = next)
     {
         next = ngx_queue_next(q);
 
         session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
+        told = ngx_stream_tb_mqtt_beat_lookup(tree, session);
 
-        if (ngx_memcmp(session->id, id->data, NGX_STREAM_TB_MQTT_UUID_LEN)
-            != 0)
-        {
+        if (told == NULL) {
             continue;
         }
 
-        if (none && session == newest) {
-            ngx_queue_remove(q);
+        told->n++;
+
+        if (told->newest == NULL || session->number > told->newest->number) {
+            told->newest = session;
+        }
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&some, q);
+    }
+
+    while (!ngx_queue_empty(&some)) {
+        q = ngx_queue_head(&some);
+        ngx_queue_remove(q);
+
+        session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
+        told = ngx_stream_tb_mqtt_beat_lookup(tree, session);
+
+        if (told->none && session == told->newest) {
             ngx_stream_tb_mqtt_rejoin(session);
 
-        } else if (session->asked && (session != newest || n == 1)) {
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(ended, q);
-        }
-    }
-}
-
-
-static ngx_stream_tb_mqtt_session_t *
-ngx_stream_tb_mqtt_beat_newest(ngx_stream_tb_mqtt_shard_t *shard,
-    ngx_str_t *id, ngx_uint_t *n)
-{
-    ngx_queue_t                   *q;
-    ngx_stream_tb_mqtt_session_t  *session, *newest;
-
-    *n = 0;
-    newest = NULL;
-
-    for (q = ngx_queue_head(&shard->sessions);
-         q != ngx_queue_sentinel(&shard->sessions);
-         q = ngx_queue_next(q))
-    {
-        session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
-
-        if (ngx_memcmp(session->id, id->data, NGX_STREAM_TB_MQTT_UUID_LEN)
-            != 0)
+        } else if (session->asked
+                   && (session != told->newest || told->n == 1
+                       || told->times > 1))
         {
-            continue;
-        }
+            ngx_queue_insert_tail(ended, q);
 
-        (*n)++;
-
-        if (newest == NULL || session->number > newest->number) {
-            newest = session;
+        } else {
+            ngx_queue_insert_tail(&shard->sessions, q);
         }
     }
-
-    return newest;
 }
