@@ -92,6 +92,36 @@ is($client->packet()->{payload}, 'again', 'an alias that was told again');
 like($front->error_log(), qr/message for device $id is left out/, 'is logged');
 $_->close() for $client, $peer;
 
+# --- a broker that answers no SUBSCRIBE ---------------------------------------------
+
+# what is left out of each comes back in its answer: so it has to be remembered
+
+for ([65, ['#'], 'of two filters'], [5, [('#') x 4000], 'of 4,000 filters']) {
+    my ($n, $off, $name) = @$_;
+
+    ($client, $peer) = both(@V5);
+
+    my $before = $front->rss();
+
+    $client->put(join '', map {
+        subscribe_packet(@V5, id => $_, filters => ['v1/devices/me/a', @$off])
+    } 1 .. 2 * $n);
+
+    $packet = $client->packet();
+    is($packet && "$packet->{type} " . ord $packet->{body}, 'DISCONNECT ' . 0x97,
+       "many SUBSCRIBEs $name: a quota");
+    ok($client->closed(), 'and the end');
+
+    my $got = 0;
+
+    $got++ while $peer->packet(0.5);
+    is($got, $n - 1, 'the broker has had those before');
+    cmp_ok($front->rss() - $before, '<', 500, 'no more are remembered');
+    ok($front->wait_log(qr/device $id sent too many subscriptions at once/),
+       'which is logged');
+    $peer->close();
+}
+
 $front->clean();
 
 done_testing();

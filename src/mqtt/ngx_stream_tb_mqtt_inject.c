@@ -44,7 +44,11 @@ ngx_stream_tb_mqtt_filter_refuse(ngx_stream_tb_mqtt_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    if (ngx_stream_tb_mqtt_refused_add(&f->refused, refused) != NGX_OK) {
+    /* a byte for each filter: in all no more than one packet could have */
+
+    if (ngx_stream_tb_mqtt_refused_add(&f->refused, refused, ctx->head_size)
+        != NGX_OK)
+    {
         ngx_free(refused);
 
         f->side[0].parser.error = "too many subscriptions at once";

@@ -78,12 +78,16 @@ ngx_stream_tb_mqtt_refused(ngx_stream_tb_mqtt_map_t *map,
 
 ngx_int_t
 ngx_stream_tb_mqtt_refused_add(ngx_stream_tb_mqtt_refused_t **list,
-    ngx_stream_tb_mqtt_refused_t *refused)
+    ngx_stream_tb_mqtt_refused_t *refused, ngx_uint_t max)
 {
-    ngx_uint_t  n;
+    ngx_uint_t  n, filters;
+
+    filters = refused->n;
 
     for (n = 0; *list; list = &(*list)->next) {
-        if (++n == NGX_STREAM_TB_MQTT_REFUSED) {
+        filters += (*list)->n;
+
+        if (++n == NGX_STREAM_TB_MQTT_REFUSED || filters > max) {
             return NGX_DECLINED;
         }
     }

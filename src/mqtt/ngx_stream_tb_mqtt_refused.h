@@ -27,9 +27,12 @@ ngx_stream_tb_mqtt_refused_t *ngx_stream_tb_mqtt_refused(
     ngx_stream_tb_mqtt_map_t *map, ngx_stream_tb_mqtt_packet_t *packet,
     ngx_log_t *log);
 
-/* remembers it until its answer; NGX_DECLINED: too many are remembered */
+/*
+ * Remembers it until its answer.  NGX_DECLINED: too many are remembered, or
+ * they have more than max filters.
+ */
 ngx_int_t ngx_stream_tb_mqtt_refused_add(ngx_stream_tb_mqtt_refused_t **list,
-    ngx_stream_tb_mqtt_refused_t *refused);
+    ngx_stream_tb_mqtt_refused_t *refused, ngx_uint_t max);
 
 /* what a SUBACK or UNSUBACK answers to, taken from the list; or NULL */
 ngx_stream_tb_mqtt_refused_t *ngx_stream_tb_mqtt_refused_take(
