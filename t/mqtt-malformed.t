@@ -200,8 +200,14 @@ sub from_broker {
              ['PINGREQ', simple_packet('PINGREQ')]),
         ['CONNACK twice', connack_packet(@v), qr/twice/],
         ['SUBACK without a code', raw(0x90, "\0\1"), qr/not that of/],
-        $v == 5 ? () : ['DISCONNECT of a broker', simple_packet('DISCONNECT'),
-                        qr/DISCONNECT of a broker/],
+        $v != 5 ? ['DISCONNECT of a broker', simple_packet('DISCONNECT'),
+                   qr/DISCONNECT of a broker/]
+            : (['DISCONNECT, cut properties', raw(0xe0, "\x8b\5\x1f\0\3a"),
+                qr/ends within its properties/],
+               ['DISCONNECT, a property that is none', raw(0xe0, "\0\2\x01\1"),
+                qr/property that the packet can't have/],
+               ['DISCONNECT with more', raw(0xe0, "\x8b\0x"),
+                qr/more than its fields/]),
     );
 }
 

@@ -106,6 +106,54 @@ is($client->packet()->{props}, property(0x12, $id) . property(0x27, 65536),
 $_->close() for $client, $peer;
 is(refused(), '-', 'nobody was refused');
 
+# --- a broker that sends it elsewhere --------------------------------------------------
+
+for my $code (0x9c, 0x9d) {
+    ($client, $peer) = both(@V5);
+    $peer->put(connack_packet(@V5, code => $code,
+        props => property(0x1c, 'other.example') . property(0x1f, 'go there')
+                 . property(0x21, 9)));
+    $packet = $client->packet();
+    is($packet->{code}, 0x88, sprintf 'CONNACK 0x%02x: not available', $code);
+    is($packet->{props}, property(0x21, 9), 'and not where it would be');
+    $_->close() for $client, $peer;
+    is(refused(), 'broker', 'which is logged');
+}
+
+
+# what a DISCONNECT of the broker with that body has at the device, in hex
+
+sub ended_by {
+    my ($body) = @_;
+
+    ($client, $peer) = both(@V5);
+    $peer->put(connack_packet(@V5));
+    $client->packet();
+    $peer->put(raw(0xe0, $body));
+    $packet = $client->packet();
+    $_->close() for $peer, $client;
+    refused();
+
+    return $packet && "$packet->{type} " . unpack 'H*', $packet->{body};
+}
+
+
+my $why = property(0x1f, 'go there') . property(0x26, 'a', 'b');
+my $more = $why . property(0x1c, 'other.example');
+
+for my $code (0x9c, 0x9d) {
+    is(ended_by(chr($code) . varint(length $more) . $more), 'DISCONNECT 8b00',
+       sprintf 'DISCONNECT 0x%02x: shutting down, and not where it would be',
+               $code);
+}
+
+is(ended_by("\x89" . varint(length $more) . $more),
+   'DISCONNECT ' . unpack('H*', "\x89" . varint(length $why) . $why),
+   'DISCONNECT 0x89: why, and not where it would be');
+is(ended_by("\x9c"), 'DISCONNECT 8b', 'DISCONNECT of one byte');
+is(ended_by("\x8b\0"), 'DISCONNECT 8b00', 'without properties');
+is(ended_by(''), 'DISCONNECT ', 'without anything');
+
 # --- what is wrong before CONNACK ------------------------------------------------------
 
 ($client, $peer) = both(@V5);

@@ -17,6 +17,8 @@ static ngx_int_t ngx_stream_tb_mqtt_publish(
     ngx_stream_tb_mqtt_parser_t *parser, ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_connack_body(
     ngx_stream_tb_mqtt_parser_t *parser, ngx_stream_tb_mqtt_packet_t *packet);
+static ngx_int_t ngx_stream_tb_mqtt_disconnect_body(
+    ngx_stream_tb_mqtt_parser_t *parser, ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_list(ngx_stream_tb_mqtt_parser_t *parser,
     ngx_stream_tb_mqtt_packet_t *packet);
 static ngx_int_t ngx_stream_tb_mqtt_filters(
@@ -75,6 +77,11 @@ ngx_stream_tb_mqtt_parse_body(ngx_stream_tb_mqtt_parser_t *parser,
     case NGX_STREAM_TB_MQTT_UNSUBACK:
         return parser->acks ? ngx_stream_tb_mqtt_list(parser, packet)
                             : NGX_OK;
+
+    case NGX_STREAM_TB_MQTT_DISCONNECT:
+        return parser->broker
+                   ? ngx_stream_tb_mqtt_disconnect_body(parser, packet)
+                   : NGX_OK;
     }
 
     return NGX_OK;
@@ -100,6 +107,29 @@ ngx_stream_tb_mqtt_connack_body(ngx_stream_tb_mqtt_parser_t *parser,
     /* a broker without MQTT 5 refuses it in this way */
 
     if (p == packet->end && packet->code) {
+        packet->props.data = p;
+        return NGX_OK;
+    }
+
+    return ngx_stream_tb_mqtt_props(parser, packet, &p);
+}
+
+
+/* of MQTT 5; it may end behind its code, or before it */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_disconnect_body(ngx_stream_tb_mqtt_parser_t *parser,
+    ngx_stream_tb_mqtt_packet_t *packet)
+{
+    u_char  *p;
+
+    p = packet->body;
+
+    if (p < packet->end) {
+        packet->code = *p++;
+    }
+
+    if (p == packet->end) {
         packet->props.data = p;
         return NGX_OK;
     }
@@ -185,7 +215,9 @@ ngx_stream_tb_mqtt_props(ngx_stream_tb_mqtt_parser_t *parser,
     packet->list.len = packet->end - *pos;
 
     if (packet->list.len && (packet->type == NGX_STREAM_TB_MQTT_CONNACK
-                             || packet->type == NGX_STREAM_TB_MQTT_PUBLISH))
+                             || packet->type == NGX_STREAM_TB_MQTT_PUBLISH
+                             || packet->type
+                                == NGX_STREAM_TB_MQTT_DISCONNECT))
     {
         return ngx_stream_tb_mqtt_wrong(parser, 0x81,
                                         "a packet with more than its fields");

@@ -197,6 +197,10 @@ ngx_stream_tb_mqtt_head(ngx_stream_tb_mqtt_parser_t *parser,
         head = parser->acks ? packet->rest : 0;
         break;
 
+    case NGX_STREAM_TB_MQTT_DISCONNECT:
+        head = parser->broker ? packet->rest : 0;
+        break;
+
     case NGX_STREAM_TB_MQTT_CONNECT:
     case NGX_STREAM_TB_MQTT_CONNACK:
     case NGX_STREAM_TB_MQTT_SUBSCRIBE:

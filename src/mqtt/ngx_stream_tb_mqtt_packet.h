@@ -6,8 +6,8 @@
  * follows the head, payload in most cases, is counted only.
  *
  * Heads: PUBLISH to the end of the packet id, in MQTT 5 of the properties;
- * CONNECT, CONNACK, SUBSCRIBE and UNSUBSCRIBE whole, SUBACK and UNSUBACK if
- * asked for; of all others the fixed header.
+ * CONNECT, CONNACK, SUBSCRIBE, UNSUBSCRIBE and a broker's DISCONNECT whole,
+ * SUBACK and UNSUBACK if asked for; of all others the fixed header.
  */
 
 
@@ -73,7 +73,7 @@ typedef struct {
     ngx_uint_t     alias;         /* PUBLISH, 0 if there is none */
     ngx_str_t      props;         /* without their length */
     ngx_str_t      list;          /* filters or reason codes */
-    ngx_uint_t     code;          /* CONNACK */
+    ngx_uint_t     code;          /* CONNACK, a broker's DISCONNECT */
     ngx_uint_t     present;       /* CONNACK: Session Present */
     unsigned       large:1;       /* PUBLISH of a broker: its properties are
                                      more than head_size, so they are in rest

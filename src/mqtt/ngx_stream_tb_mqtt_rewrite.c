@@ -22,6 +22,11 @@
 
 #define ngx_stream_tb_mqtt_growth(n)  ((n) ? 2 * (n) + 6 : 0)
 
+/* reason codes of MQTT 5: use another server, server moved */
+
+#define NGX_STREAM_TB_MQTT_OTHER_SERVER  0x9c
+#define NGX_STREAM_TB_MQTT_SERVER_MOVED  0x9d
+
 
 typedef struct {
     u_char                        *p;         /* NULL: count only */
@@ -44,6 +49,9 @@ static void ngx_stream_tb_mqtt_write_will(ngx_stream_tb_mqtt_rewrite_t *rw,
     ngx_stream_tb_mqtt_connect_t *connect,
     ngx_stream_tb_mqtt_topic_t *topic, ngx_stream_tb_mqtt_writer_t *w);
 static ngx_int_t ngx_stream_tb_mqtt_write_connack(
+    ngx_stream_tb_mqtt_rewrite_t *rw, ngx_stream_tb_mqtt_packet_t *packet,
+    ngx_stream_tb_mqtt_writer_t *w);
+static ngx_int_t ngx_stream_tb_mqtt_write_disconnect(
     ngx_stream_tb_mqtt_rewrite_t *rw, ngx_stream_tb_mqtt_packet_t *packet,
     ngx_stream_tb_mqtt_writer_t *w);
 static void ngx_stream_tb_mqtt_write_props(ngx_stream_tb_mqtt_rewrite_t *rw,
@@ -139,6 +147,13 @@ ngx_stream_tb_mqtt_content(ngx_stream_tb_mqtt_rewrite_t *rw,
 
     case NGX_STREAM_TB_MQTT_CONNACK:
         return ngx_stream_tb_mqtt_write_connack(rw, packet, w);
+
+    case NGX_STREAM_TB_MQTT_DISCONNECT:
+        if (rw->broker) {
+            return ngx_stream_tb_mqtt_write_disconnect(rw, packet, w);
+        }
+
+        break;
     }
 
     ngx_stream_tb_mqtt_put(w, packet->body, packet->end - packet->body);
@@ -310,7 +325,8 @@ ngx_stream_tb_mqtt_write_will(ngx_stream_tb_mqtt_rewrite_t *rw,
 
 /*
  * What the broker says of our user name or of the client id that we gave is
- * nothing that a device could mend: to it the server is not available.
+ * nothing that a device could mend, and of other brokers it must not know: to
+ * it the server is not available.
  */
 
 static ngx_int_t
@@ -334,6 +350,8 @@ ngx_stream_tb_mqtt_write_connack(ngx_stream_tb_mqtt_rewrite_t *rw,
     case 0x87:
     case 0x8a:
     case 0x8c:
+    case NGX_STREAM_TB_MQTT_OTHER_SERVER:
+    case NGX_STREAM_TB_MQTT_SERVER_MOVED:
         code = 0x88;
         break;
     }
@@ -347,6 +365,34 @@ ngx_stream_tb_mqtt_write_connack(ngx_stream_tb_mqtt_rewrite_t *rw,
     if (packet->version == NGX_STREAM_TB_MQTT_5
         && packet->end - packet->body > 2)
     {
+        ngx_stream_tb_mqtt_write_props(rw, &packet->props, packet->type, w);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * A device that is sent to another broker comes back to us instead, as to a
+ * server that is shutting down.
+ */
+
+static ngx_int_t
+ngx_stream_tb_mqtt_write_disconnect(ngx_stream_tb_mqtt_rewrite_t *rw,
+    ngx_stream_tb_mqtt_packet_t *packet, ngx_stream_tb_mqtt_writer_t *w)
+{
+    size_t  len;
+
+    len = packet->end - packet->body;
+
+    rw->hidden = (packet->code == NGX_STREAM_TB_MQTT_OTHER_SERVER
+                  || packet->code == NGX_STREAM_TB_MQTT_SERVER_MOVED);
+
+    if (len) {
+        ngx_stream_tb_mqtt_put_number(w, 1, rw->hidden ? 0x8b : packet->code);
+    }
+
+    if (len > 1) {
         ngx_stream_tb_mqtt_write_props(rw, &packet->props, packet->type, w);
     }
 
@@ -407,7 +453,7 @@ ngx_stream_tb_mqtt_put_props(ngx_stream_tb_mqtt_rewrite_t *rw,
 
         case 0x1f:    /* reason string */
         case 0x26:    /* user property */
-            if (connack && rw->hidden) {
+            if (rw->hidden && type != NGX_STREAM_TB_MQTT_PUBLISH) {
                 continue;
             }
 
