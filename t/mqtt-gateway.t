@@ -180,6 +180,44 @@ is($request && $request->{topic}, 'v1/gateway/rpc',
 say_to($two, rpc => "{\"device\":\"shared\",\"id\":$n,\"data\":\"b\"}");
 is($call->answer(20)->{body}, '"b"', 'and answers for it');
 
+# --- No Local ----------------------------------------------------------------------
+
+# what a gateway has published itself comes back to it, unless it says (MQTT 5)
+# that it should not
+
+for my $no_local (0, 1) {
+    my ($gw, $gw_token) = $front->device("gateway with No Local $no_local");
+    my @v = (version => 5);
+    my $c = TB::MqttPeer->new(port => $front->{port}, @v);
+
+    $c->put(connect_packet(@v, user => $gw_token));
+    $c->packet();
+
+    for my $filter ('v1/gateway/rpc', 'v1/devices/me/+') {
+        $c->put(subscribe_packet(@v, filters => [[$filter, $no_local << 2]]));
+        is_deeply($c->packet()->{codes}, [0],
+                  "$filter, No Local $no_local: granted");
+    }
+
+    for my $topic ('v1/gateway/rpc', 'v1/devices/me/telemetry') {
+        $c->put(publish_packet(@v, topic => $topic, payload => '{}')
+                . simple_packet('PINGREQ'));
+
+        my @got = $c->packet();
+
+        push @got, $c->packet() if $got[0]{type} ne 'PINGRESP';
+        is(join(' ', map { $_->{topic} // $_->{type} } @got),
+           $no_local ? 'PINGRESP' : "$topic PINGRESP",
+           "its own on $topic " . ($no_local ? 'stays away' : 'comes back'));
+    }
+
+    $mqtt->publish("v1/gateways/$gw/rpc", 'of others');
+    is($c->packet()->{payload}, 'of others', 'that of others comes');
+    $c->close();
+}
+
+# --- one that is none ----------------------------------------------------------------
+
 # a device of its own, which the bridge has never heard of
 my ($plain, $plain_token) = $front->device('plain');
 my $c = TB::MqttPeer->new(port => $front->{port});
