@@ -1,0 +1,204 @@
+#!/usr/bin/perl
+
+# Devices of an nginx on a Redis Cluster when a master is away: those of other
+# masters log in, are attached and detached as ever; the others are told to come
+# again, and who is connected stays, and is told of when the master is back.
+#
+# runs: side by side, 60 s
+# not with --redis-tls, --redis-cluster: it has a cluster of its own
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA qw(sha256_hex);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use TB::Bridge;
+use TB::Cluster;
+use TB::Env qw(scaled wait_for);
+use TB::Fixture;
+use TB::MqttFront;
+use TB::MqttPeer;
+use TB::Nginx;
+
+$ENV{TB_REDIS_CLUSTER} = 3;
+
+my $cluster = redis()->{cluster};
+my @master = map { $cluster->master_of_shard($_) } 0 .. 127;
+my $AWAY = 2;
+my $broker = TB::MqttPeer->listen();
+my $front = TB::MqttFront->start(broker_port => $broker->{port}, ttl => '60s',
+                                 redis_more => 'command_timeout 1s;');
+my $serial = 0;
+
+
+# a device of that master whose token is at that one
+
+sub device_at {
+    my ($node, $token_at) = @_;
+
+    for (;;) {
+        my $name = 'of cluster ' . ++$serial;
+        my $id = TB::Fixture::uuid_of("device $name");
+        my $token = "token of $name";
+        my $key = 'tb:token:' . sha256_hex($token);
+
+        next if $master[TB::Bridge::shard($id)] != $node
+                || $cluster->master_of($key) != ($token_at // $node);
+
+        return $front->device($name);
+    }
+}
+
+
+# what a device gets for its CONNECT, both ends, and how long that took
+
+sub come {
+    my ($token, $version) = @_;
+
+    my $begun = time();
+    my $client = TB::MqttPeer->new(port => $front->{port},
+                                   version => $version || 4);
+
+    $client->put(connect_packet(version => $version || 4, user => $token));
+
+    my $peer;
+
+    wait_for {
+        $peer ||= $broker->accept(0.1);
+        $peer || $client->more(0) || length $client->{in};
+    };
+
+    if ($peer) {
+        $peer->packet();
+        $peer->put(connack_packet(version => $version || 4, present => 1));
+    }
+
+    my $packet = $client->packet();
+
+    return ($packet ? $packet->{code} : 'none', $client, $peer,
+            time() - $begun);
+}
+
+
+sub attached {
+    my ($id, $is) = @_;
+
+    return wait_for { !$front->session($id) == !$is } 20;
+}
+
+
+# the same, once it is let in
+
+sub let_in {
+    my ($token) = @_;
+
+    my $got = wait_for {
+        my @got = come($token);
+
+        return $got[0] eq '0' ? \@got : undef;
+    };
+
+    return $got ? @$got : 'none';
+}
+
+
+# of each master one that is connected
+
+my %at = map { my ($id, $token) = device_at($_);
+               my ($code, $client, $peer) = let_in($token);
+               is($code, 0, "a device of master $_ is let in");
+               ok(attached($id, 1), 'and attached');
+               ($_ => { id => $id, token => $token, client => $client,
+                        peer => $peer }) } 0 .. 2;
+my @stays = device_at($AWAY);
+my ($code, $stays, $stays_peer) = come($stays[1]);
+my @new = map { [device_at($AWAY, $_)] } $AWAY, 0;
+my @others = map { my $node = $_; map { [device_at($node)] } 1 .. 3 } 0, 1;
+my @half = device_at(0, $AWAY);
+
+attached($stays[0], 1);
+
+
+# the master hangs, then it is dead
+
+for my $how ('hangs', 'is dead') {
+    $how eq 'hangs' ? $cluster->stop($AWAY) : $cluster->kill($AWAY);
+
+    # one that leaves now is to be told of, when it can be
+
+    $_->close() for $stays, $stays_peer;
+
+    my $worst = 0;
+
+    for (@others) {
+        my ($id, $token) = @$_;
+        my ($code, $client, $peer, $took) = come($token);
+
+        $worst = $took if $took > $worst;
+        is($code, 0, "a master $how: a device of another one is let in");
+
+        my $begun = time();
+
+        ok(attached($id, 1), 'attached');
+        $_->close() for grep { $_ } $client, $peer;
+        ok(attached($id, 0), 'and detached');
+        $took = time() - $begun;
+        $worst = $took if $took > $worst;
+    }
+
+    cmp_ok($worst, '<', scaled(1), 'without waiting for it');
+
+    for my $v (4, 5) {
+        for (@new, \@half) {
+            my ($code, $client, $peer, $took) = come($_->[1], $v);
+
+            is($code, $v == 5 ? 0x88 : 3,
+               "MQTT $v, a master $how: its own are told to come again");
+            cmp_ok($took, '<', scaled(4), 'in time');
+            ok($client->closed(), 'and sent away');
+            ok(!$peer, 'the broker does not hear of them');
+        }
+    }
+
+    $at{$AWAY}{client}->put(publish_packet(topic => 'v1/devices/me/telemetry',
+                                           payload => $how));
+    is($at{$AWAY}{peer}->packet()->{payload}, $how,
+       'who is connected stays, and is heard');
+
+    last if $how eq 'is dead';
+
+    $cluster->cont($AWAY);
+    ok(attached($stays[0], 0), 'it goes on: who has left meanwhile is detached');
+    ok($front->session($at{$AWAY}{id}), 'who has not is still attached');
+
+    for (@new, \@half) {
+        my ($code, $client, $peer) = let_in($_->[1]);
+
+        is($code, 0, 'its own are let in');
+        ok(attached($_->[0], 1), 'and attached');
+        $_->close() for grep { $_ } $client, $peer;
+        attached($_->[0], 0);
+    }
+
+    ($code, $stays, $stays_peer) = come($stays[1]);
+    attached($stays[0], 1);
+}
+
+# the dead one comes back with what it had
+
+$cluster->start($AWAY);
+$cluster->wait_ok();
+undef redis()->{client};
+ok(attached($stays[0], 0), 'it is back: who has left meanwhile is detached');
+ok($front->session($at{$AWAY}{id}), 'who has not is attached');
+is((let_in($new[0][1]))[0], 0, 'its own are let in');
+ok(attached($new[0][0], 1), 'and attached');
+
+$front->clean();
+
+done_testing();
