@@ -13,6 +13,7 @@ use Test::More;
 
 use TB::Env qw(root scratch file_in free_port scaled wait_for);
 use TB::Fixture;
+use TB::Login;
 use TB::Metrics;
 use TB::Mqtt qw(text_of);
 use TB::Nginx;
@@ -52,6 +53,7 @@ device('off', bridge => 'b1');
 
 my $nginx = TB::Nginx->start(workers => 2, config => '
 location /api/rpc/ { tb_rpc  v2; }
+location /api/auth/ { tb_rpc_login; }
 location = /metrics { tb_rpc_status  prometheus; }');
 
 
@@ -74,9 +76,10 @@ is(TB::Metrics::check_metrics(metrics()), '', 'nginx: nothing has happened');
 is($nginx->call('off', 'm', '1', persistent => 1)->{status}, 200, 'a call');
 $nginx->call('off', 'm', '1', timeout => 100);
 fetch('/api/rpc/persistent/' . macro('off'));
+is(TB::Login->new($nginx)->login('ann', 'wrong')->{status}, 401, 'a login');
 soon { metrics() =~ /^tb_rpc_queue_calls\{bridge="b1"\} [12]$/m }
      'calls wait for a bridge';
-is(TB::Metrics::check_metrics(metrics()), '', 'nginx: calls');
+is(TB::Metrics::check_metrics(metrics()), '', 'nginx: calls, and a login');
 
 SKIP: {
     skip 'no mosquitto', 3 if !TB::Mqtt::mosquitto();

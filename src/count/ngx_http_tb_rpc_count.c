@@ -12,10 +12,6 @@
 #include "ngx_http_tb_rpc_count.h"
 
 
-static void ngx_http_tb_rpc_count_time(ngx_http_tb_rpc_histogram_t *h,
-    ngx_msec_t ms);
-
-
 ngx_str_t  ngx_http_tb_rpc_operation_names[] = {
     ngx_string("oneway"),
     ngx_string("twoway"),
@@ -25,7 +21,13 @@ ngx_str_t  ngx_http_tb_rpc_operation_names[] = {
     ngx_string("list"),
     ngx_string("poll"),
     ngx_string("answer"),
-    ngx_string("other")
+    ngx_string("other"),
+    ngx_string("login"),
+    ngx_string("public"),
+    ngx_string("refresh"),
+    ngx_string("logout"),
+    ngx_string("user"),
+    ngx_string("password")
 };
 
 
@@ -65,7 +67,11 @@ static ngx_str_t  ngx_http_tb_rpc_more_results[] = {
     ngx_string("invalid"),
     ngx_string("client_closed"),
     ngx_string("empty"),
-    ngx_string("error")
+    ngx_string("error"),
+    ngx_string("wrong"),
+    ngx_string("locked"),
+    ngx_string("busy"),
+    ngx_string("reused")
 };
 
 
@@ -88,7 +94,7 @@ ngx_http_tb_rpc_count_request(ngx_http_tb_rpc_counts_t *counts,
 }
 
 
-static void
+void
 ngx_http_tb_rpc_count_time(ngx_http_tb_rpc_histogram_t *h, ngx_msec_t ms)
 {
     ngx_uint_t  i;

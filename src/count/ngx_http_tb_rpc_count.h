@@ -24,6 +24,14 @@ typedef enum {
     NGX_HTTP_TB_RPC_COUNT_POLL,
     NGX_HTTP_TB_RPC_COUNT_ANSWER,
     NGX_HTTP_TB_RPC_COUNT_OTHER,        /* nothing that there is */
+
+    /* of tb_rpc_login: the last ones, not shown where nobody logs in */
+    NGX_HTTP_TB_RPC_COUNT_LOGIN,
+    NGX_HTTP_TB_RPC_COUNT_PUBLIC,
+    NGX_HTTP_TB_RPC_COUNT_REFRESH,
+    NGX_HTTP_TB_RPC_COUNT_LOGOUT,
+    NGX_HTTP_TB_RPC_COUNT_USER,
+    NGX_HTTP_TB_RPC_COUNT_PASSWORD,
     NGX_HTTP_TB_RPC_NOPERATIONS
 } ngx_http_tb_rpc_operation_e;
 
@@ -39,6 +47,12 @@ enum {
     NGX_HTTP_TB_RPC_ENDED_CLOSED,       /* by the client */
     NGX_HTTP_TB_RPC_ENDED_EMPTY,        /* a poll that brought no call */
     NGX_HTTP_TB_RPC_ENDED_ERROR,        /* any other 5xx */
+
+    /* of logins */
+    NGX_HTTP_TB_RPC_ENDED_WRONG,        /* name, password, refresh token */
+    NGX_HTTP_TB_RPC_ENDED_LOCKED,       /* by tb_rpc_login_failures */
+    NGX_HTTP_TB_RPC_ENDED_BUSY,         /* by tb_rpc_login_threads */
+    NGX_HTTP_TB_RPC_ENDED_REUSED,       /* a refresh token, once more */
     NGX_HTTP_TB_RPC_NRESULTS
 };
 
@@ -87,6 +101,7 @@ typedef struct {
     ngx_http_tb_rpc_histogram_t   total[NGX_HTTP_TB_RPC_NOPERATIONS];
     ngx_http_tb_rpc_histogram_t   redis_time;
     ngx_http_tb_rpc_histogram_t   device_time;
+    ngx_http_tb_rpc_histogram_t   password_time;    /* in a thread */
     ngx_atomic_t                  refused[NGX_HTTP_TB_RPC_NCAUSES];
     ngx_atomic_t                  hits[NGX_HTTP_TB_RPC_NCACHES];
     ngx_atomic_t                  misses[NGX_HTTP_TB_RPC_NCACHES];
@@ -109,11 +124,18 @@ extern ngx_msec_t  ngx_http_tb_rpc_bounds[];    /* the last one is 0: none */
 
 #define ngx_http_tb_rpc_count(w, member)  ngx_http_tb_rpc_add(w, member, 1)
 
+#define ngx_http_tb_rpc_count_ms(w, member, ms)                               \
+    if ((w)->counts) {                                                        \
+        ngx_http_tb_rpc_count_time(&(w)->counts->member, ms);                 \
+    }
+
 
 /* a request that has ended; times in ms, -1: there was none */
 void ngx_http_tb_rpc_count_request(ngx_http_tb_rpc_counts_t *counts,
     ngx_http_tb_rpc_operation_e op, ngx_uint_t result, ngx_msec_t total,
     ngx_http_tb_rpc_ctx_t *ctx);
+
+void ngx_http_tb_rpc_count_time(ngx_http_tb_rpc_histogram_t *h, ngx_msec_t ms);
 
 /* the result of a request without one of its own, by its status */
 ngx_uint_t ngx_http_tb_rpc_count_status(ngx_http_tb_rpc_operation_e op,

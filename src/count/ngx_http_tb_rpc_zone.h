@@ -17,7 +17,7 @@
  * memory, so nobody reads what another version has written
  */
 
-#define NGX_HTTP_TB_RPC_ZONE_NAME       "tb_rpc_status_1"
+#define NGX_HTTP_TB_RPC_ZONE_NAME       "tb_rpc_status_2"
 
 #define NGX_HTTP_TB_RPC_ZONE_SLOTS      32      /* of counters */
 #define NGX_HTTP_TB_RPC_ZONE_LINE       128     /* two lines of most caches */
@@ -62,6 +62,8 @@ typedef struct {
     ngx_uint_t                    exiting;
     ngx_uint_t                    held;
     ngx_uint_t                    polls;
+    ngx_uint_t                    computing;    /* passwords */
+    ngx_uint_t                    lined_up;     /* those that wait for that */
     ngx_uint_t                    shards;       /* with a ready node */
     ngx_uint_t                    nnodes;       /* may be more than are here */
     ngx_http_tb_rpc_node_seen_t   nodes[NGX_HTTP_TB_RPC_NODES];
@@ -77,8 +79,11 @@ typedef struct {
     ngx_uint_t                    calls;        /* one-way, two-way: their */
     ngx_uint_t                    call_time;    /* ms */
     ngx_uint_t                    commands;
+    ngx_uint_t                    logins;
+    ngx_uint_t                    refused;      /* of these */
     ngx_uint_t                    held;         /* at that time */
     ngx_uint_t                    polls;
+    ngx_uint_t                    devices;      /* of tb_mqtt */
 } ngx_http_tb_rpc_sample_t;
 
 

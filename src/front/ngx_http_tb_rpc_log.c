@@ -10,12 +10,13 @@
 
 #include "../call/ngx_http_tb_rpc_call.h"
 #include "../device/ngx_http_tb_rpc_device_request.h"
+#include "../login/ngx_http_tb_rpc_login.h"
 #include "ngx_http_tb_rpc_front.h"
 
 
 static ngx_http_tb_rpc_ctx_t *ngx_http_tb_rpc_log_ctx(ngx_http_request_t *r);
 static ngx_http_tb_rpc_operation_e ngx_http_tb_rpc_log_operation(
-    ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx);
+    ngx_http_request_t *r, ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t *result);
 
 
 ngx_int_t
@@ -40,13 +41,12 @@ ngx_http_tb_rpc_log_handler(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    op = ngx_http_tb_rpc_log_operation(r, ctx);
+    result = ctx->result;
+    op = ngx_http_tb_rpc_log_operation(r, ctx, &result);
 
     /* as $status */
 
     status = r->err_status ? r->err_status : r->headers_out.status;
-
-    result = ctx->result;
 
     if (result == NGX_HTTP_TB_RPC_NO_RESULT) {
         result = ngx_http_tb_rpc_count_status(op, status);
@@ -78,14 +78,8 @@ ngx_http_tb_rpc_log_ctx(ngx_http_request_t *r)
 
     /* who was not let in may have none yet */
 
-    if (lcf->api || lcf->device_api) {
+    if (lcf->api || lcf->device_api || lcf->logins) {
         return ngx_http_tb_rpc_get_ctx(r);
-    }
-
-    /* logins are no calls, nor are they "other" requests */
-
-    if (lcf->logins) {
-        return NULL;
     }
 
     return ngx_http_tb_rpc_find_ctx(r);
@@ -94,9 +88,15 @@ ngx_http_tb_rpc_log_ctx(ngx_http_request_t *r)
 
 static ngx_http_tb_rpc_operation_e
 ngx_http_tb_rpc_log_operation(ngx_http_request_t *r,
-    ngx_http_tb_rpc_ctx_t *ctx)
+    ngx_http_tb_rpc_ctx_t *ctx, ngx_uint_t *result)
 {
     ngx_http_tb_rpc_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
+
+    if (ctx->login || lcf->logins) {
+        return ngx_http_tb_rpc_login_counted(r, ctx->login, result);
+    }
 
     if (ctx->device_req) {
 
@@ -115,8 +115,6 @@ ngx_http_tb_rpc_log_operation(ngx_http_request_t *r,
     if (ctx->call && ctx->call->persistent) {
         return NGX_HTTP_TB_RPC_COUNT_PERSISTENT;
     }
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (ctx->op == NGX_HTTP_TB_RPC_OP_UNKNOWN && lcf->api) {
         (void) ngx_http_tb_rpc_parse_uri(r, ctx);

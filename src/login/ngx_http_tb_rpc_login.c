@@ -25,6 +25,7 @@
 typedef struct {
     ngx_str_t                     tail;
     ngx_http_tb_rpc_login_op_e    op;
+    ngx_http_tb_rpc_operation_e   counted;
     ngx_uint_t                    methods;
     ngx_str_t                     allow;
 } ngx_http_tb_rpc_login_operation_t;
@@ -33,7 +34,7 @@ typedef struct {
 static ngx_http_tb_rpc_login_operation_t *ngx_http_tb_rpc_login_operation(
     ngx_http_request_t *r);
 static ngx_http_tb_rpc_login_t *ngx_http_tb_rpc_login_create(
-    ngx_http_request_t *r, ngx_http_tb_rpc_login_op_e op);
+    ngx_http_request_t *r, ngx_http_tb_rpc_login_operation_t *op);
 static void ngx_http_tb_rpc_login_cleanup(void *data);
 static ngx_int_t ngx_http_tb_rpc_login_too_large(ngx_http_request_t *r);
 static void ngx_http_tb_rpc_login_body_handler(ngx_http_request_t *r);
@@ -46,24 +47,32 @@ static ngx_int_t ngx_http_tb_rpc_login_retry_after(ngx_http_request_t *r,
 static ngx_http_tb_rpc_login_operation_t  ngx_http_tb_rpc_login_operations[] =
 {
     { ngx_string("/login"), NGX_HTTP_TB_RPC_LOGIN_LOGIN,
-      NGX_HTTP_POST, ngx_string("POST, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_LOGIN, NGX_HTTP_POST,
+      ngx_string("POST, OPTIONS") },
 
     { ngx_string("/login/public"), NGX_HTTP_TB_RPC_LOGIN_PUBLIC,
-      NGX_HTTP_POST, ngx_string("POST, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_PUBLIC, NGX_HTTP_POST,
+      ngx_string("POST, OPTIONS") },
 
     { ngx_string("/token"), NGX_HTTP_TB_RPC_LOGIN_TOKEN,
-      NGX_HTTP_POST, ngx_string("POST, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_REFRESH, NGX_HTTP_POST,
+      ngx_string("POST, OPTIONS") },
 
     { ngx_string("/logout"), NGX_HTTP_TB_RPC_LOGIN_LOGOUT,
-      NGX_HTTP_POST, ngx_string("POST, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_LOGOUT, NGX_HTTP_POST,
+      ngx_string("POST, OPTIONS") },
 
     { ngx_string("/user"), NGX_HTTP_TB_RPC_LOGIN_USER,
-      NGX_HTTP_GET|NGX_HTTP_HEAD, ngx_string("GET, HEAD, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_USER, NGX_HTTP_GET|NGX_HTTP_HEAD,
+      ngx_string("GET, HEAD, OPTIONS") },
 
     { ngx_string("/changePassword"), NGX_HTTP_TB_RPC_LOGIN_PASSWORD,
-      NGX_HTTP_POST, ngx_string("POST, OPTIONS") },
+      NGX_HTTP_TB_RPC_COUNT_PASSWORD, NGX_HTTP_POST,
+      ngx_string("POST, OPTIONS") },
 
-    { ngx_null_string, NGX_HTTP_TB_RPC_LOGIN_NOTHING, 0, ngx_null_string }
+    { ngx_null_string, NGX_HTTP_TB_RPC_LOGIN_NOTHING,
+      NGX_HTTP_TB_RPC_COUNT_OTHER, 0,
+      ngx_null_string }
 };
 
 
@@ -92,7 +101,7 @@ ngx_http_tb_rpc_login_handler(ngx_http_request_t *r)
         return ngx_http_tb_rpc_login_too_large(r);
     }
 
-    login = ngx_http_tb_rpc_login_create(r, op->op);
+    login = ngx_http_tb_rpc_login_create(r, op);
     if (login == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -114,6 +123,26 @@ ngx_http_tb_rpc_login_handler(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
+}
+
+
+ngx_http_tb_rpc_operation_e
+ngx_http_tb_rpc_login_counted(ngx_http_request_t *r,
+    ngx_http_tb_rpc_login_t *login, ngx_uint_t *result)
+{
+    ngx_http_tb_rpc_login_operation_t  *op;
+
+    if (login == NULL) {
+        op = ngx_http_tb_rpc_login_operation(r);
+
+        return op ? op->counted : NGX_HTTP_TB_RPC_COUNT_OTHER;
+    }
+
+    if (login->result) {
+        *result = login->result;
+    }
+
+    return login->counted;
 }
 
 
@@ -141,7 +170,7 @@ ngx_http_tb_rpc_login_operation(ngx_http_request_t *r)
 
 static ngx_http_tb_rpc_login_t *
 ngx_http_tb_rpc_login_create(ngx_http_request_t *r,
-    ngx_http_tb_rpc_login_op_e op)
+    ngx_http_tb_rpc_login_operation_t *op)
 {
     ngx_http_cleanup_t           *cln;
     ngx_http_tb_rpc_ctx_t        *ctx;
@@ -163,7 +192,8 @@ ngx_http_tb_rpc_login_create(ngx_http_request_t *r,
     login->request = r;
     login->ctx = ctx;
     login->conf = &lcf->login;
-    login->op = op;
+    login->op = op->op;
+    login->counted = op->counted;
     login->worker = ngx_http_tb_rpc_worker(mcf);
 
     if (login->worker == NULL) {
@@ -332,6 +362,8 @@ ngx_http_tb_rpc_login_wrong(ngx_http_tb_rpc_login_t *login)
 {
     ngx_int_t  rc;
 
+    login->result = NGX_HTTP_TB_RPC_ENDED_WRONG;
+
     rc = ngx_http_tb_rpc_auth_error(login->ctx,
                                     NGX_HTTP_TB_RPC_AUTHENTICATION,
                                     NGX_HTTP_TB_RPC_CAUSE_CREDENTIAL,
@@ -352,6 +384,8 @@ ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login, int64_t ms)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    login->result = NGX_HTTP_TB_RPC_ENDED_LOCKED;
+
     rc = ngx_http_tb_rpc_auth_error(login->ctx,
                                     NGX_HTTP_TB_RPC_AUTHENTICATION,
                                     NGX_HTTP_TB_RPC_CAUSE_CREDENTIAL,
@@ -363,14 +397,18 @@ ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login, int64_t ms)
 
 ngx_int_t
 ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login,
-    const char *directive)
+    ngx_uint_t result)
 {
     ngx_log_error(NGX_LOG_INFO, login->request->connection->log, 0,
-                  "tb_rpc: too many logins at a time, see \"%s\"", directive);
+                  "tb_rpc: too many logins at a time, see \"%s\"",
+                  (result == NGX_HTTP_TB_RPC_ENDED_BUSY)
+                      ? "tb_rpc_login_threads" : "tb_rpc_login_failures");
 
     if (ngx_http_tb_rpc_login_retry_after(login->request, 1) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    login->result = result;
 
     return ngx_http_tb_rpc_send_error(login->request,
                                       NGX_HTTP_SERVICE_UNAVAILABLE,

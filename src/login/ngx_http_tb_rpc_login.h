@@ -18,6 +18,14 @@ extern ngx_http_tb_rpc_part_t  ngx_http_tb_rpc_login_part;
 /* the content handler */
 ngx_int_t ngx_http_tb_rpc_login_handler(ngx_http_request_t *r);
 
+/*
+ * As what a request is counted; login is that of its context, NULL when it was
+ * refused before.  The result is set where the status does not tell it.
+ */
+ngx_http_tb_rpc_operation_e ngx_http_tb_rpc_login_counted(
+    ngx_http_request_t *r, ngx_http_tb_rpc_login_t *login,
+    ngx_uint_t *result);
+
 
 /* ngx_http_tb_rpc_login_conf.c */
 

@@ -39,8 +39,7 @@
 struct ngx_http_tb_rpc_logins_s {
     ngx_queue_t                      running;   /* jobs that threads have */
     ngx_queue_t                      waiting;
-    ngx_uint_t                       nrunning;
-    ngx_uint_t                       nwaiting;
+    ngx_http_tb_rpc_worker_t        *worker;    /* has how many there are */
     ngx_uint_t                       warned;    /* of a costly hash */
     u_char                           salt[NGX_HTTP_TB_RPC_SALT_LEN];
 };
@@ -52,6 +51,7 @@ struct ngx_http_tb_rpc_job_s {
     ngx_http_tb_rpc_login_t         *login;     /* the same */
     ngx_pool_t                      *pool;
     ngx_thread_task_t               *task;
+    ngx_msec_t                       posted;
 
     /* the thread's */
     ngx_uint_t                       nice;
@@ -67,11 +67,11 @@ static void ngx_http_tb_rpc_job_hash(ngx_http_tb_rpc_job_t *job,
     ngx_http_tb_rpc_login_t *login);
 static ngx_int_t ngx_http_tb_rpc_job_password(ngx_http_tb_rpc_job_t *job,
     ngx_str_t *dst, ngx_str_t *src);
-static ngx_int_t ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
+static ngx_int_t ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_worker_t *w,
     ngx_http_tb_rpc_job_t *job);
 static void ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log);
 static void ngx_http_tb_rpc_job_done(ngx_event_t *ev);
-static void ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins);
+static void ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_worker_t *w);
 static ngx_int_t ngx_http_tb_rpc_job_finish(ngx_http_tb_rpc_job_t *job,
     ngx_http_tb_rpc_login_t *login);
 static void ngx_http_tb_rpc_job_late(ngx_event_t *ev);
@@ -101,6 +101,8 @@ ngx_http_tb_rpc_logins_create(ngx_http_tb_rpc_worker_t *w)
     if (logins == NULL) {
         return NGX_ERROR;
     }
+
+    logins->worker = w;
 
     ngx_queue_init(&logins->running);
     ngx_queue_init(&logins->waiting);
@@ -157,14 +159,13 @@ ngx_http_tb_rpc_logins_close(ngx_http_tb_rpc_worker_t *w)
 ngx_uint_t
 ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login)
 {
-    ngx_http_tb_rpc_logins_t         *logins;
+    ngx_http_tb_rpc_worker_t         *w;
     ngx_http_tb_rpc_login_threads_t  *threads;
 
-    logins = login->worker->logins;
-    threads = &login->worker->conf->login_threads;
+    w = login->worker;
+    threads = &w->conf->login_threads;
 
-    return logins->nrunning >= threads->max
-           && logins->nwaiting >= threads->waiting;
+    return w->ncomputing >= threads->max && w->nlined_up >= threads->waiting;
 }
 
 
@@ -172,37 +173,37 @@ ngx_int_t
 ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login)
 {
     ngx_http_tb_rpc_job_t            *job;
-    ngx_http_tb_rpc_logins_t         *logins;
+    ngx_http_tb_rpc_worker_t         *w;
     ngx_http_tb_rpc_login_threads_t  *threads;
 
     if (ngx_http_tb_rpc_login_is_full(login)) {
-        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
+        return ngx_http_tb_rpc_login_busy(login, NGX_HTTP_TB_RPC_ENDED_BUSY);
     }
 
-    logins = login->worker->logins;
-    threads = &login->worker->conf->login_threads;
+    w = login->worker;
+    threads = &w->conf->login_threads;
 
     job = ngx_http_tb_rpc_job_create(login);
     if (job == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (logins->nrunning < threads->max
-        && ngx_queue_empty(&logins->waiting)
-        && ngx_http_tb_rpc_job_post(logins, job) == NGX_OK)
+    if (w->ncomputing < threads->max
+        && ngx_queue_empty(&w->logins->waiting)
+        && ngx_http_tb_rpc_job_post(w, job) == NGX_OK)
     {
         /* void */
 
-    } else if (logins->nrunning && logins->nwaiting < threads->waiting) {
+    } else if (w->ncomputing && w->nlined_up < threads->waiting) {
 
         /* the end of what runs lets it go on */
 
-        ngx_queue_insert_tail(&logins->waiting, &job->queue);
-        logins->nwaiting++;
+        ngx_queue_insert_tail(&w->logins->waiting, &job->queue);
+        w->nlined_up++;
 
     } else {
         ngx_http_tb_rpc_job_free(job);
-        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
+        return ngx_http_tb_rpc_login_busy(login, NGX_HTTP_TB_RPC_ENDED_BUSY);
     }
 
     login->job = job;
@@ -333,19 +334,17 @@ ngx_http_tb_rpc_job_password(ngx_http_tb_rpc_job_t *job, ngx_str_t *dst,
 
 
 static ngx_int_t
-ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_logins_t *logins,
+ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_worker_t *w,
     ngx_http_tb_rpc_job_t *job)
 {
-    ngx_http_tb_rpc_main_conf_t  *mcf;
-
-    mcf = job->login->worker->conf;
-
-    if (ngx_thread_task_post(mcf->login_threads.tp, job->task) != NGX_OK) {
+    if (ngx_thread_task_post(w->conf->login_threads.tp, job->task) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_queue_insert_tail(&logins->running, &job->queue);
-    logins->nrunning++;
+    job->posted = ngx_current_msec;
+
+    ngx_queue_insert_tail(&w->logins->running, &job->queue);
+    w->ncomputing++;
 
     return NGX_OK;
 }
@@ -390,7 +389,9 @@ ngx_http_tb_rpc_job_done(ngx_event_t *ev)
 
     if (logins) {
         ngx_queue_remove(&job->queue);
-        logins->nrunning--;
+        logins->worker->ncomputing--;
+        ngx_http_tb_rpc_count_ms(logins->worker, password_time,
+                                 ngx_current_msec - job->posted);
     }
 
     if (login) {
@@ -410,7 +411,7 @@ ngx_http_tb_rpc_job_done(ngx_event_t *ev)
     ngx_http_tb_rpc_job_free(job);
 
     if (logins) {
-        ngx_http_tb_rpc_job_next(logins);
+        ngx_http_tb_rpc_job_next(logins->worker);
     }
 }
 
@@ -418,32 +419,32 @@ ngx_http_tb_rpc_job_done(ngx_event_t *ev)
 /* a pool that is full (of others' tasks, too) takes it when one of ours ends */
 
 static void
-ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins)
+ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_worker_t *w)
 {
     ngx_queue_t              *q;
     ngx_http_tb_rpc_job_t    *job;
     ngx_http_tb_rpc_login_t  *login;
 
-    while (!ngx_queue_empty(&logins->waiting)) {
+    while (!ngx_queue_empty(&w->logins->waiting)) {
 
-        q = ngx_queue_head(&logins->waiting);
+        q = ngx_queue_head(&w->logins->waiting);
         job = ngx_queue_data(q, ngx_http_tb_rpc_job_t, queue);
         login = job->login;
 
-        if (logins->nrunning >= login->worker->conf->login_threads.max) {
+        if (w->ncomputing >= w->conf->login_threads.max) {
             return;
         }
 
         ngx_queue_remove(q);
-        logins->nwaiting--;
+        w->nlined_up--;
 
-        if (ngx_http_tb_rpc_job_post(logins, job) == NGX_OK) {
+        if (ngx_http_tb_rpc_job_post(w, job) == NGX_OK) {
             continue;
         }
 
-        if (logins->nrunning) {
-            ngx_queue_insert_head(&logins->waiting, q);
-            logins->nwaiting++;
+        if (w->ncomputing) {
+            ngx_queue_insert_head(&w->logins->waiting, q);
+            w->nlined_up++;
             return;
         }
 
@@ -457,7 +458,7 @@ ngx_http_tb_rpc_job_next(ngx_http_tb_rpc_logins_t *logins)
 
         ngx_http_tb_rpc_finalize(login->request,
                                  ngx_http_tb_rpc_login_busy(login,
-                                                  "tb_rpc_login_threads"));
+                                               NGX_HTTP_TB_RPC_ENDED_BUSY));
     }
 }
 
@@ -505,7 +506,7 @@ ngx_http_tb_rpc_job_late(ngx_event_t *ev)
 
     ngx_http_tb_rpc_finalize(login->request,
                              ngx_http_tb_rpc_login_busy(login,
-                                                  "tb_rpc_login_threads"));
+                                               NGX_HTTP_TB_RPC_ENDED_BUSY));
 }
 
 
@@ -534,7 +535,7 @@ ngx_http_tb_rpc_login_drop_job(ngx_http_tb_rpc_login_t *login)
     }
 
     ngx_queue_remove(&job->queue);
-    job->logins->nwaiting--;
+    login->worker->nlined_up--;
 
     ngx_http_tb_rpc_job_free(job);
 
@@ -581,7 +582,7 @@ ngx_http_tb_rpc_login_is_full(ngx_http_tb_rpc_login_t *login)
 ngx_int_t
 ngx_http_tb_rpc_login_compute(ngx_http_tb_rpc_login_t *login)
 {
-    return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
+    return ngx_http_tb_rpc_login_busy(login, NGX_HTTP_TB_RPC_ENDED_BUSY);
 }
 
 

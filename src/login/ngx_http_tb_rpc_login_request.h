@@ -65,6 +65,8 @@ struct ngx_http_tb_rpc_login_s {
     ngx_http_tb_rpc_worker_t        *worker;
     ngx_http_tb_rpc_login_conf_t    *conf;
     ngx_http_tb_rpc_login_op_e       op;
+    ngx_http_tb_rpc_operation_e      counted;
+    ngx_uint_t                       result;        /* the same, 0: by status */
 
     /* one that it waits for */
     ngx_tb_redis_command_t          *command;
@@ -115,9 +117,12 @@ ngx_int_t ngx_http_tb_rpc_login_wrong(ngx_http_tb_rpc_login_t *login);
 ngx_int_t ngx_http_tb_rpc_login_locked(ngx_http_tb_rpc_login_t *login,
     int64_t ms);
 
-/* 503: too much is under way already, by the limit of that directive */
+/*
+ * 503: too much is under way already; result, which is counted: _ENDED_BUSY
+ * (threads) or _LOCKED (by that name, or from that address)
+ */
 ngx_int_t ngx_http_tb_rpc_login_busy(ngx_http_tb_rpc_login_t *login,
-    const char *directive);
+    ngx_uint_t result);
 
 ngx_int_t ngx_http_tb_rpc_login_unavailable(ngx_http_tb_rpc_login_t *login);
 

@@ -37,7 +37,7 @@ static ngx_int_t ngx_http_tb_rpc_login_claim(json_t *claims, const char *name,
 static ngx_int_t ngx_http_tb_rpc_login_public_is(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_not_refreshed(
-    ngx_http_tb_rpc_login_t *login);
+    ngx_http_tb_rpc_login_t *login, ngx_uint_t result);
 static ngx_int_t ngx_http_tb_rpc_login_refreshed(
     ngx_http_tb_rpc_login_t *login, redisReply *reply, ngx_str_t *word);
 static ngx_int_t ngx_http_tb_rpc_login_left(ngx_http_tb_rpc_login_t *login,
@@ -147,10 +147,13 @@ ngx_http_tb_rpc_login_refresh(ngx_http_tb_rpc_login_t *login)
     if (rc == NGX_HTTP_UNAUTHORIZED) {
 
         if (login->ctx->auth_cause == NGX_HTTP_TB_RPC_CAUSE_JWT_EXPIRED) {
+            login->result = NGX_HTTP_TB_RPC_EXPIRED;
+
             return ngx_http_tb_rpc_auth_refuse(login->request, login->ctx, rc);
         }
 
-        return ngx_http_tb_rpc_login_not_refreshed(login);
+        return ngx_http_tb_rpc_login_not_refreshed(login,
+                                                NGX_HTTP_TB_RPC_ENDED_WRONG);
     }
 
     if (rc == NGX_OK && login->public) {
@@ -328,7 +331,8 @@ ngx_http_tb_rpc_login_public_is(ngx_http_tb_rpc_login_t *login,
     if (rc == NGX_DECLINED) {
         ngx_http_tb_rpc_login_end_tries(login, 1);
 
-        return refresh ? ngx_http_tb_rpc_login_not_refreshed(login)
+        return refresh ? ngx_http_tb_rpc_login_not_refreshed(login,
+                                                NGX_HTTP_TB_RPC_ENDED_WRONG)
                        : ngx_http_tb_rpc_login_wrong(login);
     }
 
@@ -346,9 +350,12 @@ ngx_http_tb_rpc_login_public_is(ngx_http_tb_rpc_login_t *login,
 
 
 static ngx_int_t
-ngx_http_tb_rpc_login_not_refreshed(ngx_http_tb_rpc_login_t *login)
+ngx_http_tb_rpc_login_not_refreshed(ngx_http_tb_rpc_login_t *login,
+    ngx_uint_t result)
 {
     ngx_int_t  rc;
+
+    login->result = result;
 
     rc = ngx_http_tb_rpc_auth_error(login->ctx,
                                     NGX_HTTP_TB_RPC_AUTHENTICATION,
@@ -363,7 +370,10 @@ static ngx_int_t
 ngx_http_tb_rpc_login_refreshed(ngx_http_tb_rpc_login_t *login,
     redisReply *reply, ngx_str_t *word)
 {
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_uint_t  result;
+
+    result = NGX_HTTP_TB_RPC_ENDED_WRONG;
 
     if (ngx_http_tb_rpc_word(word, "ok")) {
         rc = ngx_http_tb_rpc_login_fields(login, reply, 1);
@@ -382,9 +392,11 @@ ngx_http_tb_rpc_login_refreshed(ngx_http_tb_rpc_login_t *login,
                       "tb_rpc: a refresh token came a second time: session "
                       "%*s is over, somebody may have stolen it",
                       (size_t) NGX_HTTP_TB_RPC_UUID_LEN, login->session);
+
+        result = NGX_HTTP_TB_RPC_ENDED_REUSED;
     }
 
-    return ngx_http_tb_rpc_login_not_refreshed(login);
+    return ngx_http_tb_rpc_login_not_refreshed(login, result);
 }
 
 

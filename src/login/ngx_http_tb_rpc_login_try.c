@@ -56,7 +56,7 @@ ngx_http_tb_rpc_login_try(ngx_http_tb_rpc_login_t *login)
     if (login->op != NGX_HTTP_TB_RPC_LOGIN_PUBLIC
         && ngx_http_tb_rpc_login_is_full(login))
     {
-        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_threads");
+        return ngx_http_tb_rpc_login_busy(login, NGX_HTTP_TB_RPC_ENDED_BUSY);
     }
 
     arg = &argv[NGX_HTTP_TB_RPC_ARGS];
@@ -245,7 +245,7 @@ ngx_http_tb_rpc_login_is_locked(ngx_http_tb_rpc_login_t *login,
     int64_t  ms;
 
     if (ngx_http_tb_rpc_word(word, "busy")) {
-        return ngx_http_tb_rpc_login_busy(login, "tb_rpc_login_failures");
+        return ngx_http_tb_rpc_login_busy(login, NGX_HTTP_TB_RPC_ENDED_LOCKED);
     }
 
     if (ngx_tb_redis_reply_int(ngx_tb_redis_reply_element(reply, 1), &ms)
@@ -269,6 +269,8 @@ ngx_http_tb_rpc_login_computed(ngx_http_tb_rpc_login_t *login,
     ngx_http_tb_rpc_login_end_tries(login, 1);
 
     if (login->op == NGX_HTTP_TB_RPC_LOGIN_PASSWORD && login->enabled) {
+        login->result = NGX_HTTP_TB_RPC_ENDED_WRONG;
+
         return ngx_http_tb_rpc_send_error(login->request,
                                           NGX_HTTP_BAD_REQUEST,
                                           NGX_HTTP_TB_RPC_BAD_REQUEST,

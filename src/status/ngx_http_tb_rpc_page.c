@@ -42,6 +42,18 @@ ngx_http_tb_rpc_page_init(ngx_http_tb_rpc_page_t *page, ngx_pool_t *pool,
         return NGX_ERROR;
     }
 
+    /* there are threads for passwords where somebody may log in */
+
+    page->logins = (w->conf->login_threads.tp != NULL);
+    page->noperations = page->logins ? NGX_HTTP_TB_RPC_NOPERATIONS
+                                     : NGX_HTTP_TB_RPC_COUNT_LOGIN;
+
+    page->mqtt = ngx_tb_mqtt_counts_find((ngx_cycle_t *) ngx_cycle);
+
+    if (page->mqtt) {
+        page->devices = ngx_tb_mqtt_counts_devices(page->mqtt);
+    }
+
     page->last = page->start;
     page->end = page->start + NGX_HTTP_TB_RPC_PAGE_SIZE;
 
@@ -160,6 +172,8 @@ ngx_http_tb_rpc_page_add_up(ngx_http_tb_rpc_page_t *page)
 
         page->held += p->held;
         page->polls += p->polls;
+        page->computing += p->computing;
+        page->lined_up += p->lined_up;
         page->waiting += ngx_http_tb_rpc_process_waiting(p);
     }
 

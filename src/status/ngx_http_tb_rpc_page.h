@@ -8,6 +8,7 @@
 #define _NGX_HTTP_TB_RPC_PAGE_H_INCLUDED_
 
 
+#include "../share/ngx_tb_mqtt_counts.h"
 #include "ngx_http_tb_rpc_queues.h"
 #include "ngx_http_tb_rpc_status.h"
 
@@ -30,13 +31,19 @@ typedef struct {
     ngx_http_tb_rpc_zone_t       *zone;
     ngx_http_tb_rpc_counts_t      counts;
     ngx_http_tb_rpc_queues_t     *queues;       /* NULL: not known */
+    ngx_tb_mqtt_counts_t         *mqtt;         /* NULL: no tb_mqtt here */
+    ngx_uint_t                    devices;      /* connected there */
     ngx_http_tb_rpc_process_t    *processes;
     ngx_uint_t                    nprocesses;
+    ngx_uint_t                    noperations;  /* that are shown */
+    ngx_uint_t                    logins;       /* tb_rpc_login is in use */
 
     ngx_uint_t                    running;
     ngx_uint_t                    exiting;
     ngx_uint_t                    held;
     ngx_uint_t                    polls;
+    ngx_uint_t                    computing;    /* passwords */
+    ngx_uint_t                    lined_up;
     ngx_uint_t                    waiting;      /* commands */
 } ngx_http_tb_rpc_page_t;
 
@@ -71,6 +78,7 @@ void ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page);
 /* ngx_http_tb_rpc_status_mqtt.c: nothing where there is no tb_mqtt */
 
 void ngx_http_tb_rpc_status_mqtt_json(ngx_http_tb_rpc_page_t *page);
+void ngx_http_tb_rpc_status_mqtt_html(ngx_http_tb_rpc_page_t *page);
 void ngx_http_tb_rpc_status_mqtt_prometheus(ngx_http_tb_rpc_page_t *page);
 
 /* ngx_http_tb_rpc_plot.c: for the page in HTML */

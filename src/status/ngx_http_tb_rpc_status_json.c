@@ -46,6 +46,12 @@ ngx_http_tb_rpc_status_json(ngx_http_tb_rpc_page_t *page)
                           page->held, page->polls, page->waiting,
                           page->worker->conf->shards);
 
+    if (page->logins) {
+        ngx_http_tb_rpc_print(page, "\"passwords\":{\"computing\":%ui,"
+                              "\"lined_up\":%ui},",
+                              page->computing, page->lined_up);
+    }
+
     ngx_http_tb_rpc_json_processes(page);
     ngx_http_tb_rpc_json_requests(page);
     ngx_http_tb_rpc_json_durations(page);
@@ -78,11 +84,12 @@ ngx_http_tb_rpc_json_processes(ngx_http_tb_rpc_page_t *page)
 
         ngx_http_tb_rpc_print(page, "%s{\"worker\":%ui,\"pid\":%uA,"
                               "\"exiting\":%s,\"seen\":%M,\"held\":%ui,"
-                              "\"polls\":%ui,\"shards\":%ui,\"nodes\":[",
+                              "\"polls\":%ui,\"computing\":%ui,"
+                              "\"lined_up\":%ui,\"shards\":%ui,\"nodes\":[",
                               i ? "," : "", p->worker, p->pid,
                               p->exiting ? "true" : "false",
                               (ngx_msec_t) ngx_max(seen, 0), p->held,
-                              p->polls, p->shards);
+                              p->polls, p->computing, p->lined_up, p->shards);
 
         ngx_http_tb_rpc_json_nodes(page, p);
 
@@ -124,7 +131,7 @@ ngx_http_tb_rpc_json_requests(ngx_http_tb_rpc_page_t *page)
 
     ngx_http_tb_rpc_print(page, "\"requests\":{");
 
-    for (op = 0; op < NGX_HTTP_TB_RPC_NOPERATIONS; op++) {
+    for (op = 0; op < page->noperations; op++) {
 
         ngx_http_tb_rpc_print(page, "%s\"%V\":{\"ok\":%uA", op ? "," : "",
                               &ngx_http_tb_rpc_operation_names[op],
@@ -157,6 +164,7 @@ ngx_http_tb_rpc_json_durations(ngx_http_tb_rpc_page_t *page)
 
     static ngx_str_t  redis = ngx_string("redis");
     static ngx_str_t  device = ngx_string("device");
+    static ngx_str_t  password = ngx_string("password");
 
     ngx_http_tb_rpc_print(page, "\"durations\":{\"bounds\":[");
 
@@ -167,7 +175,7 @@ ngx_http_tb_rpc_json_durations(ngx_http_tb_rpc_page_t *page)
 
     ngx_http_tb_rpc_print(page, "],\"requests\":{");
 
-    for (i = 0; i < NGX_HTTP_TB_RPC_NOPERATIONS; i++) {
+    for (i = 0; i < page->noperations; i++) {
         ngx_http_tb_rpc_json_histogram(page, i ? "," : "",
                                        &ngx_http_tb_rpc_operation_names[i],
                                        &page->counts.total[i]);
@@ -179,6 +187,11 @@ ngx_http_tb_rpc_json_durations(ngx_http_tb_rpc_page_t *page)
                                    &page->counts.redis_time);
     ngx_http_tb_rpc_json_histogram(page, ",", &device,
                                    &page->counts.device_time);
+
+    if (page->logins) {
+        ngx_http_tb_rpc_json_histogram(page, ",", &password,
+                                       &page->counts.password_time);
+    }
 
     ngx_http_tb_rpc_print(page, "},");
 }

@@ -21,10 +21,17 @@ static ngx_uint_t ngx_http_tb_rpc_prometheus_held(
     ngx_http_tb_rpc_process_t *p);
 static ngx_uint_t ngx_http_tb_rpc_prometheus_polls(
     ngx_http_tb_rpc_process_t *p);
+static void ngx_http_tb_rpc_prometheus_passwords(
+    ngx_http_tb_rpc_page_t *page);
+static ngx_uint_t ngx_http_tb_rpc_prometheus_computing(
+    ngx_http_tb_rpc_process_t *p);
+static ngx_uint_t ngx_http_tb_rpc_prometheus_lined_up(
+    ngx_http_tb_rpc_process_t *p);
 static void ngx_http_tb_rpc_prometheus_shards(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_nodes(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page);
-static ngx_uint_t ngx_http_tb_rpc_prometheus_always(ngx_uint_t result);
+static ngx_uint_t ngx_http_tb_rpc_prometheus_always(ngx_uint_t op,
+    ngx_uint_t result);
 static void ngx_http_tb_rpc_prometheus_durations(
     ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_prometheus_histogram(ngx_http_tb_rpc_page_t *page,
@@ -49,6 +56,7 @@ ngx_http_tb_rpc_status_prometheus(ngx_http_tb_rpc_page_t *page)
                           NGX_HTTP_TB_RPC_VERSION, page->zone->since);
 
     ngx_http_tb_rpc_prometheus_workers(page);
+    ngx_http_tb_rpc_prometheus_passwords(page);
     ngx_http_tb_rpc_prometheus_shards(page);
     ngx_http_tb_rpc_prometheus_nodes(page);
     ngx_http_tb_rpc_prometheus_requests(page);
@@ -148,6 +156,43 @@ ngx_http_tb_rpc_prometheus_polls(ngx_http_tb_rpc_process_t *p)
 
 
 static void
+ngx_http_tb_rpc_prometheus_passwords(ngx_http_tb_rpc_page_t *page)
+{
+    if (!page->logins) {
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page,
+                          NGX_HTTP_TB_RPC_HEAD("passwords_computing", "gauge",
+                                               "Passwords that threads "
+                                               "compute"));
+    ngx_http_tb_rpc_prometheus_gauge(page, "passwords_computing",
+                                     ngx_http_tb_rpc_prometheus_computing);
+
+    ngx_http_tb_rpc_print(page,
+                          NGX_HTTP_TB_RPC_HEAD("passwords_lined_up", "gauge",
+                                               "Passwords that wait for a "
+                                               "thread"));
+    ngx_http_tb_rpc_prometheus_gauge(page, "passwords_lined_up",
+                                     ngx_http_tb_rpc_prometheus_lined_up);
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_prometheus_computing(ngx_http_tb_rpc_process_t *p)
+{
+    return p->computing;
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_prometheus_lined_up(ngx_http_tb_rpc_process_t *p)
+{
+    return p->lined_up;
+}
+
+
+static void
 ngx_http_tb_rpc_prometheus_shards(ngx_http_tb_rpc_page_t *page)
 {
     ngx_uint_t                  i;
@@ -215,14 +260,14 @@ ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page)
                           NGX_HTTP_TB_RPC_HEAD("requests_total", "counter",
                                                "Requests that have ended"));
 
-    for (op = 0; op < NGX_HTTP_TB_RPC_NOPERATIONS; op++) {
+    for (op = 0; op < page->noperations; op++) {
         for (n = 0; n < NGX_HTTP_TB_RPC_NRESULTS; n++) {
 
             count = page->counts.requests[op][n];
 
             /* most of them can't happen */
 
-            if (count == 0 && !ngx_http_tb_rpc_prometheus_always(n)) {
+            if (count == 0 && !ngx_http_tb_rpc_prometheus_always(op, n)) {
                 continue;
             }
 
@@ -242,13 +287,32 @@ ngx_http_tb_rpc_prometheus_requests(ngx_http_tb_rpc_page_t *page)
  */
 
 static ngx_uint_t
-ngx_http_tb_rpc_prometheus_always(ngx_uint_t result)
+ngx_http_tb_rpc_prometheus_always(ngx_uint_t op, ngx_uint_t result)
 {
-    return result == NGX_HTTP_TB_RPC_ENDED_OK
-           || result == NGX_HTTP_TB_RPC_ENDED_ERROR
-           || result == NGX_HTTP_TB_RPC_TOO_MANY_HELD
-           || result == NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE
-           || result == NGX_HTTP_TB_RPC_RESULT_UNKNOWN;
+    switch (result) {
+
+    case NGX_HTTP_TB_RPC_ENDED_OK:
+    case NGX_HTTP_TB_RPC_ENDED_ERROR:
+    case NGX_HTTP_TB_RPC_REDIS_UNAVAILABLE:
+    case NGX_HTTP_TB_RPC_RESULT_UNKNOWN:
+        return 1;
+
+    case NGX_HTTP_TB_RPC_TOO_MANY_HELD:
+        return op < NGX_HTTP_TB_RPC_COUNT_LOGIN;
+
+    case NGX_HTTP_TB_RPC_ENDED_REUSED:
+        return op == NGX_HTTP_TB_RPC_COUNT_REFRESH;
+
+    case NGX_HTTP_TB_RPC_ENDED_WRONG:
+    case NGX_HTTP_TB_RPC_ENDED_LOCKED:
+    case NGX_HTTP_TB_RPC_ENDED_BUSY:
+        return op == NGX_HTTP_TB_RPC_COUNT_LOGIN
+               || op == NGX_HTTP_TB_RPC_COUNT_PUBLIC
+               || op == NGX_HTTP_TB_RPC_COUNT_PASSWORD;
+
+    default:
+        return 0;
+    }
 }
 
 
@@ -262,7 +326,7 @@ ngx_http_tb_rpc_prometheus_durations(ngx_http_tb_rpc_page_t *page)
                                                "histogram", "How long "
                                                "requests took"));
 
-    for (op = 0; op < NGX_HTTP_TB_RPC_NOPERATIONS; op++) {
+    for (op = 0; op < page->noperations; op++) {
         ngx_http_tb_rpc_prometheus_histogram(page, "request",
                                          &ngx_http_tb_rpc_operation_names[op],
                                          &page->counts.total[op]);
@@ -281,6 +345,16 @@ ngx_http_tb_rpc_prometheus_durations(ngx_http_tb_rpc_page_t *page)
                                                "answers of devices took"));
     ngx_http_tb_rpc_prometheus_histogram(page, "device", NULL,
                                          &page->counts.device_time);
+
+    if (page->logins) {
+        ngx_http_tb_rpc_print(page,
+                              NGX_HTTP_TB_RPC_HEAD("password_duration_seconds",
+                                                   "histogram", "How long "
+                                                   "threads took for "
+                                                   "passwords"));
+        ngx_http_tb_rpc_prometheus_histogram(page, "password", NULL,
+                                             &page->counts.password_time);
+    }
 }
 
 

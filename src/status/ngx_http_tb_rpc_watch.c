@@ -157,6 +157,8 @@ ngx_http_tb_rpc_watch_update(ngx_http_tb_rpc_worker_t *w)
     p->exiting = ngx_exiting;
     p->held = w->nheld;
     p->polls = w->npolls;
+    p->computing = w->ncomputing;
+    p->lined_up = w->nlined_up;
 
     ngx_http_tb_rpc_watch_nodes(w, p);
 
@@ -239,6 +241,7 @@ ngx_http_tb_rpc_watch_sample(ngx_http_tb_rpc_zone_t *zone)
     time_t                      now;
     ngx_uint_t                  i;
     ngx_atomic_uint_t           last;
+    ngx_tb_mqtt_counts_t       *mqtt;
     ngx_http_tb_rpc_counts_t    sum;
     ngx_http_tb_rpc_sample_t   *sample;
     ngx_http_tb_rpc_process_t  *p;
@@ -267,6 +270,9 @@ ngx_http_tb_rpc_watch_sample(ngx_http_tb_rpc_zone_t *zone)
         }
     }
 
+    mqtt = ngx_tb_mqtt_counts_find((ngx_cycle_t *) ngx_cycle);
+    sample->devices = mqtt ? ngx_tb_mqtt_counts_devices(mqtt) : 0;
+
     ngx_http_tb_rpc_zone_sum(zone, &sum);
     ngx_http_tb_rpc_watch_counted(sample, &sum);
 
@@ -281,6 +287,8 @@ ngx_http_tb_rpc_watch_counted(ngx_http_tb_rpc_sample_t *sample,
     ngx_uint_t         op, i;
     ngx_atomic_uint_t  n;
 
+    sample->logins = 0;
+    sample->refused = 0;
     sample->requests = 0;
     sample->failed = 0;
     sample->calls = 0;
@@ -292,6 +300,13 @@ ngx_http_tb_rpc_watch_counted(ngx_http_tb_rpc_sample_t *sample,
             n = sum->requests[op][i];
 
             sample->requests += n;
+
+            if (op == NGX_HTTP_TB_RPC_COUNT_LOGIN
+                || op == NGX_HTTP_TB_RPC_COUNT_PUBLIC)
+            {
+                sample->logins += n;
+                sample->refused += (i == NGX_HTTP_TB_RPC_ENDED_OK) ? 0 : n;
+            }
 
             if (i != NGX_HTTP_TB_RPC_ENDED_OK
                 && i != NGX_HTTP_TB_RPC_ENDED_EMPTY)

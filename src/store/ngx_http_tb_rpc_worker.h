@@ -105,6 +105,9 @@ struct ngx_http_tb_rpc_worker_s {
 
     ngx_uint_t                    npolls;       /* open, of devices */
 
+    ngx_uint_t                    ncomputing;   /* passwords, in threads */
+    ngx_uint_t                    nlined_up;    /* those that wait for one */
+
     ngx_http_tb_rpc_counts_t     *counts;       /* NULL: nobody counts */
     ngx_http_tb_rpc_watch_t      *watch;        /* of tb_rpc_status */
 
