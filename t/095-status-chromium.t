@@ -1,9 +1,10 @@
 # The page of tb_rpc_status html as Chromium shows it: on its own, without a
 # complaint, with its plots; to be read at a glance, on a desk and on a phone,
-# by day and by night.  Without Chromium it is skipped: script/bootstrap does
+# by day and by night; with logins and MQTT devices where there are any, and
+# without them elsewhere.  Without Chromium it is skipped: script/bootstrap does
 # not install that, it is large.
 #
-# runs: side by side, 25 s
+# runs: side by side, 40 s
 
 use strict;
 use warnings;
@@ -14,6 +15,9 @@ use Test::More;
 use TB::Chromium;
 use TB::Env qw(scaled);
 use TB::Fixture;
+use TB::Login;
+use TB::MqttFront;
+use TB::MqttPeer;
 use TB::Nginx;
 
 if ($ENV{TB_REDIS_CLUSTER}) {
@@ -27,11 +31,12 @@ device("off$_", bridge => "bridge-with-a-long-name-$_") for 1 .. 3;
 device('http');
 redis()->call('SET', 'tb:token:' . sha256_hex('T1'), macro('http'));
 
-my $nginx = TB::Nginx->start(workers => 2, config => <<'_EOC_');
+my $config = <<'_EOC_';
 location /api/rpc/ { tb_rpc  v2; }
 location /api/v1/ { tb_rpc_device_api; }
 location = /page { tb_rpc_status  html; }
 _EOC_
+my $nginx = TB::Nginx->start(workers => 2, config => $config);
 my $url = "http://127.0.0.1:$nginx->{port}/page";
 
 
@@ -81,10 +86,11 @@ is_deeply([grep { !/^data:,/ } $chromium->requests()], [$url, $url],
 
 # --- as it is seen ----------------------------------------------------------
 
-# functions for the page: what is on it, where, in which colors
+# functions for the page: what is on it, where, in which colors; a phone's
+# innerWidth grows with what is too wide, so the screen's own is given
 
 my $functions = <<'_EOC_';
-(function () {
+(function (width, height) {
     const all = s => Array.from(document.querySelectorAll(s));
     const color = c => c.match(/[\d.]+/g).slice(0, 3).map(Number);
     const light = c => color(c).map(v => (v /= 255) <= .03928 ? v / 12.92
@@ -103,8 +109,8 @@ my $functions = <<'_EOC_';
 
     return {
         dark: light(back) < .5,
-        wide: document.documentElement.scrollWidth > innerWidth,
-        outside: all('body *').filter(e => box(e).right > innerWidth + 1
+        wide: document.documentElement.scrollWidth > width,
+        outside: all('body *').filter(e => box(e).right > width + 1
                      && e.tagName != 'TITLE').map(e => e.outerHTML),
         over: figures.some((a, i) => figures.some((b, k) => i < k
                                                          && hits(a, b))),
@@ -115,7 +121,7 @@ my $functions = <<'_EOC_';
             return a.left >= b.left - 3 && a.right <= b.right + 3
                    && a.top >= b.top - 3 && a.bottom <= b.bottom + 3;
         }),
-        seen: all('figure').filter(e => box(e).bottom <= innerHeight).length,
+        seen: all('figure').filter(e => box(e).bottom <= height).length,
         state: box(document.querySelector('.ok, .bad')).bottom,
         texts: all('p, b, small, th, td, h1, h2, figcaption')
                .map(e => contrast(style(e).color)).sort((a, b) => a - b)[0],
@@ -125,26 +131,26 @@ my $functions = <<'_EOC_';
                    && parseFloat(style(e).fontSize) < 10)
                .map(e => e.outerHTML),
     };
-})()
+})
 _EOC_
 
 
 sub look {
-    my ($name, $width, $height, $scheme, $plots) = @_;
+    my ($name, $width, $height, $scheme, $plots, $all) = (@_, 6);
 
     $chromium->screen($width, $height, $scheme);
     $chromium->load($url);
 
-    my $seen = $chromium->eval($functions);
+    my $seen = $chromium->eval("$functions($width, $height)");
 
     is($seen->{dark} ? 'dark' : 'light', $scheme, "$name: its colors");
     ok(!$seen->{wide}, "$name: nothing to be pushed aside");
     is_deeply($seen->{outside}, [], "$name: nothing beside the screen");
     ok(!$seen->{over}, "$name: no plot over another");
-    is(scalar grep({ $_ > 0 } @{ $seen->{paths} }), 6, "$name: six lines");
+    is(scalar grep({ $_ > 0 } @{ $seen->{paths} }), $all, "$name: $all lines");
     ok($seen->{drawn}, "$name: in their frames");
-    is(scalar grep({ $_->[0] >= 100 && $_->[1] >= 40 } @{ $seen->{sizes} }), 6,
-       "$name: large enough");
+    is(scalar grep({ $_->[0] >= 100 && $_->[1] >= 40 } @{ $seen->{sizes} }),
+       $all, "$name: large enough");
     cmp_ok($seen->{state}, '<', 150, "$name: Redis comes first");
     cmp_ok($seen->{seen}, '>=', $plots, "$name: plots that are seen at once");
     cmp_ok($seen->{texts}, '>=', 4.5, "$name: texts stand out");
@@ -174,10 +180,87 @@ is($chromium->eval('getComputedStyle(document.querySelector("p b")).color'),
    'rgb(207, 34, 46)', 'it is told in red');
 like($chromium->eval('document.querySelector("p").innerText'),
      qr/Redis is ready for 0 of 128 shards/, 'and in words');
-ok(!$chromium->eval($functions)->{wide}, 'nothing to be pushed aside');
+ok(!$chromium->eval("$functions(390, 844)")->{wide}, 'nothing to be pushed aside');
 is_deeply([$chromium->complaints()], [], 'nothing on the console');
 
 $held->leave();
 $poll->leave();
+
+
+# --- logins and MQTT devices -------------------------------------------------
+
+my $text = 'document.body.innerText';
+
+unlike($chromium->eval($text), qr/Login|MQTT|Password/i,
+       'nobody logs in, and no device by MQTT: nothing of them');
+
+SKIP: {
+    skip 'no stream module', 1 if !TB::Nginx::has_stream();
+
+    redis()->go();
+
+    my $listen = TB::MqttPeer->listen();
+    my $front = TB::MqttFront->start(
+        workers => 2, broker_port => $listen->{port},
+        http => 'tb_rpc_login_scrypt ln=10 r=8 p=1;'
+                . ' tb_rpc_login_failures user=3 delay=0;',
+        config => "$config location /api/auth/ { tb_rpc_login; }");
+    my $http = TB::Login->new($front->{http_port});
+    my @tokens = map { ($front->device($_))[1] } 'm1', 'm2';
+    my @ends;
+
+    $nginx = { port => $front->{http_port} };
+    $url = "http://127.0.0.1:$nginx->{port}/page";
+
+    # two that are connected, and who is not let in, here and there
+    user('ann');
+    soon { page() =~ /Redis is ready\./ } 'Redis is back';
+
+    for my $user (@tokens, 'nobody') {
+        my $client = TB::MqttPeer->new(port => $front->{port});
+
+        $client->put(connect_packet(id => 'c', user => $user));
+
+        if ($user ne 'nobody') {
+            push @ends, $client, $listen->accept();
+            $ends[-1]->put(connack_packet());
+        }
+
+        $client->packet();
+        push @ends, $client;
+    }
+
+    my $pair = $http->login('ann', 'a password');
+
+    $http->refresh($pair->{refreshToken}) for 1, 2;
+    $http->login('eve', 'x') for 1 .. 4;
+    $http->ask('POST', 'changePassword', { currentPassword => 'a password',
+               newPassword => 'b password' },
+               $http->login('ann', 'a password')->{token});
+
+    soon { page() =~ /MQTT devices: 2\..*locked 1/s } 'all of it is counted';
+    soon { page() =~ /logins refused.*?L\d+ \d+L\d+ \d+/s }
+         'a plot has two points', 40;
+
+    look('all, desk', 1280, 900, 'light', 9, 9);
+    look('all, desk by night', 1280, 900, 'dark', 9, 9);
+    look('all, phone', 390, 844, 'light', 4, 9);
+    look('all, phone by night', 390, 844, 'dark', 4, 9);
+    look('all, small phone', 320, 568, 'light', 2, 9);
+
+    $chromium->screen(1280, 900, 'light');
+    $chromium->load($url);
+    like($chromium->eval($text), $_->[0], $_->[1])
+        for [qr/MQTT devices: 2\. Passwords being computed: 0, lined up: 0\.\n/,
+             'what is now'],
+            [qr/MQTT devices\s+2\s/, 'a plot of MQTT devices'],
+            [qr/\nlogin\s+6\s.*ok 2, wrong 3, locked 1/, 'logins'],
+            [qr/\nrefresh\s+2\s.*ok 1, reused 1/, 'refresh tokens'],
+            [qr/\npassword\s+1\s.*ok 1/, 'a change of a password'],
+            [qr/\n2\s+\d+\s+\d+\s+\d+\s+accepted 2, unknown 1/,
+             'logins of MQTT devices'];
+    is_deeply([$chromium->complaints()], [], 'nothing on the console');
+    $_->close() for @ends;
+}
 
 done_testing();

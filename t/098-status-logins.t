@@ -1,7 +1,7 @@
-# tb_rpc_status of tb_rpc_login: each request is counted once, by what was asked
-# for and what it has come to, in JSON and for Prometheus; passwords that threads
-# compute and those that wait for one; over a reload; and nothing of it where
-# nobody logs in.
+# tb_rpc_status of tb_rpc_login: each request is counted once, by what was
+# asked for and what it has come to, in JSON, for Prometheus and on the page;
+# passwords that threads compute and those that wait for one; over a reload;
+# and nothing of it where nobody logs in.
 #
 # runs: side by side, 12 s
 
@@ -34,6 +34,7 @@ my $status = <<'_EOC_';
 location /api/rpc/  { tb_rpc  v2; }
 location = /status  { tb_rpc_status; }
 location = /metrics { tb_rpc_status  prometheus; }
+location = /page    { tb_rpc_status  html; }
 _EOC_
 
 my $nginx = TB::Nginx->start(
@@ -84,7 +85,8 @@ sub counted {
             my $name = "tb_rpc_requests_total{operation=\"$op\","
                        . "result=\"$result\"}";
 
-            $counted{"$op $result"} = $json->{$op}{$result} if $json->{$op}{$result};
+            $counted{"$op $result"} = $json->{$op}{$result}
+                if $json->{$op}{$result};
             $counted{"$name differs"} = $values->{$name}
                 if ($values->{$name} || 0) != $json->{$op}{$result};
         }
@@ -199,13 +201,16 @@ for my $n (0, 1) {
          'passwords: one is computed, others wait: ' . $n;
 }
 
+like(fetch('/page'), qr/Passwords being computed: 1, lined up: 1\./,
+     'on the page');
 $values = metrics();
 is(join(' ', map { $values->{"tb_rpc_passwords_$_\{worker=\"0\"}"} }
              qw(computing lined_up)), '1 1', 'for Prometheus');
 counts { at('slow')->login('s3', 'x') } 'login busy', 'no thread is free';
 $two[1]->leave();
 soon { status()->{passwords}{lined_up} == 0 } 'who leaves';
-soon { (status()->{requests}{login}{client_closed} || 0) == 1 } 'is counted, too';
+soon { (status()->{requests}{login}{client_closed} || 0) == 1 }
+     'is counted, too';
 is($two[0]->answer(60)->{status}, 401, 'the first one');
 soon { status()->{passwords}{computing} == 0 } 'nothing is computed';
 is(status()->{processes}[0]{computing}, 0, 'by that worker');
@@ -226,6 +231,19 @@ soon { my $r = status()->{requests}{login};
      'by that name, or for want of threads';
 
 
+# --- the page -----------------------------------------------------------------
+
+my $page = fetch('/page');
+
+like($page, qr{<h2>Logins</h2>\n<table class="w">.*<td>login<td>\d+<td>.*?ok 2,}s,
+     'what logins have come to');
+like($page, qr{<td>refresh<td>5<td>.*reused 1}, 'and refresh tokens');
+like($page, qr{<p>Passwords computed: \d+, half of them within }, 'how long');
+unlike($page, qr{<td>login<.*<h2>Logins}s, 'not among the calls');
+is(scalar(() = $page =~ /<figure>/g), 8, 'two plots more');
+unlike($page, qr/MQTT/, 'no MQTT');
+
+
 # --- a reload, Redis that is away, and nobody who logs in -----------------------
 
 $before = counted();
@@ -244,6 +262,8 @@ $nginx->reload();
 soon { !exists status()->{passwords} } 'nobody logs in';
 unlike(fetch('/metrics'), qr/password|operation="(?:login|refresh)"/,
        'no metrics of that');
+unlike(fetch('/page'), qr/[Ll]ogin|Password/, 'nor is it on the page');
+is(scalar(() = fetch('/page') =~ /<figure>/g), 6, 'nor a plot');
 
 $nginx->clean();
 

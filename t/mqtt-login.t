@@ -27,7 +27,8 @@ my $front = TB::MqttFront->start(
     broker_port => $listen->{port}, username => '$tb_mqtt_device_id',
     password => 'secret', mqtt_more => 'tb_mqtt_login token basic;',
     config => 'location /status { tb_rpc_status; }'
-              . 'location /metrics { tb_rpc_status prometheus; }');
+              . 'location /metrics { tb_rpc_status prometheus; }'
+              . 'location /page { tb_rpc_status html; }');
 my ($id, $token) = $front->device('a');
 my $logged = 0;
 
@@ -196,12 +197,18 @@ $c->{client}->packet();
 
 my $status = decode_json(($front->get('/status'))[0]{body})->{mqtt};
 my ($metrics) = ($front->get('/metrics'))[0]{body};
+my ($page) = ($front->get('/page'))[0]{body};
 
 is($status->{devices}, 1, 'status: a device is connected');
 is($status->{logins}{accepted}, 9, 'logins');
 cmp_ok($status->{logins}{unknown}, '>=', 10, 'credentials of nobody');
 cmp_ok($status->{logins}{malformed}, '>=', 8, 'no MQTT');
 like($metrics, qr/^tb_rpc_mqtt_devices 1$/m, 'for Prometheus');
+like($page, qr{<p>Workers: .* MQTT devices: 1\.}, 'on the page');
+like($page, qr{<h2>MQTT\ devices</h2>\n<table\ class="w">.*\n
+               <tr><td>1<td>\d+<td>\d+<td>\d+<td>accepted\ 9,\ .*unknown\ \d\d,}x,
+     'with what logins have come to');
+like($page, qr{<figcaption>MQTT devices <b>}, 'and a plot');
 like($metrics, qr/^tb_rpc_mqtt_logins_total\{result="accepted"\} 9$/m,
      'with logins');
 $c->{client}->close();

@@ -22,9 +22,19 @@ typedef ngx_uint_t (*ngx_http_tb_rpc_plot_pt)(ngx_http_tb_rpc_sample_t *now,
     ngx_http_tb_rpc_sample_t *before);
 
 
+/* what a plot is of; those of what is not in use are not drawn */
+
+typedef enum {
+    NGX_HTTP_TB_RPC_PLOT_CALLS = 0,
+    NGX_HTTP_TB_RPC_PLOT_LOGINS,
+    NGX_HTTP_TB_RPC_PLOT_MQTT
+} ngx_http_tb_rpc_plot_e;
+
+
 typedef struct {
     const char                *title;
     const char                *unit;
+    ngx_http_tb_rpc_plot_e     of;
     ngx_http_tb_rpc_plot_pt    value;
 } ngx_http_tb_rpc_plot_t;
 
@@ -43,6 +53,14 @@ static ngx_uint_t ngx_http_tb_rpc_plot_held(ngx_http_tb_rpc_sample_t *now,
     ngx_http_tb_rpc_sample_t *before);
 static ngx_uint_t ngx_http_tb_rpc_plot_polls(ngx_http_tb_rpc_sample_t *now,
     ngx_http_tb_rpc_sample_t *before);
+static ngx_uint_t ngx_http_tb_rpc_plot_logins(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before);
+static ngx_uint_t ngx_http_tb_rpc_plot_refused(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before);
+static ngx_uint_t ngx_http_tb_rpc_plot_devices(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before);
+static ngx_uint_t ngx_http_tb_rpc_plot_is_used(ngx_http_tb_rpc_page_t *page,
+    ngx_http_tb_rpc_plot_t *plot);
 static void ngx_http_tb_rpc_plot(ngx_http_tb_rpc_page_t *page,
     ngx_http_tb_rpc_plot_t *plot, ngx_http_tb_rpc_sample_t *samples);
 static void ngx_http_tb_rpc_plot_number(ngx_http_tb_rpc_page_t *page,
@@ -52,13 +70,35 @@ static void ngx_http_tb_rpc_plot_line(ngx_http_tb_rpc_page_t *page,
 
 
 static ngx_http_tb_rpc_plot_t  ngx_http_tb_rpc_plots[] = {
-    { "requests", "/s", ngx_http_tb_rpc_plot_requests },
-    { "failed", "/s", ngx_http_tb_rpc_plot_failed },
-    { "a call takes, mean", " ms", ngx_http_tb_rpc_plot_call },
-    { "Redis commands", "/s", ngx_http_tb_rpc_plot_commands },
-    { "calls held", "", ngx_http_tb_rpc_plot_held },
-    { "open polls", "", ngx_http_tb_rpc_plot_polls },
-    { NULL, NULL, NULL }
+
+    { "requests", "/s", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_requests },
+
+    { "failed", "/s", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_failed },
+
+    { "a call takes, mean", " ms", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_call },
+
+    { "Redis commands", "/s", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_commands },
+
+    { "calls held", "", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_held },
+
+    { "open polls", "", NGX_HTTP_TB_RPC_PLOT_CALLS,
+      ngx_http_tb_rpc_plot_polls },
+
+    { "MQTT devices", "", NGX_HTTP_TB_RPC_PLOT_MQTT,
+      ngx_http_tb_rpc_plot_devices },
+
+    { "logins", "/s", NGX_HTTP_TB_RPC_PLOT_LOGINS,
+      ngx_http_tb_rpc_plot_logins },
+
+    { "logins refused", "/s", NGX_HTTP_TB_RPC_PLOT_LOGINS,
+      ngx_http_tb_rpc_plot_refused },
+
+    { NULL, NULL, NGX_HTTP_TB_RPC_PLOT_CALLS, NULL }
 };
 
 
@@ -86,10 +126,31 @@ ngx_http_tb_rpc_plots_print(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_print(page, "<section>\n");
 
     for (i = 0; ngx_http_tb_rpc_plots[i].title; i++) {
-        ngx_http_tb_rpc_plot(page, &ngx_http_tb_rpc_plots[i], samples);
+
+        if (ngx_http_tb_rpc_plot_is_used(page, &ngx_http_tb_rpc_plots[i])) {
+            ngx_http_tb_rpc_plot(page, &ngx_http_tb_rpc_plots[i], samples);
+        }
     }
 
     ngx_http_tb_rpc_print(page, "</section>\n");
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_plot_is_used(ngx_http_tb_rpc_page_t *page,
+    ngx_http_tb_rpc_plot_t *plot)
+{
+    switch (plot->of) {
+
+    case NGX_HTTP_TB_RPC_PLOT_LOGINS:
+        return page->logins;
+
+    case NGX_HTTP_TB_RPC_PLOT_MQTT:
+        return page->mqtt != NULL;
+
+    default:
+        return 1;
+    }
 }
 
 
@@ -237,4 +298,28 @@ ngx_http_tb_rpc_plot_polls(ngx_http_tb_rpc_sample_t *now,
     ngx_http_tb_rpc_sample_t *before)
 {
     return now->polls * 100;
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_plot_devices(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before)
+{
+    return now->devices * 100;
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_plot_logins(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before)
+{
+    return ngx_http_tb_rpc_plot_rate(now->logins, before->logins);
+}
+
+
+static ngx_uint_t
+ngx_http_tb_rpc_plot_refused(ngx_http_tb_rpc_sample_t *now,
+    ngx_http_tb_rpc_sample_t *before)
+{
+    return ngx_http_tb_rpc_plot_rate(now->refused, before->refused);
 }

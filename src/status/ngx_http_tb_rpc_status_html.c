@@ -15,12 +15,14 @@
 
 static void ngx_http_tb_rpc_html_head(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_html_summary(ngx_http_tb_rpc_page_t *page);
-static void ngx_http_tb_rpc_html_requests(ngx_http_tb_rpc_page_t *page);
+static void ngx_http_tb_rpc_html_requests(ngx_http_tb_rpc_page_t *page,
+    ngx_uint_t first, ngx_uint_t end);
 static void ngx_http_tb_rpc_html_results(ngx_http_tb_rpc_page_t *page,
     ngx_uint_t op);
 static void ngx_http_tb_rpc_html_percentile(ngx_http_tb_rpc_page_t *page,
     ngx_http_tb_rpc_histogram_t *h, ngx_atomic_uint_t count,
     ngx_uint_t percent);
+static void ngx_http_tb_rpc_html_logins(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_html_queues(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_html_workers(ngx_http_tb_rpc_page_t *page);
 static void ngx_http_tb_rpc_html_nodes(ngx_http_tb_rpc_page_t *page,
@@ -34,7 +36,12 @@ ngx_http_tb_rpc_status_html(ngx_http_tb_rpc_page_t *page)
     ngx_http_tb_rpc_html_head(page);
     ngx_http_tb_rpc_html_summary(page);
     ngx_http_tb_rpc_plots_print(page);
-    ngx_http_tb_rpc_html_requests(page);
+
+    ngx_http_tb_rpc_print(page, "<h2>Requests</h2>\n");
+    ngx_http_tb_rpc_html_requests(page, 0, NGX_HTTP_TB_RPC_COUNT_LOGIN);
+
+    ngx_http_tb_rpc_html_logins(page);
+    ngx_http_tb_rpc_status_mqtt_html(page);
     ngx_http_tb_rpc_html_queues(page);
     ngx_http_tb_rpc_html_workers(page);
     ngx_http_tb_rpc_html_refused(page);
@@ -87,9 +94,16 @@ ngx_http_tb_rpc_html_head(ngx_http_tb_rpc_page_t *page)
         "th,td{text-align:left;padding:.2em .8em .2em 0;"
         "border-bottom:1px solid var(--l);vertical-align:top}\n"
         "th{color:var(--g);font-weight:normal}"
-        "span,td:nth-child(5){overflow-wrap:anywhere}\n"
+        "span,td:nth-child(5){overflow-wrap:anywhere}\n");
+
+    /* the fifth column is the long one: a phone has it below the others */
+
+    ngx_http_tb_rpc_print(page,
         "@media(max-width:40em){table{font-size:.9em}"
-        "th,td{padding-right:.5em}td:nth-child(5){min-width:9em}}\n"
+        "th,td{padding-right:.5em}.w,.w tbody{display:block}"
+        ".w tr{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));"
+        "border-bottom:1px solid var(--l)}.w th,.w td{border:0}"
+        ".w tr>:nth-child(5){grid-column:1/-1}}\n"
         "</style></head><body>\n");
 }
 
@@ -136,23 +150,36 @@ ngx_http_tb_rpc_html_summary(ngx_http_tb_rpc_page_t *page)
     }
 
     ngx_http_tb_rpc_print(page, ". Calls held: %ui. Open polls: %ui. Commands "
-                          "that wait for Redis: %ui.</p>\n",
+                          "that wait for Redis: %ui.",
                           page->held, page->polls, page->waiting);
+
+    if (page->mqtt) {
+        ngx_http_tb_rpc_print(page, " MQTT devices: %ui.", page->devices);
+    }
+
+    if (page->logins) {
+        ngx_http_tb_rpc_print(page, " Passwords being computed: %ui, "
+                              "lined up: %ui.",
+                              page->computing, page->lined_up);
+    }
+
+    ngx_http_tb_rpc_print(page, "</p>\n");
 }
 
 
 static void
-ngx_http_tb_rpc_html_requests(ngx_http_tb_rpc_page_t *page)
+ngx_http_tb_rpc_html_requests(ngx_http_tb_rpc_page_t *page, ngx_uint_t first,
+    ngx_uint_t end)
 {
     ngx_uint_t                    op;
     ngx_atomic_uint_t             count;
     ngx_http_tb_rpc_histogram_t  *h;
 
-    ngx_http_tb_rpc_print(page, "<h2>Requests</h2>\n<table><tr><th>operation"
+    ngx_http_tb_rpc_print(page, "<table class=\"w\"><tr><th>operation"
                           "<th>requests<th>half within<th>99 %% within"
                           "<th>results</tr>\n");
 
-    for (op = 0; op < NGX_HTTP_TB_RPC_NOPERATIONS; op++) {
+    for (op = first; op < end; op++) {
         h = &page->counts.total[op];
         count = ngx_http_tb_rpc_histogram_count(h);
 
@@ -228,6 +255,37 @@ ngx_http_tb_rpc_html_percentile(ngx_http_tb_rpc_page_t *page,
 
 
 static void
+ngx_http_tb_rpc_html_logins(ngx_http_tb_rpc_page_t *page)
+{
+    ngx_atomic_uint_t             count;
+    ngx_http_tb_rpc_histogram_t  *h;
+
+    if (!page->logins) {
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page, "<h2>Logins</h2>\n");
+
+    ngx_http_tb_rpc_html_requests(page, NGX_HTTP_TB_RPC_COUNT_LOGIN,
+                                  NGX_HTTP_TB_RPC_NOPERATIONS);
+
+    h = &page->counts.password_time;
+    count = ngx_http_tb_rpc_histogram_count(h);
+
+    if (count == 0) {
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page, "<p>Passwords computed: %uA, half of them "
+                          "within ", count);
+    ngx_http_tb_rpc_html_percentile(page, h, count, 50);
+    ngx_http_tb_rpc_print(page, ", 99 %% within ");
+    ngx_http_tb_rpc_html_percentile(page, h, count, 99);
+    ngx_http_tb_rpc_print(page, ".</p>\n");
+}
+
+
+static void
 ngx_http_tb_rpc_html_queues(ngx_http_tb_rpc_page_t *page)
 {
     ngx_uint_t                 i;
@@ -268,8 +326,9 @@ ngx_http_tb_rpc_html_workers(ngx_http_tb_rpc_page_t *page)
     ngx_uint_t                  i;
     ngx_http_tb_rpc_process_t  *p;
 
-    ngx_http_tb_rpc_print(page, "<h2>Workers</h2>\n<table><tr><th>worker"
-                          "<th>pid<th>held<th>polls<th>Redis</tr>\n");
+    ngx_http_tb_rpc_print(page, "<h2>Workers</h2>\n<table class=\"w\"><tr>"
+                          "<th>worker<th>pid<th>held<th>polls<th>Redis"
+                          "</tr>\n");
 
     for (i = 0; i < page->nprocesses; i++) {
         p = &page->processes[i];

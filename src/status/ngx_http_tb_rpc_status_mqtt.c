@@ -9,7 +9,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "../share/ngx_tb_mqtt_counts.h"
 #include "ngx_http_tb_rpc_page.h"
 
 
@@ -19,14 +18,14 @@ ngx_http_tb_rpc_status_mqtt_json(ngx_http_tb_rpc_page_t *page)
     ngx_uint_t             i;
     ngx_tb_mqtt_counts_t  *counts;
 
-    counts = ngx_tb_mqtt_counts_find((ngx_cycle_t *) ngx_cycle);
+    counts = page->mqtt;
 
     if (counts == NULL) {
         return;
     }
 
     ngx_http_tb_rpc_print(page, ",\"mqtt\":{\"devices\":%ui,\"logins\":{",
-                          ngx_tb_mqtt_counts_devices(counts));
+                          page->devices);
 
     for (i = 0; i < NGX_TB_MQTT_NRESULTS; i++) {
         ngx_http_tb_rpc_print(page, "%s\"%V\":%uA", i ? "," : "",
@@ -40,12 +39,43 @@ ngx_http_tb_rpc_status_mqtt_json(ngx_http_tb_rpc_page_t *page)
 
 
 void
+ngx_http_tb_rpc_status_mqtt_html(ngx_http_tb_rpc_page_t *page)
+{
+    ngx_uint_t             i, n;
+    ngx_tb_mqtt_counts_t  *counts;
+
+    counts = page->mqtt;
+
+    if (counts == NULL) {
+        return;
+    }
+
+    ngx_http_tb_rpc_print(page, "<h2>MQTT devices</h2>\n"
+                          "<table class=\"w\"><tr><th>connected<th>attached"
+                          "<th>replaced<th>retried<th>logins</tr>\n"
+                          "<tr><td>%ui<td>%uA<td>%uA<td>%uA<td>",
+                          page->devices, counts->attached, counts->superseded,
+                          counts->retried);
+
+    for (i = 0, n = 0; i < NGX_TB_MQTT_NRESULTS; i++) {
+
+        if (counts->logins[i]) {
+            ngx_http_tb_rpc_print(page, "%s%V %uA", n++ ? ", " : "",
+                                  &ngx_tb_mqtt_results[i], counts->logins[i]);
+        }
+    }
+
+    ngx_http_tb_rpc_print(page, "</tr>\n</table>\n");
+}
+
+
+void
 ngx_http_tb_rpc_status_mqtt_prometheus(ngx_http_tb_rpc_page_t *page)
 {
     ngx_uint_t             i;
     ngx_tb_mqtt_counts_t  *counts;
 
-    counts = ngx_tb_mqtt_counts_find((ngx_cycle_t *) ngx_cycle);
+    counts = page->mqtt;
 
     if (counts == NULL) {
         return;
@@ -59,7 +89,7 @@ ngx_http_tb_rpc_status_mqtt_prometheus(ngx_http_tb_rpc_page_t *page)
                           NGX_HTTP_TB_RPC_HEAD("mqtt_logins_total", "counter",
                                                "Logins of MQTT devices, by "
                                                "what they have come to"),
-                          ngx_tb_mqtt_counts_devices(counts));
+                          page->devices);
 
     for (i = 0; i < NGX_TB_MQTT_NRESULTS; i++) {
         ngx_http_tb_rpc_print(page, "tb_rpc_mqtt_logins_total{result=\"%V\"} "
