@@ -57,7 +57,8 @@ my $nginx = TB::Nginx->start(
     redis_port => $proxy->{port},
     http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
-              . ' location /api/v1/ { tb_rpc_device_api; }');
+              . ' location /api/v1/ { tb_rpc_device_api; }'
+              . ' location /api/auth/ { tb_rpc_login; }');
 my $shell = shell();
 
 
@@ -496,6 +497,32 @@ step($heading);
 soon { api_status($key) == 401 } 'is revoked';
 unlike($shell->run('redis-cli --scan --pattern "tb:apikey:*"'), qr/$key_id/,
        'and gone');
+ends($heading);
+
+
+# --- a user is to be kept out -----------------------------------------------
+
+$heading = 'A user is to be kept out';
+
+
+sub login {
+    return http('POST', '/api/auth/login', $json->encode({
+               username => 'ann@example.com', password => $_[0] }))->{status};
+}
+
+
+file_in("$_.txt", "the $_ password\n") for 'old', 'new';
+$shell->run('tb-rpc-admin user add ann@example.com --password-file old.txt'
+            . ' --tenant ' . macro('tenant'));
+is(login('the old password'), 200, 'a user');
+step($heading);
+is(login('the old password'), 401, 'is disabled');
+$shell->run('tb-rpc-admin user enable ann@example.com');
+step($heading);
+is(login('the old password'), 401, 'not with the old password');
+is(login('the new password'), 200, 'with the new one');
+step($heading);
+is(login('the new password'), 401, 'is gone');
 ends($heading);
 
 

@@ -25,7 +25,7 @@ _tb_rpc_admin() {
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --config|--redis|--redis-user|--redis-password-file|--redis-sentinel|--redis-sentinel-user|--redis-sentinel-password-file|--redis-ca|--redis-cert|--redis-key|--prefix|--shards)
+            --config|--redis|--redis-user|--redis-password-file|--redis-sentinel|--redis-sentinel-user|--redis-sentinel-password-file|--redis-ca|--redis-cert|--redis-key|--redis-wait|--prefix|--shards)
                 i=$((i + 1)) ;;
             -*)
                 ;;
@@ -97,7 +97,7 @@ _tb_rpc_admin() {
         esac
     fi
 
-    [[ $word != -* ]] || words+=' --help --config --redis --redis-user --redis-password-file --redis-cluster --redis-sentinel --redis-sentinel-user --redis-sentinel-password-file --redis-ca --redis-cert --redis-key --prefix --shards --json'
+    [[ $word != -* ]] || words+=' --help --config --redis --redis-user --redis-password-file --redis-cluster --redis-sentinel --redis-sentinel-user --redis-sentinel-password-file --redis-ca --redis-cert --redis-key --redis-wait --prefix --shards --json'
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 
     if [ ${#COMPREPLY[@]} = 0 ] && [[ $first$second = deviceimport ]]; then

@@ -77,6 +77,7 @@ def add(program):
                 user, role, 1, until, name)
     program.terminal.done(key, key=key, sha256=sha, tenantId=tenant,
                           expirationTime=until)
+    store.confirm()                     # it is told once, whatever they say
 
 
 def found(program):
@@ -112,6 +113,7 @@ def delete(program):
     if not known:
         raise Failure('no such API key')
 
+    store.confirm()
     program.terminal.done('API key %s deleted' % sha[:16], sha256=sha,
                           done='deleted')
 
@@ -122,6 +124,7 @@ def enable(program, on=1):
     if not store.fcall('tb_rpc_api_key_enable', store.api_key(sha), on):
         raise Failure('no such API key')
 
+    store.confirm()
     word = 'enabled' if on else 'disabled'
     program.terminal.done('API key %s %s' % (sha[:16], word), sha256=sha,
                           done=word)

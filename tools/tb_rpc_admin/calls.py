@@ -165,4 +165,5 @@ def purge(program):
 def finish(program, id, device, calls):
     n = sum(end(program.store, id, call, device['tenantId'])
             for call in calls)
+    program.store.confirm()
     program.terminal.done('%s ended' % count(n, 'call'), device=id, ended=n)

@@ -25,6 +25,10 @@ from .terminal import shown
 CONNECT = 10                            # s
 REPLY = 60
 MANY = 2000                             # commands sent before replies are read
+
+# what needs no replica; anything else is taken for a write
+READS = ('EXISTS', 'GET', 'HGET', 'HGETALL', 'HMGET', 'INFO', 'TIME', 'WAIT',
+         'ZRANGE')
 URL = re.compile(r'(rediss?)://(\[[^]/]+\]|[^:/@\[\]]+)(?::(\d+))?'
                  r'(?:/(\d*))?\Z')
 
@@ -67,6 +71,7 @@ class Link:
 
     def __init__(self, connection, where):
         self.connection, self.where = connection, where
+        self.wrote = False
 
     def open(self):
         try:
@@ -89,6 +94,9 @@ class Link:
 
     def send(self, commands):
         self.open()
+
+        if any(command[0] not in READS for command in commands):
+            self.wrote = True
 
         try:
             self.connection.send_packed_command([encode(commands)])
@@ -255,6 +263,9 @@ class Single:
     def masters(self):
         return [self.link]
 
+    def used(self):
+        return [self.link]
+
     def of(self, key):
         return self.link
 
@@ -303,6 +314,10 @@ class Cluster:
 
     def masters(self):
         return [self.link_of(node) for node in self.cluster.get_primaries()]
+
+    def used(self):
+        """Those that commands went to, masters or not by now."""
+        return list(self.links.values())
 
     def refresh(self):
         try:

@@ -136,6 +136,7 @@ def add(program):
     if token is not None:
         tokens.put(store, id, token)
 
+    store.confirm()
     word = 'changed' if old else 'added'
     program.terminal.done('device %s %s' % (id, word), device=id, done=word)
 
@@ -154,6 +155,7 @@ def delete(program):
     if not known and not listed:
         raise Failure('there is no device %s (another --prefix?)' % id)
 
+    store.confirm()
     program.terminal.done(
         'device %s deleted%s' % (id, ', and %s' % count(len(listed), 'token')
                                  if listed else ''),

@@ -13,3 +13,9 @@ class Usage(Failure):
     """Wrong usage: exit code 2."""
 
     status = 2
+
+
+class Unconfirmed(Failure):
+    """Done, but too few replicas have it: exit code 3."""
+
+    status = 3

@@ -378,4 +378,6 @@ def run(program):
         except Gone:
             pass
 
+        program.store.confirm()
+
     return status

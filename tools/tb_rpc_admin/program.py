@@ -115,7 +115,8 @@ class Commands:
         lines += ['', 'Each may be in the environment, too (--redis-user is'
                   ' TB_RPC_REDIS_USER), or be a', 'line "redis-user NAME" of'
                   ' the configuration file.', '',
-                  'Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130'
+                  'Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3'
+                  ' done, but too few', 'replicas have it (--redis-wait), 130'
                   ' interrupted.', '']
 
         return '\n'.join(lines)

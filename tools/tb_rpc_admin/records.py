@@ -172,6 +172,8 @@ def delete(program):
         tenant = store.run('HGET', key, 't')
         n += store.fcall('tb_rpc_delete', key, tenant or '')[0] == 'ok'
 
+    store.confirm()
+
     if n < len(program.options.ids):
         raise Failure('%s deleted; there is no record of the other ids'
                       % count(n, 'record'))

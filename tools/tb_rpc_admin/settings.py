@@ -12,6 +12,8 @@ from .values import first_line, number, secret_text, uuid
 
 FILE = '/etc/tb-rpc/admin.conf'
 MAX_SHARDS = 512
+MOST_REPLICAS = 100
+WAIT, MOST_WAIT = 1000, 30000           # ms for replicas
 
 # name, metavar (none is a switch), help
 OPTIONS = [
@@ -31,6 +33,9 @@ OPTIONS = [
                          ' certificate (those of the system)'),
     ('redis-cert', 'FILE', 'PEM, a certificate of ours'),
     ('redis-key', 'FILE', 'PEM, its key'),
+    ('redis-wait', 'N[:MS]', 'what is changed must be at N replicas within MS'
+                             ' (1000), else the exit code is 3; 0 is none,'
+                             ' which is the default'),
     ('prefix', 'TEXT', 'of all keys (tb:)'),
     ('shards', 'N', 'when the Redis is new (128); later PREFIXmeta decides'),
     ('json', None, 'for programs: one JSON object a line'),
@@ -87,6 +92,7 @@ class Settings:
         self.redis = urls.split() if isinstance(urls, str) else urls
         self.prefix = 'tb:' if self.prefix is None else self.prefix
         self.shards = self.shards and number('--shards', self.shards)
+        self.redis_wait = self.redis_wait and waited(self.redis_wait)
 
         if re.search('[{}]', self.prefix):
             raise Usage('--prefix has braces')
@@ -104,6 +110,15 @@ class Settings:
             if self.redis_password_file else environ.get('REDISCLI_AUTH')
         self.sentinel_password = first_line(self.redis_sentinel_password_file)\
             if self.redis_sentinel_password_file else None
+
+
+def waited(text):
+    """(replicas, ms), or nothing."""
+    n, colon, ms = text.partition(':')
+    n = number('--redis-wait', n, 0, MOST_REPLICAS)
+    ms = number('--redis-wait N:MS', ms, 1, MOST_WAIT) if colon else WAIT
+
+    return (n, ms) if n else None
 
 
 def read(path, must):

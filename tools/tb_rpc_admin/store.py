@@ -91,6 +91,14 @@ class Store:
 
         return Failure('Redis: %s%s' % (what, text))
 
+    def confirm(self):
+        """Unconfirmed, unless as many replicas as --redis-wait asks for have
+        what was written."""
+        if self.settings.redis_wait:
+            from . import replicas
+
+            replicas.confirm(self.server.used(), *self.settings.redis_wait)
+
     def now(self):
         """Epoch ms, by the clock of Redis."""
         reply = self.run('TIME')

@@ -152,6 +152,8 @@ def add(program):
     elif program.terminal.as_json:
         program.terminal.json(done)
 
+    store.confirm()                     # a new one is told once, before that
+
 
 # --- taking away ------------------------------------------------------------
 
@@ -193,6 +195,7 @@ def delete(program):
         id, shas = found(store, text)
 
     n = drop(store, id, shas)
+    store.confirm()
     program.terminal.done('%s of device %s taken away'
                           % (count(len(shas), 'token'), id), device=id,
                           deleted=len(shas), admitted=n)

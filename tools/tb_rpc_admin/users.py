@@ -211,6 +211,7 @@ def add(program):
                        first, last):
         raise Failure('there is a user %s already' % shown(user))
 
+    store.confirm()
     program.terminal.done('user %s added' % user, name=typed, id=id,
                           tenantId=tenant, customerId=customer or None,
                           authority=role, done='added')
@@ -231,16 +232,18 @@ def passwd(program):
     if not store.fcall('tb_rpc_user_password', key, text):
         raise unknown(user)
 
+    store.confirm()
     program.terminal.done('user %s has another password, all sessions are over'
                           % user, name=user, done='changed')
 
 
 def enable(program, on=1):
-    user, key = asked(program)
+    store, (user, key) = program.store, asked(program)
 
-    if not program.store.fcall('tb_rpc_user_enable', key, on):
+    if not store.fcall('tb_rpc_user_enable', key, on):
         raise unknown(user)
 
+    store.confirm()
     word = 'enabled' if on else 'disabled'
     program.terminal.done('user %s %s' % (user, word), name=user, done=word)
 
@@ -257,6 +260,7 @@ def delete(program):
     if not known:
         raise unknown(user)
 
+    store.confirm()
     program.terminal.done('user %s deleted' % user, name=user, done='deleted')
 
 
@@ -350,6 +354,7 @@ def sessions(program):
         if o.end != 'all' and not n:
             raise Failure('there is no such session')
 
+        store.confirm()
         program.terminal.done('%s of user %s ended'
                               % (count(n, 'session'), user), name=user,
                               ended=n)
