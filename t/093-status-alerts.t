@@ -1,7 +1,7 @@
 # docs/prometheus-alerts.yml and docs/grafana-dashboard.json: each metric and
 # each value of a label in them is one that nginx or the bridge tells; and the
-# dashboard is one that Grafana loads, by what its loader asks for (Grafana
-# itself is not here).
+# dashboard is one that Grafana loads, by what its loader asks for (its types are
+# in t/098-grafana.t; Grafana itself is not here).
 #
 # runs: side by side, 2 s
 
