@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 
-# What scripts and tools say to a Redis that is too old, or none; what CI runs.
+# What scripts and tools say to a Redis that is too old, or none; what CI runs,
+# and what of it on another Debian.
 #
-# runs: side by side, 4 s
+# runs: side by side, 15 s
 
 use strict;
 use warnings;
@@ -12,7 +13,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 
-use TB::Env qw(root scratch file_in library);
+use TB::Env qw(root scratch file_in free_port library);
 use TB::FakeRedis;
 use TB::Mqtt qw(output);
 
@@ -131,5 +132,112 @@ open my $fh, '<', root() . '/.ci/run' or die ".ci/run: $!\n";
 is(join('', <$fh>), "#!/bin/bash\n\n"
                     . 'exec "$(dirname "$0")/../script/test"' . "\n",
    'CI does what a person does: script/test, which installs what it needs');
+
+
+# --- what script/test makes of another Debian --------------------------------
+
+# script/test where no test says anything, and what it calls writes down how
+
+my $tree = scratch() . '/tree';
+my $test = lines_of('script/test');
+
+mkdir $_ or die "$_: $!\n" for $tree, "$tree/script", "$tree/t";
+symlink root() . '/t/lib', "$tree/t/lib" or die "t/lib: $!\n";
+
+file_in("tree/$_", "# Nothing.\n#\n# runs: side by side, 1 s\n\n"
+                   . "print qq{1..1\nok 1\n};\n")
+    for do { my %seen; grep { !$seen{$_}++ } $test =~ m{\bt/[\w-]+\.t\b}g };
+
+
+# script NAME TEXT: in that tree
+
+sub script {
+    my ($name, $is) = @_;
+
+    my $path = file_in("tree/script/$name", $is);
+
+    chmod 0755, $path or die "$path: $!\n";
+    return $path;
+}
+
+script('common.sh', lines_of('script/common.sh'));
+script('test', $test);
+script($_, "#!/bin/sh\n") for 'bootstrap', 'build';
+
+my ($named) = $test =~ /^on_other=\((.*?)\)/ms;
+my @named = split ' ', $named;
+
+cmp_ok(scalar @named, '>', 30, 'files for another Debian');
+is_deeply([grep { !-e root() . "/$_" } @named], [], 'they are there');
+
+
+# summary of a run, and whether it went well, when script/fresh does that
+
+sub other {
+    my ($ci, $fresh, @argv) = @_;
+
+    script('fresh', "#!/bin/sh\necho \"called: \$*\"\n$fresh\n");
+
+    return output('env', "CI=$ci", "$tree/script/test", '--no-matrix', @argv);
+}
+
+
+($status, $text) = other('true', 'exit 0');
+is($status, 0, 'with another Debian');
+like($text, qr/^called: --dir \S+ trixie -- --few \Q@named\E$/m,
+     'which is Debian 13');
+like($text, qr/^  ok       Debian 13: ${\ scalar @named } files \(\d+ s\)$/m,
+     'told at the end');
+
+($status, $text) = other('true', 'echo x; echo "there is no moon"; exit 77');
+is($status, 0, 'where none can be made');
+like($text, qr/^  skipped  Debian 13: there is no moon$/m, 'which is told');
+
+($status, $text) = other('true', 'echo "not ok 1 - this"; exit 1');
+is($status, 1, 'with a failure there');
+like($text, qr/^not ok 1 - this$/m, 'which is shown');
+like($text, qr/^  FAILED   Debian 13 \(\d+ s\)$/m, 'and told');
+
+($status, $text) = other('true', 'exit 1', "$tree/t/000-load.t");
+is($status, 0, 'one file');
+unlike($text, qr/called:/, 'is tried here only');
+
+($status, $text) = other('', 'exit 1', '--other', 'bookworm',
+                         "$tree/t/000-load.t");
+is($status, 1, 'unless it is asked for');
+like($text, qr/^called: .* bookworm -- /m, 'by name');
+
+($status, $text) = other('', 'exit 1');
+is($status, 0, 'a whole run that is not of CI');
+unlike($text, qr/called:/, 'is here only, too');
+
+# of script/fresh, what it says where it can't do anything
+
+my @fresh = (script('fresh', lines_of('script/fresh')), '--dir', scratch(),
+             '--only', 'demo', 'trixie');
+
+SKIP: {
+    skip 'not by root', 5 if $>;
+
+    ($status, $text) = output('setpriv', '--reuid', 65534, '--clear-groups',
+                              @fresh);
+    is($status, 77, 'script/fresh of somebody');
+    like($text, qr/error: only root can make a bare Debian$/, 'says why');
+
+    skip 'no debootstrap', 3 if !-x '/usr/sbin/debootstrap';
+    skip 'no namespaces', 3
+        if (output('unshare', '--mount', '--pid', '--fork', 'true'))[0];
+
+    # a mirror that is not reached
+
+    delete local @ENV{qw(http_proxy no_proxy HTTP_PROXY NO_PROXY)};
+    local $ENV{APT_CONFIG} = file_in('apt.conf',
+        'Acquire::http::Proxy "http://127.0.0.1:' . free_port() . "\";\n");
+
+    ($status, $text) = output(@fresh);
+    is($status, 77, 'without a mirror');
+    like($text, qr/^there is no trixie: \S.*\n\z/m, 'says why, at the end');
+    is_deeply([glob scratch() . '/tb-rpc-fresh.*'], [], 'and leaves nothing');
+}
 
 done_testing();
