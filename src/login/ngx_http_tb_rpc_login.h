@@ -34,12 +34,6 @@ void ngx_http_tb_rpc_login_conf_init(ngx_http_tb_rpc_login_conf_t *conf);
 void ngx_http_tb_rpc_login_conf_merge(ngx_http_tb_rpc_login_conf_t *prev,
     ngx_http_tb_rpc_login_conf_t *conf);
 
-/* "not set", and what each is by default; zeroed before */
-void ngx_http_tb_rpc_login_threads_create(
-    ngx_http_tb_rpc_login_threads_t *threads);
-void ngx_http_tb_rpc_login_threads_init(
-    ngx_http_tb_rpc_login_threads_t *threads);
-
 /*
  * NULL, or what a location with tb_rpc_login lacks, behind the name of that
  * directive
@@ -52,6 +46,15 @@ char *ngx_http_tb_rpc_login_scrypt(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_tb_rpc_login_failures(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_tb_rpc_login_threads.c */
+
+/* "not set", and what each is by default; zeroed before */
+void ngx_http_tb_rpc_login_threads_create(
+    ngx_http_tb_rpc_login_threads_t *threads);
+void ngx_http_tb_rpc_login_threads_init(
+    ngx_http_tb_rpc_login_threads_t *threads);
 
 /* tb_rpc_login_threads; cmd->offset is that of the threads */
 char *ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd,

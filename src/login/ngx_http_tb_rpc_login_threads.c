@@ -1,0 +1,97 @@
+
+/*
+ * The threads in which passwords are computed: how many, and how weak.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_tb_rpc_login.h"
+
+
+void
+ngx_http_tb_rpc_login_threads_create(ngx_http_tb_rpc_login_threads_t *threads)
+{
+    threads->max = NGX_CONF_UNSET_UINT;
+    threads->waiting = NGX_CONF_UNSET_UINT;
+    threads->nice = NGX_CONF_UNSET_UINT;
+}
+
+
+void
+ngx_http_tb_rpc_login_threads_init(ngx_http_tb_rpc_login_threads_t *threads)
+{
+    ngx_conf_init_uint_value(threads->max, 2);
+    ngx_conf_init_uint_value(threads->waiting, 8 * threads->max);
+    ngx_conf_init_uint_value(threads->nice, 10);
+
+    if (threads->pool.len == 0) {
+        ngx_str_set(&threads->pool, "default");
+    }
+}
+
+
+char *
+ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_int_t                         n;
+    ngx_str_t                        *value;
+    ngx_uint_t                        i;
+    ngx_http_tb_rpc_login_threads_t  *threads;
+
+    threads = (ngx_http_tb_rpc_login_threads_t *) (p + cmd->offset);
+
+    if (threads->max != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n < 1 || n > 64) {
+        return "must be from 1 to 64";
+    }
+
+    threads->max = n;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (value[i].len > 8 && ngx_strncmp(value[i].data, "waiting=", 8) == 0)
+        {
+            n = ngx_atoi(value[i].data + 8, value[i].len - 8);
+
+            if (n != NGX_ERROR && n <= 10000) {
+                threads->waiting = n;
+                continue;
+            }
+
+        } else if (value[i].len > 5
+                   && ngx_strncmp(value[i].data, "nice=", 5) == 0)
+        {
+            n = ngx_atoi(value[i].data + 5, value[i].len - 5);
+
+            if (n != NGX_ERROR && n <= 19) {
+                threads->nice = n;
+                continue;
+            }
+
+        } else if (value[i].len > 5
+                   && ngx_strncmp(value[i].data, "pool=", 5) == 0)
+        {
+            threads->pool.data = value[i].data + 5;
+            threads->pool.len = value[i].len - 5;
+            continue;
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                           &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
