@@ -218,6 +218,29 @@ invalid parameter "nice=20"
 
 
 
+=== TEST 24: idle threads that read files as well
+--- http_config
+    tb_rpc_login_threads 2 idle;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+needs a "thread_pool" of its own, since "tb_rpc_login_threads" are "idle"
+
+
+
+=== TEST 25: a pool of their own
+--- main_config
+    thread_pool  logins  threads=2;
+--- http_config
+    tb_rpc_login_threads 2 idle pool=logins;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- request
+GET /
+
+
+
 === TEST 17: an unknown pool
 --- http_config
     tb_rpc_login_threads 2 pool=nobodys;

@@ -1,5 +1,5 @@
-# tb_rpc_login: passwords in threads: a pool that is full, and the memory that a
-# worker keeps afterwards.
+# tb_rpc_login: passwords in threads: a pool that is full, the memory that a
+# worker keeps afterwards, and threads that are idle.
 #
 # runs: side by side, 10 s
 
@@ -61,6 +61,30 @@ SKIP: {
     $got{ $http->login('ann', 'a password')->{status} }++ for 1 .. 16;
     is_deeply(\%got, { 200 => 16 }, 'logins with 16 MB each');
     cmp_ok($nginx->rss() - $before, '<', 40 * 1024, 'which are given back');
+    $nginx->clean();
+    $nginx->stop();
+}
+
+# "idle": their threads get what nobody else wants
+
+SKIP: {
+    my $nginx = TB::Nginx->start(
+        main => 'thread_pool logins threads=1;',
+        http => "tb_rpc_login_threads 1 pool=logins idle; $failures",
+        config => $location);
+
+    is(TB::Login->new($nginx)->login('ann', 'a password')->{status}, 200,
+       'a login by an idle thread');
+
+    my @policies;
+
+    for my $file (glob '/proc/' . $nginx->worker() . '/task/*/stat') {
+        open my $fh, '<', $file or next;
+        push @policies, (split ' ', <$fh> =~ s/^\d+ \(.*\) //r)[38];
+    }
+
+    skip 'threads have no policy here', 1 if !@policies;
+    is(join(' ', @policies), '0 5', 'the thread is, the event loop is not');
     $nginx->clean();
     $nginx->stop();
 }

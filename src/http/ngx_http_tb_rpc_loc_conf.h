@@ -89,7 +89,9 @@ typedef struct {
 typedef struct ngx_http_tb_rpc_docs_conf_s  ngx_http_tb_rpc_docs_conf_t;
 
 
-/* in each worker: tb_rpc_login_threads */
+/* in each worker: tb_rpc_login_threads; "idle" is a priority below nice 19 */
+
+#define NGX_HTTP_TB_RPC_LOGIN_IDLE  20
 
 typedef struct {
     ngx_uint_t                    max;          /* at a time */

@@ -56,6 +56,17 @@ void ngx_http_tb_rpc_login_threads_create(
 void ngx_http_tb_rpc_login_threads_init(
     ngx_http_tb_rpc_login_threads_t *threads);
 
+#if (NGX_THREADS)
+
+/* NULL, or as above; finds the pool */
+const char *ngx_http_tb_rpc_login_threads_check(ngx_conf_t *cf,
+    ngx_http_tb_rpc_login_threads_t *threads);
+
+#endif
+
+/* the thread that calls it becomes so weak, if it is not yet */
+void ngx_http_tb_rpc_login_thread_weaken(ngx_uint_t nice);
+
 /* tb_rpc_login_threads; cmd->offset is that of the threads */
 char *ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

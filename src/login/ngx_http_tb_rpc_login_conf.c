@@ -8,10 +8,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#if (NGX_THREADS)
-#include <ngx_thread_pool.h>
-#endif
-
 #include "../auth/ngx_http_tb_rpc_jwt.h"
 #include "ngx_http_tb_rpc_login.h"
 #include "ngx_http_tb_rpc_login_request.h"
@@ -121,9 +117,8 @@ ngx_http_tb_rpc_login_conf_check(ngx_conf_t *cf,
 {
 #if (NGX_THREADS)
 
-    ngx_http_core_loc_conf_t         *clcf;
-    ngx_http_tb_rpc_main_conf_t      *mcf;
-    ngx_http_tb_rpc_login_threads_t  *threads;
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_tb_rpc_main_conf_t  *mcf;
 
     if (conf->auth.jwt_keys == NULL) {
         return "needs \"tb_rpc_jwt_key\", by which it signs";
@@ -166,14 +161,7 @@ ngx_http_tb_rpc_login_conf_check(ngx_conf_t *cf,
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_tb_rpc_module);
 
-    threads = &mcf->login_threads;
-
-    threads->tp = ngx_thread_pool_add(cf, &threads->pool);
-    if (threads->tp == NULL) {
-        return "has no thread pool";
-    }
-
-    return NULL;
+    return ngx_http_tb_rpc_login_threads_check(cf, &mcf->login_threads);
 
 #else
 

@@ -24,6 +24,7 @@
 #include <openssl/rand.h>
 
 #include "../http/ngx_http_tb_rpc_respond.h"
+#include "ngx_http_tb_rpc_login.h"
 #include "ngx_http_tb_rpc_login_job.h"
 
 
@@ -350,25 +351,14 @@ ngx_http_tb_rpc_job_post(ngx_http_tb_rpc_worker_t *w,
 }
 
 
-/*
- * Nothing but the job is touched there.  The event loop comes first: Linux has
- * a priority for each thread; nobody but root could take it back, so the
- * thread keeps it.
- */
+/* nothing but the job is touched there */
 
 static void
 ngx_http_tb_rpc_job_thread(void *data, ngx_log_t *log)
 {
     ngx_http_tb_rpc_job_t *job = data;
 
-#if (NGX_LINUX)
-
-    if (getpriority(PRIO_PROCESS, 0) < (int) job->nice) {
-        (void) setpriority(PRIO_PROCESS, 0, (int) job->nice);
-    }
-
-#endif
-
+    ngx_http_tb_rpc_login_thread_weaken(job->nice);
     ngx_http_tb_rpc_hash_work(&job->work);
 }
 

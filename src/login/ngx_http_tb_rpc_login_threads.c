@@ -8,6 +8,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#if (NGX_THREADS)
+#include <ngx_thread_pool.h>
+#endif
+
 #include "ngx_http_tb_rpc_login.h"
 
 
@@ -30,6 +34,71 @@ ngx_http_tb_rpc_login_threads_init(ngx_http_tb_rpc_login_threads_t *threads)
     if (threads->pool.len == 0) {
         ngx_str_set(&threads->pool, "default");
     }
+}
+
+
+#if (NGX_THREADS)
+
+const char *
+ngx_http_tb_rpc_login_threads_check(ngx_conf_t *cf,
+    ngx_http_tb_rpc_login_threads_t *threads)
+{
+    /* files would be read by threads that get what nobody else wants */
+
+    if (threads->nice == NGX_HTTP_TB_RPC_LOGIN_IDLE
+        && ngx_strcmp(threads->pool.data, "default") == 0)
+    {
+        return "needs a \"thread_pool\" of its own, since "
+               "\"tb_rpc_login_threads\" are \"idle\"";
+    }
+
+    threads->tp = ngx_thread_pool_add(cf, &threads->pool);
+    if (threads->tp == NULL) {
+        return "has no thread pool";
+    }
+
+    return NULL;
+}
+
+#endif
+
+
+/*
+ * The event loop comes first, and with it Redis and bridges on the same
+ * processors: who wakes up takes one from an idle thread at once, from one of
+ * any nice value perhaps milliseconds later.  Linux has a priority for each
+ * thread; nobody but root could take it back, so the thread keeps it.
+ */
+
+void
+ngx_http_tb_rpc_login_thread_weaken(ngx_uint_t nice)
+{
+#if (NGX_LINUX)
+
+    struct sched_param  param;
+
+    if (nice == NGX_HTTP_TB_RPC_LOGIN_IDLE) {
+
+        if (sched_getscheduler(0) == SCHED_IDLE) {
+            return;
+        }
+
+        ngx_memzero(&param, sizeof(struct sched_param));
+
+        if (sched_setscheduler(0, SCHED_IDLE, &param) == 0) {
+            return;
+        }
+
+        /* a libc or a sandbox without it */
+
+        nice = 19;
+    }
+
+    if (getpriority(PRIO_PROCESS, 0) < (int) nice) {
+        (void) setpriority(PRIO_PROCESS, 0, (int) nice);
+    }
+
+#endif
 }
 
 
@@ -79,6 +148,10 @@ ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                 threads->nice = n;
                 continue;
             }
+
+        } else if (ngx_strcmp(value[i].data, "idle") == 0) {
+            threads->nice = NGX_HTTP_TB_RPC_LOGIN_IDLE;
+            continue;
 
         } else if (value[i].len > 5
                    && ngx_strncmp(value[i].data, "pool=", 5) == 0)
