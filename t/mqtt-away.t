@@ -190,6 +190,28 @@ redis()->resume();
 sleep scaled(1);
 ok(attached($id, 0), 'an attach whose answer was lost is taken back');
 
+# --- the end of nginx ------------------------------------------------------------------------
+
+# the attach is on its way, and nobody waits for what becomes of it
+
+my $last = TB::MqttFront->start(broker_port => $broker->{port}, ttl => '60s');
+
+$client = TB::MqttPeer->new(port => $last->{port});
+$client->put(connect_packet(user => $token));
+$peer = $broker->accept();
+$peer->packet();
+redis()->pause();
+$peer->put(connack_packet(present => 1));
+$client->packet();
+sleep 0.3;
+$last->stop('TERM');
+redis()->resume();
+redis()->call('PING');
+sleep scaled(0.5);
+ok(!$front->session($id), 'SIGTERM amid an attach: it is taken back');
+$_->close() for $client, $peer;
+$last->clean();
+
 # --- a worker whose time is up --------------------------------------------------------------
 
 ($client, $peer) = both($token);

@@ -19,7 +19,7 @@
 typedef enum {
     NGX_STREAM_TB_MQTT_QUIET_STATE = 0,   /* has not subscribed, w->quiet */
     NGX_STREAM_TB_MQTT_JOINING,           /* w->joining */
-    NGX_STREAM_TB_MQTT_ATTACHING,         /* a reply is due */
+    NGX_STREAM_TB_MQTT_ATTACHING,         /* w->attaching */
     NGX_STREAM_TB_MQTT_ATTACHED,          /* w->shards[] */
     NGX_STREAM_TB_MQTT_LEAVING,           /* w->leaving */
     NGX_STREAM_TB_MQTT_DETACHING          /* a reply is due */

@@ -38,14 +38,14 @@ static void ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status,
 static void ngx_stream_tb_mqtt_not_attached(
     ngx_stream_tb_mqtt_session_t *session, ngx_uint_t status,
     redisReply *reply);
-static void ngx_stream_tb_mqtt_tell_end(
-    ngx_stream_tb_mqtt_session_t *session);
+static void ngx_stream_tb_mqtt_tell_end(ngx_stream_tb_mqtt_session_t *session);
 static ngx_int_t ngx_stream_tb_mqtt_detach(
     ngx_stream_tb_mqtt_session_t *session, ngx_uint_t last);
 static void ngx_stream_tb_mqtt_detached(void *data, ngx_uint_t status,
     redisReply *reply);
 static void ngx_stream_tb_mqtt_session_free(
     ngx_stream_tb_mqtt_session_t *session);
+static void ngx_stream_tb_mqtt_detach_all(ngx_queue_t *queue);
 static void ngx_stream_tb_mqtt_forget(ngx_queue_t *queue);
 
 
@@ -53,6 +53,7 @@ ngx_int_t
 ngx_stream_tb_mqtt_sessions_init(ngx_stream_tb_mqtt_worker_t *w)
 {
     ngx_queue_init(&w->joining);
+    ngx_queue_init(&w->attaching);
     ngx_queue_init(&w->leaving);
 
     ngx_stream_tb_mqtt_later_init(w);
@@ -208,11 +209,15 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
         }
 
         ngx_queue_remove(q);
-
-        session->state = (queue == &w->joining)
-                         ? NGX_STREAM_TB_MQTT_ATTACHING
-                         : NGX_STREAM_TB_MQTT_DETACHING;
         w->telling++;
+
+        if (queue == &w->joining) {
+            session->state = NGX_STREAM_TB_MQTT_ATTACHING;
+            ngx_queue_insert_tail(&w->attaching, q);
+
+        } else {
+            session->state = NGX_STREAM_TB_MQTT_DETACHING;
+        }
     }
 }
 
@@ -274,6 +279,7 @@ ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status, redisReply *reply)
     w = session->worker;
 
     w->telling--;
+    ngx_queue_remove(&session->queue);
 
     if (status != NGX_TB_REDIS_REPLY
         || ngx_tb_redis_reply_int(reply, &released) != NGX_OK)
@@ -519,45 +525,38 @@ ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session)
 void
 ngx_stream_tb_mqtt_sessions_exit(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_uint_t                     i;
+    ngx_uint_t  i;
+
+    for (i = 0; i < w->conf->block.shards; i++) {
+        ngx_stream_tb_mqtt_detach_all(&w->shards[i].sessions);
+    }
+
+    ngx_stream_tb_mqtt_detach_all(&w->attaching);
+    ngx_stream_tb_mqtt_detach_all(&w->leaving);
+    ngx_stream_tb_mqtt_detach_all(&w->failed);
+    ngx_stream_tb_mqtt_detach_all(&w->joining);
+}
+
+
+/*
+ * Those that are, or may be, attached.  Nobody waits for replies, and what one
+ * Redis does not take, others may.
+ */
+
+static void
+ngx_stream_tb_mqtt_detach_all(ngx_queue_t *queue)
+{
     ngx_queue_t                   *q;
     ngx_stream_tb_mqtt_session_t  *session;
 
-    for (i = 0; i < w->conf->block.shards; i++) {
-
-        for (q = ngx_queue_head(&w->shards[i].sessions);
-             q != ngx_queue_sentinel(&w->shards[i].sessions);
-             q = ngx_queue_next(q))
-        {
-            session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
-
-            if (ngx_stream_tb_mqtt_detach(session, 1) != NGX_OK) {
-                return;
-            }
-        }
-    }
-
-    for (q = ngx_queue_head(&w->leaving);
-         q != ngx_queue_sentinel(&w->leaving);
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
          q = ngx_queue_next(q))
     {
         session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
 
-        if (ngx_stream_tb_mqtt_detach(session, 1) != NGX_OK) {
-            return;
-        }
-    }
-
-    for (q = ngx_queue_head(&w->failed);
-         q != ngx_queue_sentinel(&w->failed);
-         q = ngx_queue_next(q))
-    {
-        session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
-
-        if ((session->unsure || session->ctx == NULL)
-            && ngx_stream_tb_mqtt_detach(session, 1) != NGX_OK)
-        {
-            return;
+        if (session->state != NGX_STREAM_TB_MQTT_JOINING || session->unsure) {
+            (void) ngx_stream_tb_mqtt_detach(session, 1);
         }
     }
 }
@@ -576,6 +575,7 @@ ngx_stream_tb_mqtt_sessions_close(ngx_stream_tb_mqtt_worker_t *w)
 
     ngx_stream_tb_mqtt_forget(&w->quiet);
     ngx_stream_tb_mqtt_forget(&w->joining);
+    ngx_stream_tb_mqtt_forget(&w->attaching);
     ngx_stream_tb_mqtt_forget(&w->leaving);
     ngx_stream_tb_mqtt_forget(&w->failed);
 

@@ -58,6 +58,7 @@ struct ngx_stream_tb_mqtt_worker_s {
                                                     subscribed */
     ngx_queue_t                      failed;     /* tried again later */
     ngx_queue_t                      joining;    /* to be attached */
+    ngx_queue_t                      attaching;  /* a reply is due */
     ngx_queue_t                      leaving;    /* to be detached */
     ngx_uint_t                       telling;    /* attaches, detaches that
                                                     have no reply yet */
