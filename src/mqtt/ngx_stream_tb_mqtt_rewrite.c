@@ -22,11 +22,6 @@
 
 #define ngx_stream_tb_mqtt_growth(n)  ((n) ? 2 * (n) + 6 : 0)
 
-/* reason codes of MQTT 5: use another server, server moved */
-
-#define NGX_STREAM_TB_MQTT_OTHER_SERVER  0x9c
-#define NGX_STREAM_TB_MQTT_SERVER_MOVED  0x9d
-
 
 typedef struct {
     u_char                        *p;         /* NULL: count only */
@@ -324,9 +319,9 @@ ngx_stream_tb_mqtt_write_will(ngx_stream_tb_mqtt_rewrite_t *rw,
 
 
 /*
- * What the broker says of our user name or of the client id that we gave is
- * nothing that a device could mend, and of other brokers it must not know: to
- * it the server is not available.
+ * What the broker says of our user name or of the client id that we gave no
+ * device could mend, and of other brokers none knows: to it the server is not
+ * available.
  */
 
 static ngx_int_t
@@ -350,8 +345,8 @@ ngx_stream_tb_mqtt_write_connack(ngx_stream_tb_mqtt_rewrite_t *rw,
     case 0x87:
     case 0x8a:
     case 0x8c:
-    case NGX_STREAM_TB_MQTT_OTHER_SERVER:
-    case NGX_STREAM_TB_MQTT_SERVER_MOVED:
+    case 0x9c:
+    case 0x9d:
         code = 0x88;
         break;
     }
@@ -385,8 +380,9 @@ ngx_stream_tb_mqtt_write_disconnect(ngx_stream_tb_mqtt_rewrite_t *rw,
 
     len = packet->end - packet->body;
 
-    rw->hidden = (packet->code == NGX_STREAM_TB_MQTT_OTHER_SERVER
-                  || packet->code == NGX_STREAM_TB_MQTT_SERVER_MOVED);
+    /* use another server; server moved */
+
+    rw->hidden = (packet->code == 0x9c || packet->code == 0x9d);
 
     if (len) {
         ngx_stream_tb_mqtt_put_number(w, 1, rw->hidden ? 0x8b : packet->code);
