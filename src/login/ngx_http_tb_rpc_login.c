@@ -324,8 +324,6 @@ ngx_http_tb_rpc_login_process(ngx_http_tb_rpc_login_t *login)
 {
     ngx_int_t  rc;
 
-    login->ctx->redis_start = ngx_current_msec;
-
     switch (login->op) {
 
     case NGX_HTTP_TB_RPC_LOGIN_LOGIN:

@@ -91,6 +91,8 @@ ngx_http_tb_rpc_login_send(ngx_http_tb_rpc_login_t *login,
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, login->request->connection->log, 0,
                    "tb_rpc login: %s", function);
 
+    login->ctx->redis_start = ngx_current_msec;
+
     login->next = next;
     login->command = ngx_tb_redis_command(&w->redis, argv,
                                           NGX_HTTP_TB_RPC_ARGS + n,
@@ -245,10 +247,19 @@ static ngx_int_t
 ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login, ngx_uint_t status,
     redisReply *reply, ngx_str_t *word, ngx_int_t *rc)
 {
-    u_char     text[NGX_TB_REDIS_TEXT];
-    ngx_str_t  error;
+    u_char                  text[NGX_TB_REDIS_TEXT];
+    ngx_str_t               error;
+    ngx_http_tb_rpc_ctx_t  *ctx;
 
-    login->ctx->redis_time = ngx_current_msec - login->ctx->redis_start;
+    ctx = login->ctx;
+
+    /* of all its commands, without delays and passwords between them */
+
+    if (ctx->redis_time == (ngx_msec_t) -1) {
+        ctx->redis_time = 0;
+    }
+
+    ctx->redis_time += ngx_current_msec - ctx->redis_start;
 
     if (status == NGX_TB_REDIS_LOST && login->writes) {
         *rc = ngx_http_tb_rpc_login_unknown(login);
@@ -279,7 +290,7 @@ ngx_http_tb_rpc_login_word(ngx_http_tb_rpc_login_t *login, ngx_uint_t status,
     {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, login->request->connection->log, 0,
                        "tb_rpc login: Redis says \"%V\" after %M ms", word,
-                       login->ctx->redis_time);
+                       ctx->redis_time);
         return NGX_OK;
     }
 
