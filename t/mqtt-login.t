@@ -208,7 +208,8 @@ like($page, qr{<p>Workers: .* MQTT devices: 1\.}, 'on the page');
 like($page, qr{<h2>MQTT\ devices</h2>\n<table\ class="w">.*\n
                <tr><td>1<td>\d+<td>\d+<td>\d+<td>accepted\ 9,\ .*unknown\ \d\d,}x,
      'with what logins have come to');
-like($page, qr{<figcaption>MQTT devices <b>}, 'and a plot');
+soon { ($front->get('/page'))[0]{body}
+       =~ m{<figcaption>MQTT devices <b>1</b>} } 'and a plot of them', 30;
 like($metrics, qr/^tb_rpc_mqtt_logins_total\{result="accepted"\} 9$/m,
      'with logins');
 $c->{client}->close();
