@@ -197,6 +197,17 @@ admin(qw(user list));
 like($text, qr/^NAME +STATE +AUTHORITY +TENANT +CUSTOMER\nAnn/,
      'for people');
 
+# more than are read at once
+
+{
+    my @many = map { sprintf 'many%04d', $_ } 1 .. 1025;
+
+    $redis->call('ZADD', 'tb:users', map { (0, $_) } @many);
+    is_deeply([grep { /^many/ } map { $_->{name} } json(qw(user list))], \@many,
+              'each of many is there once');
+    $redis->call('ZREM', 'tb:users', @many);
+}
+
 # locks
 
 $http->login('ann@example.com', 'wrong') for 1, 2;

@@ -168,29 +168,17 @@ def show(program):
 
 
 def show_list(program):
-    store, tenant = program.store, program.settings.tenant
+    store = program.store
     now = store.now()
 
-    def rows():
-        low = '-'
-        while True:
-            shas = store.run('ZRANGE', index(store), low, '+', 'BYLEX',
-                             'LIMIT', 0, listing.BATCH)
-            keys = store.many([('HGETALL', store.api_key(sha))
-                               for sha in shas])
-
-            for sha, key in zip(shas, keys):
-                row = described(sha, fields(key), now)
-                if tenant in (None, row['tenantId']):
-                    yield row
-
-            if len(shas) < listing.BATCH:
-                return
-            low = '(' + shas[-1]
+    def read(shas):
+        keys = store.many([('HGETALL', store.api_key(sha)) for sha in shas])
+        return [described(sha, fields(key), now)
+                for sha, key in zip(shas, keys)]
 
     program.terminal.table(
         ['KEY-ID', 'STATE', 'AUTHORITY', 'TENANT', 'EXPIRES', 'LABEL'],
-        rows(),
+        listing.known(program, index(store), read),
         lambda row: [row['keyId'], row['state'], row['authority'],
                      row['tenantId'], moment(row['expirationTime']),
                      row['label']])

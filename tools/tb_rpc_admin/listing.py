@@ -1,6 +1,7 @@
 # Copyright (C) tb-rpc contributors.
 
-"""The lists of devices, tb:{s}:devices, and what is found by them."""
+"""The lists of devices, tb:{s}:devices, and what is found by them; those of API
+keys and users."""
 
 import heapq
 import itertools
@@ -24,7 +25,7 @@ def between(tenant, prefix=''):
     return b'[' + text, b'(' + text + b'\xff'
 
 
-def of_shard(store, key, first, high):
+def of_list(store, key, first, high):
     """Members of one list from a page on."""
     page = first
 
@@ -38,13 +39,24 @@ def of_shard(store, key, first, high):
                          'LIMIT', 0, PAGE)
 
 
+def known(program, key, read):
+    """Rows of the list of all API keys, or users; of those of --tenant, if there
+    is one.  read(names) makes theirs, many at a time."""
+    store, tenant = program.store, program.settings.tenant
+    first = store.run('ZRANGE', key, '-', '+', 'BYLEX', 'LIMIT', 0, PAGE)
+
+    for batch in batches(of_list(store, key, first, '+')):
+        yield from (row for row in read(batch)
+                    if tenant in (None, row['tenantId']))
+
+
 def members(store, low, high):
     """Of all shards, in the order of tenants and names."""
     lists = store.each_shard('devices')
     pages = store.many([('ZRANGE', key, low, high, 'BYLEX', 'LIMIT', 0, PAGE)
                         for key in lists])
 
-    return heapq.merge(*[of_shard(store, key, page, high)
+    return heapq.merge(*[of_list(store, key, page, high)
                          for key, page in zip(lists, pages)])
 
 

@@ -290,50 +290,37 @@ def described(user, record, tries, now):
             'lockedUntil': locked if locked > now else None}
 
 
-def read(store, users):
-    """Their records and tries."""
+def read(store, users, now):
+    """As described."""
     replies = store.many([('HGETALL', key) for user in users
                           for key in (key_of(store, user),
                                       '{%s}:tries' % key_of(store, user))])
 
-    return [(fields(record), fields(tries))
-            for record, tries in zip(replies[::2], replies[1::2])]
+    return [described(user, fields(record), fields(tries), now)
+            for user, record, tries in zip(users, replies[::2],
+                                           replies[1::2])]
 
 
 def show(program):
     store, (user, _) = program.store, asked(program)
-    record, tries = read(store, [user])[0]
+    value = read(store, [user], store.now())[0]
 
-    if not record:
+    if value['state'] == 'missing':
         raise unknown(user)
 
-    value = described(user, record, tries, store.now())
     rows = dict(value, createdTime=moment(value['createdTime']),
                 lockedUntil=moment(value['lockedUntil']))
     program.terminal.one(value, list(rows.items()))
 
 
 def show_list(program):
-    store, tenant = program.store, program.settings.tenant
+    store = program.store
     now = store.now()
 
-    def rows():
-        low = '-'
-        while True:
-            users = store.run('ZRANGE', index(store), low, '+', 'BYLEX',
-                              'LIMIT', 0, listing.BATCH)
-
-            for user, (record, tries) in zip(users, read(store, users)):
-                row = described(user, record, tries, now)
-                if tenant in (None, row['tenantId']):
-                    yield row
-
-            if len(users) < listing.BATCH:
-                return
-            low = '(' + users[-1]
-
     program.terminal.table(
-        ['NAME', 'STATE', 'AUTHORITY', 'TENANT', 'CUSTOMER'], rows(),
+        ['NAME', 'STATE', 'AUTHORITY', 'TENANT', 'CUSTOMER'],
+        listing.known(program, index(store),
+                      lambda users: read(store, users, now)),
         lambda row: [row['name'], row['state'], row['authority'],
                      row['tenantId'], row['customerId']])
 
