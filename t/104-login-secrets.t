@@ -23,21 +23,27 @@ my @secrets = ('correct horse', 'wrong battery', 'another staple',
                'admins own word', 'typed as a name');
 my $NAME = 'secret-name@example.com';
 
-# all that Redis is told and does
+# all that Redis is told and does, each master of a cluster
 
 $redis->call('CONFIG', 'SET', 'slowlog-log-slower-than', 0,
              'slowlog-max-len', 100000);
 
-my $monitor = $redis->connect('admin');
-my $heard = scratch() . '/monitor';
-my $pid = fork();
+my @nodes = $redis->isa('TB::RedisCluster') ? $redis->nodes() : $redis;
+my @heard = map { scratch() . "/monitor$_" } 0 .. $#nodes;
+my @pids = map { listener($nodes[$_], $heard[$_]) } 0 .. $#nodes;
 
-die "fork: $!\n" if !defined $pid;
+sub listener {
+    my ($node, $path) = @_;
 
-if ($pid == 0) {
-    my $listen = $redis->connect('admin');
+    my $pid = fork();
 
-    open my $out, '>', $heard or POSIX::_exit(1);
+    die "fork: $!\n" if !defined $pid;
+
+    return $pid if $pid;
+
+    my $listen = $node->connect('admin');
+
+    open my $out, '>', $path or POSIX::_exit(1);
     $out->autoflush();
     $listen->call('MONITOR');
     print $out "listening\n";
@@ -52,7 +58,7 @@ if ($pid == 0) {
 END {
     local $?;
 
-    if ($pid) {
+    for my $pid (@pids) {
         kill 'KILL', $pid;
         waitpid $pid, 0;
     }
@@ -69,12 +75,12 @@ sub slurp {
 }
 
 
-soon { slurp($heard) =~ /listening/ } 'MONITOR';
+soon { !grep { slurp($_) !~ /listening/ } @heard } 'MONITOR';
 
 # a user by the tool, watched by ps
 
-my @admin = (TB::Mqtt::admin(), '--redis',
-             "redis://127.0.0.1:$redis->{port}", '--redis-user', 'operator',
+my @admin = (TB::Mqtt::admin(), @nodes > 1 ? '--redis-cluster' : (),
+             '--redis', "redis://127.0.0.1:$redis->{port}", '--redis-user', 'operator',
              '--redis-password-file',
              file_in('password', "$TB::RedisServer::PASSWORD{operator}\n"));
 my $file = file_in('secret', "correct horse\n");
@@ -184,7 +190,7 @@ SKIP: {
 my $ours = join "\n", grep { !/ http header: "|http process request header/ }
                       split /\n/, $debug;
 my $bodies = $nginx->file_text('bodies.log');
-my $monitored = slurp($heard);
+my $monitored = join '', map { slurp($_) } @heard;
 my $slow = join "\n", map { ref $_->[3] ? join ' ', @{ $_->[3] } : '' }
                       @{ $redis->call('SLOWLOG', 'GET', 100000) };
 
