@@ -9,6 +9,7 @@ use warnings;
 use Test::More;
 
 use TB::Env qw(wait_for);
+use TB::FaultCalls;
 use TB::FaultRow;
 use TB::Fixture;
 use TB::Mqtt;
@@ -42,58 +43,11 @@ sub start_bridge {
 
 
 my $pid = start_bridge();
+my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'd1');
 
 ok($devices->online(20) && $slow->online(20), 'devices are online');
 ok($mqtt->attached(macro($_), 'fault'), "$_ is attached") for qw(d1 d2);
-
-
-sub persistent {
-    my ($method, $params, $device) = @_;
-
-    return $nginx->call($device || 'd1', $method, $params, persistent => 1,
-                        timeout => 600_000);
-}
-
-
-sub record {
-    my ($answer) = @_;
-
-    my ($id) = $answer->{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/;
-
-    return ($nginx->get("/api/rpc/persistent/$id")->{body}
-            =~ /"status":"(\w+)"/)[0];
-}
-
-
-sub done {
-    my ($row, $what, $answer) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    return soon { record($answer) eq 'SUCCESSFUL' } "$row->{name}: $what", 30;
-}
-
-
-sub again {
-    my ($row) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    soon { $nginx->call('d1', 'run', '[1]', timeout => 1000)->{status}
-           == 200 } "$row->{name}: calls work again", 30;
-}
-
-
-# how often the device got it
-
-sub got {
-    my ($params) = @_;
-
-    return scalar grep { $_->{params} eq $params } $devices->deliveries();
-}
-
-
-again({ name => 'first' });
+$calls->again();
 
 {
     my $row = TB::FaultRow->begin('the bridge is killed', nginx => $nginx,
@@ -103,26 +57,26 @@ again({ name => 'first' });
 
     my $mute = $nginx->open('d1', 'mute', '[2]', timeout => 1500);
 
-    wait_for { got('[2]') };
+    wait_for { got($devices, '[2]') };
     kill 'STOP', $mqtt->{broker};
 
-    my $taken = persistent('run', '[3]');
+    my $taken = $calls->persistent('d1', '[3]');
 
-    soon { record($taken) eq 'SENT' } 'the bridge has taken it';
+    soon { $calls->status($taken) eq 'SENT' } 'the bridge has taken it';
     TB::Mqtt::reap($pid, 'KILL');
     kill 'CONT', $mqtt->{broker};
 
-    my $kept = persistent('run', '[4]');
+    my $kept = $calls->persistent('d1', '[4]');
 
     $row->told('with the device', $mute->answer());
     $row->told('two-way', $nginx->call('d1', 'run', '[5]', timeout => 1000));
     $row->told('persistent', $taken, $kept);
     $row->{bridge}[1] = $pid = start_bridge();
-    done($row, 'what waited is done', $kept);
-    done($row, 'what it had taken is done', $taken);
-    again($row);
-    is(got('[5]'), 0, "$row->{name}: nobody waits for that one");
-    is(got('[4]'), 1, "$row->{name}: what waited is done once");
+    $calls->done($row, 'what waited is done', $kept);
+    $calls->done($row, 'what it had taken is done', $taken);
+    $calls->again($row);
+    is(got($devices, '[5]'), 0, "$row->{name}: nobody waits for that one");
+    is(got($devices, '[4]'), 1, "$row->{name}: what waited is done once");
     $row->end();
 }
 
@@ -133,7 +87,7 @@ again({ name => 'first' });
     kill 'STOP', $pid;
     $row->told('two-way', $nginx->call('d1', 'run', '[6]', timeout => 1000));
 
-    my $kept = persistent('run', '[7]');
+    my $kept = $calls->persistent('d1', '[7]');
 
     $row->told('persistent', $kept);
     soon { redis()->command('FCALL', 'tb_rpc_tick', 1,
@@ -143,10 +97,10 @@ again({ name => 'first' });
     $row->told('after the time of its session',
                $nginx->call('d1', 'run', '[6]', timeout => 300));
     kill 'CONT', $pid;
-    done($row, 'what waited is done', $kept);
-    again($row);
-    is(got('[7]'), 1, "$row->{name}: once");
-    is(got('[6]'), 0, "$row->{name}: nobody waits for the other one");
+    $calls->done($row, 'what waited is done', $kept);
+    $calls->again($row);
+    is(got($devices, '[7]'), 1, "$row->{name}: once");
+    is(got($devices, '[6]'), 0, "$row->{name}: nobody waits for the other one");
     $row->end();
 }
 
@@ -157,14 +111,14 @@ again({ name => 'first' });
     TB::Mqtt::reap($mqtt->{broker}, 'KILL');
     $row->told('two-way', $nginx->call('d1', 'run', '[8]', timeout => 1000));
 
-    my $kept = persistent('run', '[9]');
+    my $kept = $calls->persistent('d1', '[9]');
 
     $row->told('persistent', $kept);
     $mqtt->broker();
-    done($row, 'what waited is done', $kept);
-    again($row);
-    is(got('[9]'), 1, "$row->{name}: once");
-    is(got('[8]'), 0, "$row->{name}: nobody waits for the other one");
+    $calls->done($row, 'what waited is done', $kept);
+    $calls->again($row);
+    is(got($devices, '[9]'), 1, "$row->{name}: once");
+    is(got($devices, '[8]'), 0, "$row->{name}: nobody waits for the other one");
     $row->end();
 }
 
@@ -175,14 +129,14 @@ again({ name => 'first' });
     kill 'STOP', $mqtt->{broker};
     $row->told('two-way', $nginx->call('d1', 'run', '[10]', timeout => 1000));
 
-    my $kept = persistent('run', '[11]');
+    my $kept = $calls->persistent('d1', '[11]');
 
     $row->told('persistent', $kept);
     soon { TB::Mqtt::text_of('fault.log') =~ /was not acknowledged/ }
          'the bridge has seen it', 20;
     kill 'CONT', $mqtt->{broker};
-    done($row, 'what was sent is done', $kept);
-    again($row);
+    $calls->done($row, 'what was sent is done', $kept);
+    $calls->again($row);
     $row->end();
 }
 
@@ -190,10 +144,10 @@ again({ name => 'first' });
     my $row = TB::FaultRow->begin('Redis is killed, and devices answer',
                                   nginx => $nginx, bridge => ['fault', $pid]);
     my $open = $nginx->open('d2', 'run', '[12]', timeout => 30_000);
-    my $kept = persistent('run', '[13]', 'd2');
+    my $kept = $calls->persistent('d2', '[13]');
 
     $row->told('persistent', $kept);
-    soon { record($kept) =~ /^(?:DELIVERED|SUCCESSFUL)$/ }
+    soon { $calls->status($kept) =~ /^(?:DELIVERED|SUCCESSFUL)$/ }
          "$row->{name}: the device has them";
     kill 'KILL', redis()->{pid};
     redis()->stop();
@@ -202,8 +156,8 @@ again({ name => 'first' });
          'answers come';
     redis()->go();
     $row->told('two-way', $open->answer(30));
-    done($row, 'the answer is there', $kept);
-    again($row);
+    $calls->done($row, 'the answer is there', $kept);
+    $calls->again($row);
     $row->end();
 }
 

@@ -12,6 +12,7 @@ use Test::More;
 use Time::Local qw(timegm);
 
 use TB::Env qw(file_in scratch wait_for);
+use TB::FaultCalls;
 use TB::FaultRow;
 use TB::Fixture;
 use TB::Mqtt;
@@ -83,33 +84,10 @@ my $pid = with_clock(bridge => sub {
     $mqtt->bridge('clock', '--client-id', 'clock', '--session-ttl', 6000);
 });
 
+my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'd1');
+
 ok($devices->online(20), 'the device is online');
 ok($mqtt->attached(macro('d1'), 'clock'), 'and attached');
-
-
-sub persistent {
-    my ($device, $params, %opt) = @_;
-
-    return $nginx->call($device, 'run', $params, persistent => 1,
-                        %opt ? %opt : (timeout => 600_000));
-}
-
-
-sub record {
-    my ($answer) = @_;
-
-    my ($id) = $answer->{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/;
-
-    return ($nginx->get("/api/rpc/persistent/$id")->{body}
-            =~ /"status":"(\w+)"/)[0];
-}
-
-
-sub got {
-    my ($params) = @_;
-
-    return scalar grep { $_->{params} eq $params } $devices->deliveries();
-}
 
 
 # "Sun, 29 Nov 2026 12:00:00 GMT", or as the bridge has it
@@ -161,12 +139,12 @@ sub works {
 
     $row->told("$how, two-way", $nginx->call('d1', 'run', $params[0]));
 
-    my $answer = persistent('d1', $params[1]);
+    my $answer = $calls->persistent('d1', $params[1]);
 
     $row->told("$how, persistent", $answer);
-    soon { record($answer) eq 'SUCCESSFUL' } "$row->{name}, $how: it is done",
-         15;
-    is(join(' ', map { got($_) } @params), '1 1',
+    soon { $calls->status($answer) eq 'SUCCESSFUL' }
+         "$row->{name}, $how: it is done", 15;
+    is(join(' ', map { got($devices, $_) } @params), '1 1',
        "$row->{name}, $how: each once");
 }
 
@@ -179,7 +157,7 @@ for my $who (qw(nginx bridge Redis)) {
                                       nginx => $nginx,
                                       bridge => ['clock', $pid]);
         my $held = $nginx->open('away', 'run', '[0]', timeout => 1500);
-        my $waits = persistent('away', '[0]');
+        my $waits = $calls->persistent('away', '[0]');
         my $start = time();
         my $token = $nginx->{token};
 
@@ -196,16 +174,17 @@ for my $who (qw(nginx bridge Redis)) {
         }
 
         if ($who eq 'Redis') {
-            my $till = persistent('d1', '[' . ++$n . ']', expires => 60);
+            my $till = $calls->persistent('d1', '[' . ++$n . ']', expires => 60);
 
             $row->told('with an expirationTime of now', $till);
-            soon { record($till) eq ($seconds > 0 ? 'EXPIRED' : 'SUCCESSFUL') }
+            soon { $calls->status($till)
+                   eq ($seconds > 0 ? 'EXPIRED' : 'SUCCESSFUL') }
                  "$row->{name}: it is over by that clock only", 15;
         }
 
         step(lc $who, 0);
         works($row, 'back again');
-        $row->kept('what waits', record($waits),
+        $row->kept('what waits', $calls->status($waits),
                    $who eq 'Redis' && $seconds > 0 ? 'EXPIRED' : 'QUEUED');
         $row->end();
     }

@@ -11,6 +11,7 @@ use warnings;
 use Test::More;
 
 use TB::Env qw(scaled wait_for);
+use TB::FaultCalls;
 use TB::FaultRow;
 use TB::Fixture;
 use TB::Mqtt;
@@ -35,53 +36,11 @@ my $pid = $mqtt->bridge('net', '--client-id', 'net', '--ack-timeout', 2000,
                         '--keepalive', 5,
                         '--redis', "redis://127.0.0.1:$net{bridge}{port}",
                         '--broker', "mqtt://127.0.0.1:$net{broker}{port}");
+my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'd1');
 
 ok($devices->online(20), 'the device is online');
 ok($mqtt->attached(macro('d1'), 'net'), 'and attached');
-
-
-sub persistent {
-    my ($params) = @_;
-
-    return $nginx->call('d1', 'run', $params, persistent => 1,
-                        timeout => 600_000);
-}
-
-
-sub id_of { return ($_[0]{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/)[0] }
-
-
-sub done {
-    my ($row, $answer) = @_;
-
-    my $id = id_of($answer);
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    return soon { $nginx->get("/api/rpc/persistent/$id")->{body}
-                  =~ /"status":"SUCCESSFUL"/ }
-                "$row->{name}: what was answered 200 is done", 30;
-}
-
-
-sub again {
-    my ($row) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    soon { $nginx->call('d1', 'run', '[1]', timeout => 1000)->{status}
-           == 200 } "$row->{name}: calls work again", 30;
-}
-
-
-sub got {
-    my ($params) = @_;
-
-    return scalar grep { $_->{params} eq $params } $devices->deliveries();
-}
-
-
-again({ name => 'first' });
+$calls->again();
 
 {
     my $row = TB::FaultRow->begin('the network from nginx to Redis is cut',
@@ -94,10 +53,10 @@ again({ name => 'first' });
 
     $row->told('on their way', TB::Client::answers(15, @open));
     $row->told('two-way', $nginx->call('d1', 'run', '[3]'));
-    $row->told('persistent', persistent('[3]'));
+    $row->told('persistent', $calls->persistent('d1', '[3]'));
     $net{nginx}->tell('hold', 'off');
-    again($row);
-    is(got('[3]'), 0, "$row->{name}: what was refused is not done");
+    $calls->again($row);
+    is(got($devices, '[3]'), 0, "$row->{name}: what was refused is not done");
     $row->end();
 }
 
@@ -108,16 +67,16 @@ again({ name => 'first' });
     $net{bridge}->tell('hold', 'on');
     $row->told('two-way', $nginx->call('d1', 'run', '[4]', timeout => 1000));
 
-    my $kept = persistent('[5]');
+    my $kept = $calls->persistent('d1', '[5]');
 
     $row->told('persistent', $kept);
     soon { TB::Mqtt::text_of('net.log') =~ /no reply/ } 'the bridge has seen it',
          40;
     $net{bridge}->tell('hold', 'off');
-    done($row, $kept);
-    again($row);
-    is(got('[5]'), 1, "$row->{name}: once");
-    is(got('[4]'), 0, "$row->{name}: nobody waits for the other one");
+    $calls->done($row, 'what was answered 200 is done', $kept);
+    $calls->again($row);
+    is(got($devices, '[5]'), 1, "$row->{name}: once");
+    is(got($devices, '[4]'), 0, "$row->{name}: nobody waits for the other one");
     $row->end();
 }
 
@@ -129,14 +88,14 @@ again({ name => 'first' });
     $net{broker}->tell('hold', 'on');
     $row->told('two-way', $nginx->call('d1', 'run', '[6]', timeout => 1000));
 
-    my $kept = persistent('[7]');
+    my $kept = $calls->persistent('d1', '[7]');
 
     $row->told('persistent', $kept);
     soon { TB::Mqtt::text_of('net.log') =~ /was not acknowledged/ }
          'the bridge has seen it', 20;
     $net{broker}->tell('hold', 'off');
-    done($row, $kept);
-    again($row);
+    $calls->done($row, 'what was answered 200 is done', $kept);
+    $calls->again($row);
     $row->end();
 }
 

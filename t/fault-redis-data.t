@@ -13,6 +13,7 @@ use Test::More;
 
 use TB::Env qw(scaled scratch);
 use TB::FastBridge;
+use TB::FaultCalls;
 use TB::FaultRow;
 use TB::Fixture;
 use TB::Nginx;
@@ -29,6 +30,7 @@ my $nginx = TB::Nginx->start(
     http => 'tb_rpc_ack_timeout 1s;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
               . ' location = /metrics { tb_rpc_status prometheus; }');
+my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'e1');
 my $bridge;
 
 
@@ -50,37 +52,6 @@ reconnect();
 TB::FastBridge->start(connect => { redis()->access('bridge') });
 
 
-sub persistent {
-    my ($device, $params) = @_;
-
-    return $nginx->call($device, 'x', $params // '1', persistent => 1,
-                        timeout => 600_000);
-}
-
-
-sub id_of { return ($_[0]{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/)[0] }
-
-
-sub status {
-    my ($id) = @_;
-
-    my $r = $nginx->get("/api/rpc/persistent/$id");
-
-    return $r->{status} == 200 ? ($r->{body} =~ /"status":"(\w+)"/)[0]
-                               : $r->{status};
-}
-
-
-sub again {
-    my ($row) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    soon { $nginx->call('e1', 'echo', '[1]', timeout => 1000)->{body}
-           eq '[1]' } "$row->{name}: calls work again", 20;
-}
-
-
 # no file of Redis may be larger than it is now, or any size
 
 sub disk {
@@ -94,34 +65,36 @@ sub disk {
 }
 
 
-again({ name => 'first' });
+$calls->again();
 
 SKIP: {
-    my $old = id_of(persistent('off'));
+    my $old = id_of($calls->persistent('off'));
     my $row = TB::FaultRow->begin('the disk of Redis is full',
                                   nginx => $nginx, redis => redis());
 
     skip 'there is no "prlimit"', 8 if !disk(1, redis());
 
-    soon { persistent('off')->{status} == 503 } 'noticed within a second';
+    soon { $calls->persistent('off')->{status} == 503 }
+         'noticed within a second';
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
-    $row->told('persistent', persistent('e1'));
-    $row->kept('what was answered 200', status($old), 'QUEUED');
+    $row->told('persistent', $calls->persistent('e1'));
+    $row->kept('what was answered 200', $calls->status($old), 'QUEUED');
     disk(0, redis());
-    again($row);
+    $calls->again($row);
 
-    my $new = id_of(persistent('off'));
+    my $new = id_of($calls->persistent('off'));
 
     kill 'KILL', redis()->{pid};
     redis()->stop();
     redis()->go();
-    again($row);
-    $row->kept("$_, after a kill -9", status($_), 'QUEUED') for $old, $new;
+    $calls->again($row);
+    $row->kept("$_, after a kill -9", $calls->status($_), 'QUEUED')
+        for $old, $new;
     $row->end();
 }
 
 SKIP: {
-    my $old = id_of(persistent('off'));
+    my $old = id_of($calls->persistent('off'));
     my $row = TB::FaultRow->begin('the disk is full, with appendfsync always',
                                   nginx => $nginx, redis => redis());
 
@@ -129,13 +102,13 @@ SKIP: {
     skip 'there is no "prlimit"', 8 if !disk(1, redis());
 
     # it ends itself before it replies
-    $row->told('persistent', persistent('off'));
-    $row->told('persistent', persistent('off'));
+    $row->told('persistent', $calls->persistent('off'));
+    $row->told('persistent', $calls->persistent('off'));
     soon { kill 0, redis()->{pid} and waitpid redis()->{pid}, 1 } 'it has gone';
     redis()->stop();
     redis()->go();
-    again($row);
-    $row->kept('what was answered 200', status($old), 'QUEUED');
+    $calls->again($row);
+    $row->kept('what was answered 200', $calls->status($old), 'QUEUED');
     $row->end();
 }
 
@@ -147,7 +120,7 @@ SKIP: {
 
     $bridge->take(1);
 
-    my $id = id_of(persistent('off'));
+    my $id = id_of($calls->persistent('off'));
 
     redis()->stop();
     redis()->wipe();
@@ -156,16 +129,16 @@ SKIP: {
     $row->told('its device is not known', $nginx->call('e1', 'x', '1'));
     $row->told('held', $held->answer());
     provision();
-    again($row);
-    $row->kept('what was answered 200', status($id), 404);
+    $calls->again($row);
+    $row->kept('what was answered 200', $calls->status($id), 404);
     $row->end();
 }
 
 {
     reconnect();
 
-    my $deleted = id_of(persistent('off'));
-    my $open = id_of(persistent('d1', '[8]'));
+    my $deleted = id_of($calls->persistent('off'));
+    my $open = id_of($calls->persistent('d1', '[8]'));
 
     redis()->call('SAVE');
     copy(redis()->{dir} . '/dump.rdb', scratch() . '/old.rdb')
@@ -173,7 +146,7 @@ SKIP: {
 
     # what happens since
 
-    my $later = id_of(persistent('off'));
+    my $later = id_of($calls->persistent('off'));
 
     $nginx->get("/api/rpc/persistent/$deleted");
     is(TB::Client->new($nginx->{port}, TB::Client::text('DELETE',
@@ -181,7 +154,7 @@ SKIP: {
            'Bearer ' . macro('token:tenant')))->answer()->{status}, 200,
        'one is deleted');
     $bridge->answer($bridge->take(1));
-    is(status($open), 'SUCCESSFUL', 'one is done');
+    is($calls->status($open), 'SUCCESSFUL', 'one is done');
 
     my $row = TB::FaultRow->begin('Redis has an old backup', nginx => $nginx);
     my @args = @{ redis()->{args} };
@@ -194,11 +167,13 @@ SKIP: {
     redis()->go();
     redis()->{args} = \@args;
     redis()->call('CONFIG', 'SET', 'appendonly', 'yes');
-    again($row);
+    $calls->again($row);
     $row->told('since the backup',
                $nginx->get("/api/rpc/persistent/$later"));
-    $row->kept('what was deleted is there again', status($deleted), 'QUEUED');
-    $row->kept('what was done is open again', status($open), 'QUEUED');
+    $row->kept('what was deleted is there again', $calls->status($deleted),
+               'QUEUED');
+    $row->kept('what was done is open again', $calls->status($open),
+               'QUEUED');
     reconnect();
 
     my @calls = $bridge->take(1);

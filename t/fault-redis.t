@@ -12,6 +12,7 @@ use Time::HiRes qw(sleep time);
 
 use TB::Env qw(scaled);
 use TB::FastBridge;
+use TB::FaultCalls;
 use TB::FaultRow;
 use TB::Fixture;
 use TB::Nginx;
@@ -37,36 +38,7 @@ TB::FastBridge->start(connect => { redis()->access('bridge') });
 
 my $bridge = TB::FastBridge->new(name => 'b2',
                                  connect => { redis()->access('bridge') });
-
-
-sub persistent {
-    my ($device) = @_;
-
-    return $nginx->call($device, 'x', '1', persistent => 1, timeout => 600_000);
-}
-
-
-sub id_of { return ($_[0]{body} =~ /([0-9a-f]{8}-[0-9a-f-]{27})/)[0] }
-
-
-sub status {
-    my ($id) = @_;
-
-    my $r = $nginx->get("/api/rpc/persistent/$id");
-
-    return $r->{status} == 200 ? ($r->{body} =~ /"status":"(\w+)"/)[0]
-                               : $r->{status};
-}
-
-
-sub again {
-    my ($row) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    soon { $nginx->call('e1', 'echo', '[1]', timeout => 1000)->{body}
-           eq '[1]' } "$row->{name}: calls work again", 20;
-}
+my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'e1');
 
 
 # a call that its device has, and a persistent one that waits
@@ -74,12 +46,11 @@ sub again {
 sub before {
     my $held = $nginx->open('d1', 'x', '[7]', timeout => scaled(40_000));
 
-    return ($held, $bridge->take(1), id_of(persistent('off')));
+    return ($held, $bridge->take(1), id_of($calls->persistent('off')));
 }
 
 
-again({ name => 'first' });
-
+$calls->again();
 
 {
     my ($held, $taken, $id) = before();
@@ -100,13 +71,13 @@ again({ name => 'first' });
 
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
     cmp_ok(time() - $since, '<', scaled(4), 'it does not take longer');
-    $row->told('persistent', persistent('e1'));
+    $row->told('persistent', $calls->persistent('e1'));
     redis()->go();
-    again($row);
+    $calls->again($row);
     $bridge->reconnect();
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     $row->end();
 }
 
@@ -122,12 +93,12 @@ again({ name => 'first' });
     $row->told('on their way', TB::Client::answers(15, @open));
     soon { $nginx->count_log(qr/no reply/) } 'it is left';
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
-    $row->told('persistent', persistent('e1'));
+    $row->told('persistent', $calls->persistent('e1'));
     redis()->resume();
-    again($row);
+    $calls->again($row);
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     $row->end();
 }
 
@@ -137,12 +108,12 @@ again({ name => 'first' });
 
     redis()->call('CONFIG', 'SET', 'maxmemory', 1);
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
-    $row->told('persistent', persistent('e1'));
+    $row->told('persistent', $calls->persistent('e1'));
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     redis()->call('CONFIG', 'SET', 'maxmemory', 0);
-    again($row);
+    $calls->again($row);
     $row->end();
 }
 
@@ -152,12 +123,12 @@ again({ name => 'first' });
 
     redis()->call('REPLICAOF', '127.0.0.1', '1');
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
-    $row->told('persistent', persistent('e1'));
+    $row->told('persistent', $calls->persistent('e1'));
     redis()->call('REPLICAOF', 'NO', 'ONE');
-    again($row);
+    $calls->again($row);
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     $row->end();
 }
 
@@ -168,10 +139,10 @@ again({ name => 'first' });
 
     redis()->call('CONFIG', 'SET', 'min-replicas-to-write', 1);
     $row->told('two-way', $nginx->call('e1', 'x', '1'));
-    $row->told('persistent', persistent('e1'));
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->told('persistent', $calls->persistent('e1'));
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     redis()->call('CONFIG', 'SET', 'min-replicas-to-write', 0);
-    again($row);
+    $calls->again($row);
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
     $row->end();
@@ -183,7 +154,7 @@ again({ name => 'first' });
     my $sleeper = redis()->connect('admin');
 
     for my $call (sub { $nginx->call('e1', 'echo', '[2]') },
-                  sub { persistent('off') })
+                  sub { $calls->persistent('off') })
     {
         my $since = time();
 
@@ -203,12 +174,12 @@ again({ name => 'first' });
     my $stored = () = @{ redis()->call('KEYS', '*:rpc:*') };
 
     $proxy->tell('tear', 'tb_rpc_create');
-    $row->told('persistent', persistent('off'));
+    $row->told('persistent', $calls->persistent('off'));
     $row->kept('it is there once', scalar @{ redis()->call('KEYS', '*:rpc:*') },
                $stored + 1);
     $proxy->tell('tear', 'tb_rpc_create');
     $row->told('two-way', $nginx->call('e1', 'echo', '[3]', timeout => 1000));
-    again($row);
+    $calls->again($row);
     $row->end();
 }
 
@@ -226,10 +197,10 @@ again({ name => 'first' });
 
     $row->told('a call', TB::Client::answers(20, @open));
     $sleeper->reply();
-    again($row);
+    $calls->again($row);
     $bridge->answer($taken);
     $row->kept('a call that was held', $held->answer()->{body}, '[7]');
-    $row->kept('what was answered 200', status($id), 'QUEUED');
+    $row->kept('what was answered 200', $calls->status($id), 'QUEUED');
     $row->end();
 }
 
