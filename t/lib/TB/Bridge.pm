@@ -37,12 +37,12 @@ use POSIX ();
 use Time::HiRes qw(time);
 
 use TB::Resp;
+use TB::Started;
 use TB::Taker;
 
-our @ISA = ('TB::Taker');
+our @ISA = ('TB::Taker', 'TB::Started');
 
 my $json = JSON::PP->new->utf8->allow_nonref;
-my %running;
 
 
 sub shard {
@@ -82,31 +82,7 @@ sub start {
     close $tell;
     sysread $ready, my $byte, 1 or die "the scripted bridge did not start\n";
 
-    $self->{pid} = $pid;
-    $self->{owner} = $$;
-    $running{$pid} = $self;
-
-    return $self;
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
+    return $self->started($pid);
 }
 
 

@@ -11,7 +11,9 @@ use IO::Handle;
 use POSIX ();
 use Socket;
 
-my %running;
+use TB::Started;
+
+our @ISA = ('TB::Started');
 
 
 sub spawn {
@@ -36,10 +38,9 @@ sub spawn {
 
     close $theirs;
     $ours->autoflush(1);
-    @$self{qw(pid owner control)} = ($pid, $$, $ours);
-    $running{$pid} = $self;
+    $self->{control} = $ours;
 
-    return $self;
+    return $self->started($pid);
 }
 
 
@@ -54,26 +55,6 @@ sub tell {
     chomp $answer;
 
     return $answer;
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
 }
 
 

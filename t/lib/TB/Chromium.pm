@@ -23,9 +23,11 @@ use POSIX ();
 use Time::HiRes qw(time);
 
 use TB::Env qw(scratch file_in scaled);
+use TB::Started;
+
+our @ISA = ('TB::Started');
 
 my $json = JSON::PP->new->utf8->allow_nonref;
-my %running;
 
 
 sub binary {
@@ -46,7 +48,7 @@ sub missing {
 sub start {
     my ($class) = @_;
 
-    my $self = bless { owner => $$, id => 0, events => [], in => '' }, $class;
+    my $self = bless { id => 0, events => [], in => '' }, $class;
 
     pipe my $read, $self->{to} or die "pipe: $!\n";
     pipe $self->{from}, my $write or die "pipe: $!\n";
@@ -77,8 +79,7 @@ sub start {
     close $read;
     close $write;
     $self->{to}->autoflush(1);
-    $self->{pid} = $pid;
-    $running{$pid} = $self;
+    $self->started($pid, group => 1);
 
     my $target = $self->tell('Target.createTarget', url => 'about:blank');
 
@@ -229,26 +230,6 @@ sub screenshot {
     return file_in($name, decode_base64(
         $self->tell('Page.captureScreenshot', captureBeyondViewport => \1)
              ->{data}));
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', -$pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
 }
 
 

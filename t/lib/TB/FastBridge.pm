@@ -24,11 +24,10 @@ use Time::HiRes qw(time);
 use TB::Bridge;
 use TB::Env qw(scaled);
 use TB::Resp;
+use TB::Started;
 use TB::Taker;
 
-our @ISA = ('TB::Taker');
-
-my %running;
+our @ISA = ('TB::Taker', 'TB::Started');
 
 
 sub new {
@@ -145,35 +144,6 @@ sub start {
     }
 
     POSIX::_exit(0);
-}
-
-
-# in the process that has it, which stops it
-
-sub started {
-    my ($class, $pid) = @_;
-
-    return $running{$pid} = bless { pid => $pid, owner => $$ }, $class;
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
 }
 
 

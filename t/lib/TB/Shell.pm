@@ -17,15 +17,17 @@ use POSIX ();
 use Time::HiRes qw(time);
 
 use TB::Env qw(scaled);
+use TB::Started;
 
-my %running;
+our @ISA = ('TB::Started');
+
 my $serial = 0;
 
 
 sub new {
     my ($class, @commands) = @_;
 
-    my $self = bless { owner => $$ }, $class;
+    my $self = bless {}, $class;
 
     pipe my $in, $self->{in} or die "pipe: $!\n";
     pipe $self->{out}, my $out or die "pipe: $!\n";
@@ -43,8 +45,7 @@ sub new {
         POSIX::_exit(127);
     }
 
-    $self->{pid} = $pid;
-    $running{$pid} = $self;
+    $self->started($pid, group => 1);
     $self->run($_) for @commands;
 
     return $self;
@@ -78,26 +79,6 @@ sub run {
     }
 
     return $text;
-}
-
-
-sub stop {
-    my ($self) = @_;
-
-    my $pid = delete $self->{pid};
-
-    return if !$pid || $self->{owner} != $$;
-
-    delete $running{$pid};
-    kill 'KILL', -$pid;
-    waitpid $pid, 0;
-}
-
-
-END {
-    local $?;
-
-    $_->stop() for values %running;
 }
 
 
