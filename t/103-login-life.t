@@ -2,7 +2,6 @@
 # a reload, Redis, which is not there, hangs or comes back.
 #
 # runs: side by side, 20 s
-# not with --redis-cluster: it stops and starts its Redis
 
 use strict;
 use warnings;
@@ -159,10 +158,11 @@ login_is($http->login('ann', 'a password'), $AWAY, 'Redis hangs');
 $redis->resume();
 soon { $http->login('ann', 'a password')->{status} == 200 } 'it goes on';
 
-# functions are flushed: they are loaded again
+# functions are flushed: they are loaded again, at the master that lacks them
 
 $redis->call('FUNCTION', 'FLUSH');
 login_is($http->login('ann', 'a password'), $PAIR, 'functions flushed');
+login_is($slowly->login('slow', 'a password'), $PAIR, 'perhaps of another one');
 
 
 # reloads ---------------------------------------------------------------------------
