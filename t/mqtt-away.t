@@ -135,6 +135,37 @@ for ([14000, 'and all of it was read'], [60000, 'and nobody reads it']) {
     $client->close();
 }
 
+# --- a client that reads nothing, each of whose packets is answered by nginx ----------------
+
+# one at a time: each answer is some bytes, and more memory
+
+($client, $peer) = both($token, client => deaf());
+
+my ($before, $most, $sent) = ($front->rss(), 0, 0);
+
+while ($sent < 20000 && $client->put(publish_packet(topic => 'v2/t', qos => 1),
+                                     1))
+{
+    sleep 0.0002;
+    next if ++$sent % 100;
+
+    my $more = $front->rss() - $before;
+
+    $most = $more if $more > $most;
+}
+
+cmp_ok($sent, '<', 20000, 'who takes no answers is sent away');
+ok($front->wait_log(qr/device $id sent more packets than it takes answers to/),
+   'which is logged');
+
+SKIP: {
+    skip 'memory is not as usual', 1 if $ENV{TB_MODE};
+    cmp_ok($most, '<', 400, 'and takes little memory until then');
+}
+
+$_->close() for $client, $peer;
+ok(attached($id, 0), 'detached');
+
 # --- one that can't be attached ---------------------------------------------------------
 
 my ($bad, $bad_token) = $front->device('bad');

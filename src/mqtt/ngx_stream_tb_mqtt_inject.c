@@ -17,9 +17,9 @@
 #include "ngx_stream_tb_mqtt_rewrite.h"
 
 
-/* acknowledgements of ours that their reader has not taken, in bytes */
+/* memory of acknowledgements of ours that their reader has not taken */
 
-#define NGX_STREAM_TB_MQTT_MAX_OWN   16384
+#define NGX_STREAM_TB_MQTT_MAX_OWN   65536
 
 
 static ngx_int_t ngx_stream_tb_mqtt_filter_ping(ngx_stream_tb_mqtt_ctx_t *ctx);

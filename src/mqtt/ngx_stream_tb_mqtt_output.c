@@ -168,13 +168,16 @@ ngx_stream_tb_mqtt_output_own(ngx_stream_tb_mqtt_output_t *out, u_char *p,
             return NGX_ERROR;
         }
 
+        /* what it takes, since it may never have more than these bytes */
+
+        piece->own = sizeof(ngx_stream_tb_mqtt_piece_t)
+                     + n + NGX_STREAM_TB_MQTT_OWN;
+
+        out->own += piece->own;
         out->open = piece;
     }
 
     piece->buf.last = ngx_cpymem(piece->buf.last, p, n);
-    piece->own += n;
-
-    out->own += n;
 
     return NGX_OK;
 }

@@ -24,7 +24,8 @@ typedef struct {
     ngx_stream_tb_mqtt_piece_t  *fresh;     /* not given to the next filter */
     ngx_stream_tb_mqtt_piece_t  *open;      /* may take more bytes */
     ngx_stream_tb_mqtt_piece_t  *made;      /* the last one, of a buffer */
-    size_t                       own;       /* bytes of no buffer's, not sent */
+    size_t                       own;       /* memory of what is of no
+                                               buffer, not sent */
 } ngx_stream_tb_mqtt_output_t;
 
 
