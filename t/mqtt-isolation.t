@@ -175,7 +175,11 @@ for my $v (4, 5) {
 
     @bad = ();
 
-    for my $topic (@foreign) {
+    # or what would be a topic that another map has
+
+    for my $topic (@foreign, map { "v1/others/$a/$_/x" }
+                             qw(v1/devices/me v1/gateway))
+    {
         $broker->put(publish_packet(version => $v, topic => $topic));
     }
 
