@@ -164,6 +164,18 @@ $master->call('ACL', 'SETUSER', 'operator', '-wait');
 is(admin('--redis-wait', "1:$time", qw(user enable bob)), 3,
    'without the right to');
 like($text, qr/not known whether replicas have it: .*NOPERM/, 'in words');
+
+# seen by one who may see rights
+{
+    local $ENV{REDISCLI_AUTH} = $TB::RedisServer::PASSWORD{admin};
+    my @check = (TB::Mqtt::admin(), '--redis', $admin[-1], 'check',
+                 '--admin-user', 'operator');
+
+    unlike((output(@check))[1], qr/operator may not/, 'check');
+    like((output(@check, '--redis-wait', '1'))[1],
+         qr/^failed +rights +operator may not: wait 0 1 /m, 'check --redis-wait');
+}
+
 $master->call('ACL', 'SETUSER', 'operator', '+wait');
 
 # the master is lost --------------------------------------------------------------

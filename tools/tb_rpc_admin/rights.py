@@ -39,6 +39,7 @@ MAY = {
 }
 
 IN_CLUSTER = [('cluster', 'slots'), ('cluster', 'info'), ('wait', '0', '1')]
+FOR_REPLICAS = [('wait', '0', '1')]     # with --redis-wait
 
 # a bridge is trusted with calls, not with credentials
 MAY_NOT = {
@@ -78,6 +79,9 @@ def check(store, role, user):
 def check_at(store, link, role, user):
     known = names(store)
     needed = MAY[role] + (IN_CLUSTER if store.server.is_cluster else [])
+
+    if role == 'admin' and store.settings.redis_wait:
+        needed = needed + FOR_REPLICAS
 
     def asked(commands):
         return link.many([('ACL', 'DRYRUN', user)
