@@ -229,6 +229,56 @@ needs a "thread_pool" of its own, since "tb_rpc_login_threads" are "idle"
 
 
 
+=== TEST 26: two priorities of threads
+--- main_config
+    thread_pool  logins  threads=2;
+--- http_config
+    tb_rpc_login_threads 2 nice=5 idle pool=logins;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+there is a priority already, beside parameter "idle"
+
+
+
+=== TEST 27: the other way round
+--- main_config
+    thread_pool  logins  threads=2;
+--- http_config
+    tb_rpc_login_threads 2 idle nice=5 pool=logins;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+there is a priority already, beside parameter "nice=5"
+
+
+
+=== TEST 28: two numbers of those that wait
+--- http_config
+    tb_rpc_login_threads 2 waiting=1 waiting=9;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+duplicate parameter "waiting=9"
+
+
+
+=== TEST 29: two pools
+--- main_config
+    thread_pool  logins  threads=2;
+--- http_config
+    tb_rpc_login_threads 2 pool=default pool=logins;
+--- config
+    location /api/auth/ { tb_rpc_login; }
+--- must_die
+--- error_log
+duplicate parameter "pool=logins"
+
+
+
 === TEST 25: a pool of their own
 --- main_config
     thread_pool  logins  threads=2;

@@ -15,6 +15,10 @@
 #include "ngx_http_tb_rpc_login.h"
 
 
+static const char *ngx_http_tb_rpc_login_threads_parameter(
+    ngx_http_tb_rpc_login_threads_t *threads, ngx_str_t *value);
+
+
 void
 ngx_http_tb_rpc_login_threads_create(ngx_http_tb_rpc_login_threads_t *threads)
 {
@@ -110,6 +114,7 @@ ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_int_t                         n;
     ngx_str_t                        *value;
     ngx_uint_t                        i;
+    const char                       *error;
     ngx_http_tb_rpc_login_threads_t  *threads;
 
     threads = (ngx_http_tb_rpc_login_threads_t *) (p + cmd->offset);
@@ -129,42 +134,78 @@ ngx_http_tb_rpc_login_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     threads->max = n;
 
     for (i = 2; i < cf->args->nelts; i++) {
+        error = ngx_http_tb_rpc_login_threads_parameter(threads, &value[i]);
 
-        if (value[i].len > 8 && ngx_strncmp(value[i].data, "waiting=", 8) == 0)
-        {
-            n = ngx_atoi(value[i].data + 8, value[i].len - 8);
-
-            if (n != NGX_ERROR && n <= 10000) {
-                threads->waiting = n;
-                continue;
-            }
-
-        } else if (value[i].len > 5
-                   && ngx_strncmp(value[i].data, "nice=", 5) == 0)
-        {
-            n = ngx_atoi(value[i].data + 5, value[i].len - 5);
-
-            if (n != NGX_ERROR && n <= 19) {
-                threads->nice = n;
-                continue;
-            }
-
-        } else if (ngx_strcmp(value[i].data, "idle") == 0) {
-            threads->nice = NGX_HTTP_TB_RPC_LOGIN_IDLE;
-            continue;
-
-        } else if (value[i].len > 5
-                   && ngx_strncmp(value[i].data, "pool=", 5) == 0)
-        {
-            threads->pool.data = value[i].data + 5;
-            threads->pool.len = value[i].len - 5;
-            continue;
+        if (error) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s \"%V\"", error,
+                               &value[i]);
+            return NGX_CONF_ERROR;
         }
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
-                           &value[i]);
-        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* NULL, or what is wrong with it */
+
+static const char *
+ngx_http_tb_rpc_login_threads_parameter(
+    ngx_http_tb_rpc_login_threads_t *threads, ngx_str_t *value)
+{
+    ngx_int_t    n;
+    ngx_uint_t  *to, max, len;
+
+    if (value->len > 5 && ngx_strncmp(value->data, "pool=", 5) == 0) {
+
+        if (threads->pool.len) {
+            return "duplicate parameter";
+        }
+
+        threads->pool.data = value->data + 5;
+        threads->pool.len = value->len - 5;
+
+        return NULL;
+    }
+
+    if (ngx_strcmp(value->data, "idle") == 0) {
+
+        if (threads->nice != NGX_CONF_UNSET_UINT) {
+            return "there is a priority already, beside parameter";
+        }
+
+        threads->nice = NGX_HTTP_TB_RPC_LOGIN_IDLE;
+
+        return NULL;
+    }
+
+    if (value->len > 8 && ngx_strncmp(value->data, "waiting=", 8) == 0) {
+        to = &threads->waiting;
+        max = 10000;
+        len = 8;
+
+    } else if (value->len > 5 && ngx_strncmp(value->data, "nice=", 5) == 0) {
+        to = &threads->nice;
+        max = 19;
+        len = 5;
+
+    } else {
+        return "invalid parameter";
+    }
+
+    n = ngx_atoi(value->data + len, value->len - len);
+
+    if (n == NGX_ERROR || (ngx_uint_t) n > max) {
+        return "invalid parameter";
+    }
+
+    if (*to != NGX_CONF_UNSET_UINT) {
+        return (to == &threads->nice)
+               ? "there is a priority already, beside parameter"
+               : "duplicate parameter";
+    }
+
+    *to = n;
+
+    return NULL;
 }
