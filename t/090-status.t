@@ -125,6 +125,8 @@ counts { fetch("/api/rpc/persistent/$id", headers => { tenant() }) }
     'get', 'unknown_record', 'a record that is gone';
 counts { fetch('/api/rpc/none', headers => { tenant() }) }
     'other', 'not_found', 'what is not there';
+counts { fetch($_, method => 'OPTIONS') } 'other', 'ok', "OPTIONS of $_"
+    for '/api/rpc/twoway/' . macro('d1'), '/api/v1/secret_token/rpc';
 counts { fetch('/api/rpc/oneway/' . macro('d1'), method => 'POST',
                body => '{', headers => { tenant() }) }
     'oneway', 'invalid', 'what is no JSON';

@@ -59,6 +59,8 @@ location /pages/    { tb_rpc_login; tb_rpc_intercept_errors on;
                       error_page 401 = \@page; }
 location \@page      { return 403 page; }
 location /denied/   { tb_rpc_login; deny all; }
+location /cors/     { tb_rpc_login;
+                      if (\$request_method = OPTIONS) { return 204; } }
 _EOC_
 
 my $http = TB::Login->new($nginx);
@@ -132,10 +134,18 @@ sub counts (&$$) {
 
 my $first = metrics();
 
-is_deeply([grep { !exists $first->{"tb_rpc_requests_total{operation=\"login\","
-                                   . "result=\"$_\"}"} }
-           qw(ok wrong locked busy redis_unavailable unknown error)], [],
-          'what is to be told of is there before it happens');
+sub from_the_start {
+    my ($op) = @_;
+
+    return join ' ', map { /operation="$op",result="(\w+)"/ } sort keys %$first;
+}
+
+is(from_the_start('login'), 'busy error locked ok redis_unavailable unknown'
+   . ' wrong', 'what is to be told of is there before it happens');
+is(from_the_start('public'), 'error locked ok redis_unavailable unknown wrong',
+   'of public customers, whom no thread is needed for');
+is(from_the_start('refresh'), 'error ok redis_unavailable reused unknown wrong',
+   'of refresh tokens');
 
 my $pair = counts { $http->login('ann', 'a password') } 'login ok', 'a login';
 
@@ -147,6 +157,10 @@ counts { $http->login('eve', 'x') } 'login locked', 'then it is locked';
 counts { $http->ask('POST', 'login', '{') } 'login invalid', 'no JSON';
 counts { $http->ask('GET', 'login') } 'login invalid', 'another method';
 counts { $http->ask('POST', 'login', ' ' x 8193) } 'login invalid', 'too large';
+counts { $http->ask('OPTIONS', $_) } 'other ok', "what a browser asks of $_"
+    for qw(login login/public token);
+counts { at('cors')->ask('OPTIONS', 'login') } 'other ok',
+    'one that nginx answers itself';
 counts { $http->ask('POST', 'nothing', '{}') } 'other not_found',
     'what is not there';
 counts { at('denied')->login('ann', 'a password') } 'login forbidden',
@@ -262,6 +276,20 @@ like($page, qr{<td>refresh<td>5<td>.*reused 1}, 'and refresh tokens');
 like($page, qr{<p>Passwords computed: \d+, half of them within }, 'how long');
 unlike($page, qr{<td>login<.*<h2>Logins}s, 'not among the calls');
 is(scalar(() = $page =~ /<figure>/g), 8, 'two plots more');
+
+# the most in a second that a plot has
+
+sub most {
+    my ($plot) = @_;
+
+    return fetch('/page') =~ m{<figcaption>$plot <b>.*?<small>max ([\d.]+)<}s
+           ? $1 : 'none';
+}
+
+$http->login('eve', 'x') for 1 .. 50;
+soon { most('logins refused') >= 3 } 'logins that fail are in a plot', 20;
+cmp_ok(most('requests'), '<=', 2, 'but not among the requests');
+cmp_ok(most('failed'), '<=', 1, 'nor those that failed');
 unlike($page, qr/MQTT/, 'no MQTT');
 
 

@@ -92,6 +92,12 @@ ngx_http_tb_rpc_log_operation(ngx_http_request_t *r,
 {
     ngx_http_tb_rpc_loc_conf_t  *lcf;
 
+    /* a browser's question before it calls or logs in, whoever answers it */
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+        return NGX_HTTP_TB_RPC_COUNT_OTHER;
+    }
+
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_tb_rpc_module);
 
     if (ctx->login || lcf->logins) {

@@ -304,10 +304,21 @@ ngx_http_tb_rpc_prometheus_always(ngx_uint_t op, ngx_uint_t result)
         return op == NGX_HTTP_TB_RPC_COUNT_REFRESH;
 
     case NGX_HTTP_TB_RPC_ENDED_WRONG:
-    case NGX_HTTP_TB_RPC_ENDED_LOCKED:
-    case NGX_HTTP_TB_RPC_ENDED_BUSY:
         return op == NGX_HTTP_TB_RPC_COUNT_LOGIN
                || op == NGX_HTTP_TB_RPC_COUNT_PUBLIC
+               || op == NGX_HTTP_TB_RPC_COUNT_REFRESH
+               || op == NGX_HTTP_TB_RPC_COUNT_PASSWORD;
+
+    case NGX_HTTP_TB_RPC_ENDED_LOCKED:
+        return op == NGX_HTTP_TB_RPC_COUNT_LOGIN
+               || op == NGX_HTTP_TB_RPC_COUNT_PUBLIC
+               || op == NGX_HTTP_TB_RPC_COUNT_PASSWORD;
+
+    case NGX_HTTP_TB_RPC_ENDED_BUSY:
+
+        /* a public customer has no password to be computed */
+
+        return op == NGX_HTTP_TB_RPC_COUNT_LOGIN
                || op == NGX_HTTP_TB_RPC_COUNT_PASSWORD;
 
     default:

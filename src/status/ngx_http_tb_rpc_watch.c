@@ -299,14 +299,20 @@ ngx_http_tb_rpc_watch_counted(ngx_http_tb_rpc_sample_t *sample,
         for (i = 0; i < NGX_HTTP_TB_RPC_NRESULTS; i++) {
             n = sum->requests[op][i];
 
-            sample->requests += n;
-
             if (op == NGX_HTTP_TB_RPC_COUNT_LOGIN
                 || op == NGX_HTTP_TB_RPC_COUNT_PUBLIC)
             {
                 sample->logins += n;
                 sample->refused += (i == NGX_HTTP_TB_RPC_ENDED_OK) ? 0 : n;
             }
+
+            /* what comes of passwords is not in the plots of calls */
+
+            if (op >= NGX_HTTP_TB_RPC_COUNT_LOGIN) {
+                continue;
+            }
+
+            sample->requests += n;
 
             if (i != NGX_HTTP_TB_RPC_ENDED_OK
                 && i != NGX_HTTP_TB_RPC_ENDED_EMPTY)
