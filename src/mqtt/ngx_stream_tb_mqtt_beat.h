@@ -59,9 +59,21 @@ void ngx_stream_tb_mqtt_beat(ngx_stream_tb_mqtt_session_t *session);
 void ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
     const char *why);
 
+/* its connection has ended, and Redis is to be told; by ..._pump() */
+void ngx_stream_tb_mqtt_tell_end(ngx_stream_tb_mqtt_session_t *session);
+
+/* freed, and that is all */
+void ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session);
+
+
+/* ngx_stream_tb_mqtt_tell.c */
 
 /* attaches and detaches those that are to be, as many as may be at a time */
 void ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w);
+
+/* NGX_ERROR: not sent; last: nobody waits for the reply */
+ngx_int_t ngx_stream_tb_mqtt_detach(ngx_stream_tb_mqtt_session_t *session,
+    ngx_uint_t last);
 
 
 /* ngx_stream_tb_mqtt_later.c: a session that is in no queue */
