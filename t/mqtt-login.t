@@ -195,7 +195,9 @@ my $c = accepted(user => $token);
 $c->{broker}->put(connack_packet());
 $c->{client}->packet();
 
-my $status = decode_json(($front->get('/status'))[0]{body})->{mqtt};
+sub status { return decode_json(($front->get('/status'))[0]{body})->{mqtt} }
+
+my $status = status();
 my ($metrics) = ($front->get('/metrics'))[0]{body};
 my ($page) = ($front->get('/page'))[0]{body};
 
@@ -217,6 +219,11 @@ log_line();
 
 # --- the way to Redis ---------------------------------------------------------------
 
+$c = accepted(user => $token);
+$c->{broker}->put(connack_packet(present => 1));
+$c->{client}->packet();
+soon { $front->session($id) } 'a device is attached';
+
 my $begun = time();
 redis()->stop();
 is(refused(user => $token), 'CONNACK 3', 'Redis is away: unavailable');
@@ -225,6 +232,9 @@ is(refused(user => $token, version => 5), 'CONNACK 136', 'in MQTT 5');
 like(log_line(2), qr/^503 .*\[unavailable\]$/, 'which is logged');
 ok($front->wait_log(qr/\[error\].*devices are told to come again until it can/),
    'as an error, too');
+is(status()->{devices}, 1, 'who is connected stays');
+$c->{client}->close();
+soon { status()->{devices} == 0 } 'and who leaves is not counted any more', 10;
 
 $front->clean();
 

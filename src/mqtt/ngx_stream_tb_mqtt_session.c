@@ -124,7 +124,8 @@ ngx_stream_tb_mqtt_session_create(ngx_stream_tb_mqtt_ctx_t *ctx,
                         - session->text;
 
     ctx->presence = session;
-    w->process->devices = ++w->nsessions;
+    w->nsessions++;
+    w->process->devices++;
 
     return session;
 }
@@ -194,32 +195,24 @@ ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
     session->ctx = NULL;
     session->left = ngx_current_msec;
 
-    switch (session->state) {
+    w = session->worker;
+    w->process->devices--;
 
-    case NGX_STREAM_TB_MQTT_ATTACHED:
-    case NGX_STREAM_TB_MQTT_QUIET_STATE:
-    case NGX_STREAM_TB_MQTT_JOINING:
-        ngx_queue_remove(&session->queue);
-
-        if (session->state == NGX_STREAM_TB_MQTT_ATTACHED
-            || session->unsure)
-        {
-            w = session->worker;
-
-            ngx_stream_tb_mqtt_tell_end(session);
-            ngx_stream_tb_mqtt_pump(w);
-
-        } else {
-            ngx_stream_tb_mqtt_session_free(session);
-        }
-
-        return;
-
-    default:
+    if (session->state == NGX_STREAM_TB_MQTT_ATTACHING) {
 
         /* a reply is due */
 
         return;
+    }
+
+    ngx_queue_remove(&session->queue);
+
+    if (session->state == NGX_STREAM_TB_MQTT_ATTACHED || session->unsure) {
+        ngx_stream_tb_mqtt_tell_end(session);
+        ngx_stream_tb_mqtt_pump(w);
+
+    } else {
+        ngx_stream_tb_mqtt_session_free(session);
     }
 }
 
@@ -240,12 +233,13 @@ ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session)
 {
     ngx_stream_tb_mqtt_worker_t  *w;
 
+    w = session->worker;
+    w->nsessions--;
+
     if (session->ctx) {
         session->ctx->presence = NULL;
+        w->process->devices--;
     }
-
-    w = session->worker;
-    w->process->devices = --w->nsessions;
 
     ngx_free(session);
 }
