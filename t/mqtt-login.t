@@ -202,20 +202,57 @@ my ($metrics) = ($front->get('/metrics'))[0]{body};
 my ($page) = ($front->get('/page'))[0]{body};
 
 is($status->{devices}, 1, 'status: a device is connected');
-is($status->{logins}{accepted}, 9, 'logins');
+is($status->{logins}{accepted}, 1,
+   'logins: those that the broker has accepted, too');
 cmp_ok($status->{logins}{unknown}, '>=', 10, 'credentials of nobody');
 cmp_ok($status->{logins}{malformed}, '>=', 8, 'no MQTT');
 like($metrics, qr/^tb_rpc_mqtt_devices 1$/m, 'for Prometheus');
 like($page, qr{<p>Workers: .* MQTT devices: 1\.}, 'on the page');
 like($page, qr{<h2>MQTT\ devices</h2>\n<table\ class="w">.*\n
-               <tr><td>1<td>\d+<td>\d+<td>\d+<td>accepted\ 9,\ .*unknown\ \d\d,}x,
+               <tr><td>1<td>\d+<td>\d+<td>\d+<td>accepted\ 1,\ .*unknown\ \d\d,}x,
      'with what logins have come to');
 soon { ($front->get('/page'))[0]{body}
        =~ m{<figcaption>MQTT devices <b>1</b>} } 'and a plot of them', 30;
-like($metrics, qr/^tb_rpc_mqtt_logins_total\{result="accepted"\} 9$/m,
+like($metrics, qr/^tb_rpc_mqtt_logins_total\{result="accepted"\} 1$/m,
      'with logins');
 $c->{client}->close();
 log_line();
+
+# one login has one result
+
+sub comes_to {
+    my ($result, $name, $code) = @_;
+
+    my $before = status()->{logins};
+
+    $code->(my $d = accepted(user => $token));
+    $_->close() for @$d{qw(client broker)};
+    like(log_line(), qr/^\d+ \[$id\]/, "$name: logged");
+    $before->{$result}++ if $result;
+    soon { my $now = status()->{logins};
+           join(' ', %$before{sort keys %$before})
+           eq join ' ', %$now{sort keys %$now} } "$name: counted once";
+}
+
+comes_to('broker', 'refused by the broker', sub {
+    $_[0]{broker}->put(connack_packet(code => 5));
+    $_[0]{client}->packet();
+});
+comes_to('broker', 'a broker that leaves', sub {
+    $_[0]{broker}->close();
+    $_[0]{client}->closed();
+});
+comes_to('accepted', 'malformed later', sub {
+    $_[0]{broker}->put(connack_packet());
+    $_[0]{client}->packet();
+    $_[0]{client}->put("\x00\x00");
+    $_[0]{client}->closed();
+});
+comes_to('malformed', 'malformed, before the broker answers', sub {
+    $_[0]{client}->put("\x00\x00");
+    $_[0]{client}->closed();
+});
+comes_to(undef, 'who leaves before that', sub { });
 
 # --- the way to Redis ---------------------------------------------------------------
 

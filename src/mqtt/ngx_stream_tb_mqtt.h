@@ -81,6 +81,7 @@ struct ngx_stream_tb_mqtt_ctx_s {
     unsigned                       connack:1;    /* set by the filter: one of
                                                     the broker has gone to the
                                                     client, whole or not */
+    unsigned                       counted:1;    /* what it has come to */
 };
 
 

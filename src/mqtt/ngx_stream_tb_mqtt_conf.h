@@ -95,6 +95,10 @@ char *ngx_stream_tb_mqtt_check_packet(ngx_conf_t *cf, void *post, void *data);
 ngx_int_t ngx_stream_tb_mqtt_preread_handler(ngx_stream_session_t *s);
 ngx_int_t ngx_stream_tb_mqtt_log_handler(ngx_stream_session_t *s);
 
+/* the first of a connection counts; NULL: the broker has accepted it */
+void ngx_stream_tb_mqtt_count_login(ngx_stream_tb_mqtt_ctx_t *ctx,
+    const char *refused);
+
 
 /* ngx_stream_tb_mqtt_vars.c */
 

@@ -37,8 +37,6 @@ static ngx_int_t ngx_stream_tb_mqtt_result(ngx_stream_tb_mqtt_ctx_t *ctx,
 static ngx_int_t ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx);
 static ngx_int_t ngx_stream_tb_mqtt_accept_username(
     ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_srv_conf_t *conf);
-static void ngx_stream_tb_mqtt_count_result(ngx_stream_tb_mqtt_ctx_t *ctx,
-    const char *refused);
 
 
 ngx_int_t
@@ -473,8 +471,6 @@ ngx_stream_tb_mqtt_accept(ngx_stream_tb_mqtt_ctx_t *ctx)
     ctx->head_size = conf->head_size;
     ctx->accepted = 1;
 
-    ngx_stream_tb_mqtt_count_result(ctx, NULL);
-
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, c->log, 0,
                    "tb_mqtt: device \"%V\" of tenant \"%V\"",
                    &ctx->device_id, &ctx->tenant_id);
@@ -542,7 +538,7 @@ ngx_stream_tb_mqtt_log_handler(ngx_stream_session_t *s)
     }
 
     if (ctx->refused) {
-        ngx_stream_tb_mqtt_count_result(ctx, ctx->refused);
+        ngx_stream_tb_mqtt_count_login(ctx, ctx->refused);
     }
 
     ngx_stream_tb_mqtt_end(ctx);
@@ -551,13 +547,21 @@ ngx_stream_tb_mqtt_log_handler(ngx_stream_session_t *s)
 }
 
 
-static void
-ngx_stream_tb_mqtt_count_result(ngx_stream_tb_mqtt_ctx_t *ctx,
+/* what ends a connection after CONNACK 0 is no result of its login */
+
+void
+ngx_stream_tb_mqtt_count_login(ngx_stream_tb_mqtt_ctx_t *ctx,
     const char *refused)
 {
     ngx_uint_t                       n;
     ngx_tb_mqtt_counts_t            *counts;
     ngx_stream_tb_mqtt_main_conf_t  *mcf;
+
+    if (ctx->counted) {
+        return;
+    }
+
+    ctx->counted = 1;
 
     mcf = ngx_stream_get_module_main_conf(ctx->session,
                                           ngx_stream_tb_mqtt_module);

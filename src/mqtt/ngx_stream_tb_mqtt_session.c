@@ -53,6 +53,8 @@ ngx_stream_tb_mqtt_connected(ngx_stream_tb_mqtt_ctx_t *ctx,
     mcf = ngx_stream_get_module_main_conf(ctx->session,
                                           ngx_stream_tb_mqtt_module);
 
+    ngx_stream_tb_mqtt_count_login(ctx, NULL);
+
     w = ngx_stream_tb_mqtt_worker(mcf);
 
     if (w == NULL || ctx->presence) {
