@@ -217,15 +217,15 @@ my @fresh = (script('fresh', lines_of('script/fresh')), '--dir', scratch(),
              '--only', 'demo', 'trixie');
 
 SKIP: {
-    skip 'not by root', 5 if $>;
+    skip 'not by root', 7 if $>;
 
     ($status, $text) = output('setpriv', '--reuid', 65534, '--clear-groups',
                               @fresh);
     is($status, 77, 'script/fresh of somebody');
     like($text, qr/error: only root can make a bare Debian$/, 'says why');
 
-    skip 'no debootstrap', 3 if !-x '/usr/sbin/debootstrap';
-    skip 'no namespaces', 3
+    skip 'no debootstrap', 5 if !-x '/usr/sbin/debootstrap';
+    skip 'no namespaces', 5
         if (output('unshare', '--mount', '--pid', '--fork', 'true'))[0];
 
     # a mirror that is not reached
@@ -238,6 +238,21 @@ SKIP: {
     is($status, 77, 'without a mirror');
     like($text, qr/^there is no trixie: \S.*\n\z/m, 'says why, at the end');
     is_deeply([glob scratch() . '/tb-rpc-fresh.*'], [], 'and leaves nothing');
+
+    # a Debian that was made, in which our own steps fail: it is empty
+
+    my $made = scratch() . '/made';
+
+    mkdir $made;
+    chmod 0755, file_in("made/$_", "#!/bin/sh\nexit 0\n")
+        for qw(debootstrap chroot);
+
+    local $ENV{PATH} = "$made:$ENV{PATH}";
+
+    ($status, $text) = output(@fresh);
+    is($status, 1, 'what fails behind debootstrap is a failure');
+    like($text, qr/^ok +trixie +debootstrap .*\nFAILED +trixie +settings /m,
+         'which is told');
 }
 
 done_testing();
