@@ -431,7 +431,8 @@ ngx_stream_tb_mqtt_not_fine(ngx_stream_tb_mqtt_shard_t *shard,
         told = ngx_stream_tb_mqtt_beat_lookup(tree, session);
 
         if (told->none && session == told->newest) {
-            ngx_stream_tb_mqtt_rejoin(session);
+            session->state = NGX_STREAM_TB_MQTT_JOINING;
+            ngx_stream_tb_mqtt_tell(session);
 
         } else if (session->asked
                    && (session != told->newest || told->n == 1

@@ -11,23 +11,19 @@
 #include "ngx_stream_tb_mqtt_worker.h"
 
 
-/* ms: what keeps failing is said again */
-
-#define NGX_STREAM_TB_MQTT_SAY  60000
-
-
 typedef enum {
     NGX_STREAM_TB_MQTT_QUIET_STATE = 0,   /* has not subscribed, w->quiet */
-    NGX_STREAM_TB_MQTT_JOINING,           /* w->joining */
+    NGX_STREAM_TB_MQTT_JOINING,           /* its lane, or w->failed */
     NGX_STREAM_TB_MQTT_ATTACHING,         /* w->attaching */
     NGX_STREAM_TB_MQTT_ATTACHED,          /* w->shards[] */
-    NGX_STREAM_TB_MQTT_LEAVING,           /* w->leaving */
+    NGX_STREAM_TB_MQTT_LEAVING,           /* its lane, or w->failed */
     NGX_STREAM_TB_MQTT_DETACHING          /* a reply is due */
 } ngx_stream_tb_mqtt_session_state_e;
 
 
 struct ngx_stream_tb_mqtt_session_s {
     ngx_queue_t                         queue;
+    ngx_stream_tb_mqtt_lane_t          *lane;     /* in it, or on its way */
     ngx_stream_tb_mqtt_worker_t        *worker;
     ngx_stream_tb_mqtt_ctx_t           *ctx;      /* NULL: its connection has
                                                      ended */
@@ -59,7 +55,7 @@ void ngx_stream_tb_mqtt_beat(ngx_stream_tb_mqtt_session_t *session);
 void ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
     const char *why);
 
-/* its connection has ended, and Redis is to be told; by ..._pump() */
+/* its connection has ended, and Redis is to be told */
 void ngx_stream_tb_mqtt_tell_end(ngx_stream_tb_mqtt_session_t *session);
 
 /* freed, and that is all */
@@ -68,8 +64,8 @@ void ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session);
 
 /* ngx_stream_tb_mqtt_tell.c */
 
-/* attaches and detaches those that are to be, as many as may be at a time */
-void ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w);
+/* one that is in no queue is attached or detached, by its state, in its turn */
+void ngx_stream_tb_mqtt_tell(ngx_stream_tb_mqtt_session_t *session);
 
 /* NGX_ERROR: not sent; last: nobody waits for the reply */
 ngx_int_t ngx_stream_tb_mqtt_detach(ngx_stream_tb_mqtt_session_t *session,
@@ -85,9 +81,6 @@ void ngx_stream_tb_mqtt_quiet(ngx_stream_tb_mqtt_session_t *session);
 
 /* what it is to be is tried again in a second */
 void ngx_stream_tb_mqtt_later(ngx_stream_tb_mqtt_session_t *session);
-
-/* to be attached once more, not within this call */
-void ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session);
 
 /* ngx_stream_tb_mqtt_pump() runs in a second */
 void ngx_stream_tb_mqtt_again(ngx_stream_tb_mqtt_worker_t *w);

@@ -62,19 +62,6 @@ ngx_stream_tb_mqtt_later(ngx_stream_tb_mqtt_session_t *session)
 
 
 void
-ngx_stream_tb_mqtt_rejoin(ngx_stream_tb_mqtt_session_t *session)
-{
-    session->state = NGX_STREAM_TB_MQTT_JOINING;
-
-    ngx_queue_insert_tail(&session->worker->joining, &session->queue);
-
-    if (!session->worker->again.timer_set) {
-        ngx_add_timer(&session->worker->again, 1);
-    }
-}
-
-
-void
 ngx_stream_tb_mqtt_again(ngx_stream_tb_mqtt_worker_t *w)
 {
     if (!w->again.timer_set) {
@@ -128,12 +115,10 @@ ngx_stream_tb_mqtt_later_due(ngx_stream_tb_mqtt_worker_t *w,
 
         ngx_queue_remove(q);
 
-        if (session->state == NGX_STREAM_TB_MQTT_LEAVING) {
-            ngx_queue_insert_tail(&w->leaving, q);
-
-        } else {
+        if (session->state != NGX_STREAM_TB_MQTT_LEAVING) {
             session->state = NGX_STREAM_TB_MQTT_JOINING;
-            ngx_queue_insert_tail(&w->joining, q);
         }
+
+        ngx_stream_tb_mqtt_tell(session);
     }
 }

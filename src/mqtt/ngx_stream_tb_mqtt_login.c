@@ -2,9 +2,9 @@
 /*
  * A login: whose credentials these are, and of which tenant the device is.
  *
- * Devices come back all at once, so logins queue up here, rather than in front
- * of Redis: heartbeats are not behind thousands of them, and none is refused
- * for coming late, as long as Redis answers.
+ * Devices come back all at once, so lookups queue up here (line.c), rather than
+ * in front of Redis: heartbeats are not behind thousands of them, and none is
+ * refused for coming late, as long as Redis answers.
  */
 
 
@@ -15,18 +15,11 @@
 #include "ngx_stream_tb_mqtt_lookup.h"
 
 
-/* logins on their way at a time */
-
-#define NGX_STREAM_TB_MQTT_LOGINS  512
-
-
 static ngx_stream_tb_mqtt_login_t *ngx_stream_tb_mqtt_login_create(
     ngx_stream_tb_mqtt_ctx_t *ctx, ngx_stream_tb_mqtt_worker_t *w,
     ngx_stream_tb_mqtt_credential_t *credentials, ngx_uint_t n);
 static ngx_int_t ngx_stream_tb_mqtt_login_known(
     ngx_stream_tb_mqtt_login_t *login);
-static void ngx_stream_tb_mqtt_login_pump(ngx_stream_tb_mqtt_worker_t *w);
-static void ngx_stream_tb_mqtt_login_late(ngx_stream_tb_mqtt_worker_t *w);
 
 
 ngx_int_t
@@ -77,17 +70,15 @@ ngx_stream_tb_mqtt_login(ngx_stream_tb_mqtt_ctx_t *ctx,
         return rc;
     }
 
-    if (w->looking == NGX_STREAM_TB_MQTT_LOGINS) {
-        login->queued = 1;
-        ngx_queue_insert_tail(&w->logins, &login->queue);
-
-    } else if (ngx_stream_tb_mqtt_lookup(login) != NGX_OK) {
-        return NGX_BUSY;
-    }
-
     ctx->login = login;
 
-    return NGX_AGAIN;
+    rc = ngx_stream_tb_mqtt_lookup(login);
+
+    if (rc != NGX_AGAIN) {
+        ngx_stream_tb_mqtt_login_stop(ctx);
+    }
+
+    return rc;
 }
 
 
@@ -108,7 +99,6 @@ ngx_stream_tb_mqtt_login_create(ngx_stream_tb_mqtt_ctx_t *ctx,
 
     login->ctx = ctx;
     login->worker = w;
-    login->since = ngx_current_msec;
     login->n = n;
 
     for (i = 0; i < n; i++) {
@@ -165,57 +155,26 @@ ngx_stream_tb_mqtt_login_known(ngx_stream_tb_mqtt_login_t *login)
 }
 
 
-static void
-ngx_stream_tb_mqtt_login_pump(ngx_stream_tb_mqtt_worker_t *w)
-{
-    ngx_queue_t                 *q;
-    ngx_stream_tb_mqtt_login_t  *login;
-
-    while (!ngx_queue_empty(&w->logins)
-           && w->looking < NGX_STREAM_TB_MQTT_LOGINS)
-    {
-        q = ngx_queue_head(&w->logins);
-        login = ngx_queue_data(q, ngx_stream_tb_mqtt_login_t, queue);
-
-        ngx_queue_remove(q);
-
-        login->queued = 0;
-
-        if (ngx_stream_tb_mqtt_lookup(login) != NGX_OK) {
-            login->ctx->login = NULL;
-            login->done(login->ctx, NGX_BUSY);
-        }
-    }
-}
-
-
 void
 ngx_stream_tb_mqtt_login_end(ngx_stream_tb_mqtt_login_t *login, ngx_int_t rc)
 {
-    ngx_stream_tb_mqtt_ctx_t     *ctx;
-    ngx_stream_tb_mqtt_worker_t  *w;
+    ngx_stream_tb_mqtt_ctx_t  *ctx;
 
     ctx = login->ctx;
-    w = login->worker;
 
     ngx_stream_tb_mqtt_login_stop(ctx);
 
     /* the connection may be gone behind this, and the login with it */
 
     login->done(ctx, rc);
-
-    if (rc == NGX_BUSY) {
-        ngx_stream_tb_mqtt_login_late(w);
-    }
 }
 
 
 void
 ngx_stream_tb_mqtt_login_stop(ngx_stream_tb_mqtt_ctx_t *ctx)
 {
-    ngx_uint_t                    i;
-    ngx_stream_tb_mqtt_login_t   *login;
-    ngx_stream_tb_mqtt_lookup_t  *lookup;
+    ngx_uint_t                   i;
+    ngx_stream_tb_mqtt_login_t  *login;
 
     login = ctx->login;
 
@@ -225,60 +184,7 @@ ngx_stream_tb_mqtt_login_stop(ngx_stream_tb_mqtt_ctx_t *ctx)
 
     ctx->login = NULL;
 
-    if (login->queued) {
-        ngx_queue_remove(&login->queue);
-        login->queued = 0;
-    }
-
     for (i = 0; i < login->n; i++) {
-        lookup = &login->lookup[i];
-
-        if (lookup->command) {
-            (void) ngx_tb_redis_detach(lookup->command);
-            lookup->command = NULL;
-        }
-    }
-
-    if (login->counted) {
-        login->counted = 0;
-        login->worker->looking--;
-
-        ngx_stream_tb_mqtt_login_pump(login->worker);
-    }
-}
-
-
-/*
- * Waiting for others is no reason to be refused, waiting for Redis is: those
- * that are here for as long as a command may take have waited for the one
- * that has failed.
- */
-
-static void
-ngx_stream_tb_mqtt_login_late(ngx_stream_tb_mqtt_worker_t *w)
-{
-    ngx_msec_t                   timeout;
-    ngx_queue_t                 *q;
-    ngx_stream_tb_mqtt_ctx_t    *ctx;
-    ngx_stream_tb_mqtt_login_t  *login;
-
-    timeout = w->conf->block.redis->command_timeout;
-
-    while (!ngx_queue_empty(&w->logins)) {
-
-        q = ngx_queue_head(&w->logins);
-        login = ngx_queue_data(q, ngx_stream_tb_mqtt_login_t, queue);
-
-        if ((ngx_msec_int_t) (ngx_current_msec - login->since)
-            < (ngx_msec_int_t) timeout)
-        {
-            return;
-        }
-
-        ctx = login->ctx;
-
-        ngx_stream_tb_mqtt_login_stop(ctx);
-
-        login->done(ctx, NGX_BUSY);
+        ngx_stream_tb_mqtt_line_leave(&login->lookup[i]);
     }
 }

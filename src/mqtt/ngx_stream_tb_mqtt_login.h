@@ -31,6 +31,9 @@ ngx_int_t ngx_stream_tb_mqtt_login(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_stream_tb_mqtt_connect_t *connect,
     void (*done)(ngx_stream_tb_mqtt_ctx_t *ctx, ngx_int_t rc));
 
+/* ngx_stream_tb_mqtt_line.c: of a client that is closed: who waits is told */
+void ngx_stream_tb_mqtt_lines_close(ngx_stream_tb_mqtt_worker_t *w);
+
 /* the connection ends */
 void ngx_stream_tb_mqtt_login_stop(ngx_stream_tb_mqtt_ctx_t *ctx);
 

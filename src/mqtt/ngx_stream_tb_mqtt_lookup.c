@@ -14,15 +14,16 @@
 #include "ngx_stream_tb_mqtt_lookup.h"
 
 
-static ngx_int_t ngx_stream_tb_mqtt_lookup_command(
-    ngx_stream_tb_mqtt_lookup_t *lookup, ngx_str_t *argv, ngx_uint_t argc,
-    ngx_tb_redis_reply_pt handler);
 static void ngx_stream_tb_mqtt_lookup_reply(void *data, ngx_uint_t status,
     redisReply *reply);
-static void ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_uint_t status, redisReply *reply, const char *what);
+static ngx_uint_t ngx_stream_tb_mqtt_lookup_answered(
+    ngx_stream_tb_mqtt_lookup_t *lookup, ngx_uint_t status,
+    redisReply *reply);
+static void ngx_stream_tb_mqtt_lookup_failed(
+    ngx_stream_tb_mqtt_lookup_t *lookup, ngx_uint_t status,
+    redisReply *reply);
 static void ngx_stream_tb_mqtt_lookup_next(ngx_stream_tb_mqtt_login_t *login);
-static ngx_int_t ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_login_t *login);
+static void ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_lookup_t *lookup);
 static void ngx_stream_tb_mqtt_tenant_reply(void *data, ngx_uint_t status,
     redisReply *reply);
 
@@ -30,51 +31,52 @@ static void ngx_stream_tb_mqtt_tenant_reply(void *data, ngx_uint_t status,
 ngx_int_t
 ngx_stream_tb_mqtt_lookup(ngx_stream_tb_mqtt_login_t *login)
 {
-    u_char                        key[NGX_TB_RPC_KEY_LEN];
-    ngx_str_t                     argv[2];
     ngx_uint_t                    i;
     ngx_stream_tb_mqtt_lookup_t  *lookup;
-    ngx_stream_tb_mqtt_worker_t  *w;
-
-    w = login->worker;
-
-    ngx_str_set(&argv[0], "GET");
 
     for (i = 0; i < login->n; i++) {
         lookup = &login->lookup[i];
 
-        if (lookup->rc != NGX_AGAIN) {
-            continue;
-        }
-
-        ngx_stream_tb_mqtt_credential_key(&lookup->credential, w, &argv[1],
-                                          key);
-
-        if (ngx_stream_tb_mqtt_lookup_command(lookup, argv, 2,
-                                              ngx_stream_tb_mqtt_lookup_reply)
-            != NGX_OK)
+        if (lookup->rc == NGX_AGAIN
+            && ngx_stream_tb_mqtt_line(lookup) != NGX_OK)
         {
-            lookup->rc = NGX_BUSY;
-            continue;
-        }
-
-        if (!login->counted) {
-            login->counted = 1;
-            w->looking++;
+            ngx_stream_tb_mqtt_lookup_failed(lookup, NGX_TB_REDIS_UNSENT,
+                                             NULL);
         }
     }
 
-    return login->counted ? NGX_OK : NGX_ERROR;
+    /* the first that the cache has not declined was asked for, or is BUSY */
+
+    for (i = 0; login->lookup[i].rc == NGX_DECLINED; i++) { /* void */ }
+
+    return login->lookup[i].rc;
 }
 
 
-static ngx_int_t
-ngx_stream_tb_mqtt_lookup_command(ngx_stream_tb_mqtt_lookup_t *lookup,
-    ngx_str_t *argv, ngx_uint_t argc, ngx_tb_redis_reply_pt handler)
+ngx_int_t
+ngx_stream_tb_mqtt_lookup_send(ngx_stream_tb_mqtt_lookup_t *lookup)
 {
+    u_char                        key[NGX_TB_RPC_KEY_LEN];
+    ngx_str_t                     argv[3];
+    ngx_uint_t                    argc;
+    ngx_tb_redis_reply_pt         handler;
     ngx_stream_tb_mqtt_worker_t  *w;
 
     w = lookup->login->worker;
+
+    ngx_stream_tb_mqtt_lookup_key(lookup, &argv[1], key);
+
+    if (lookup->login->found == lookup) {
+        ngx_str_set(&argv[0], "HGET");
+        ngx_str_set(&argv[2], "tenantId");
+        argc = 3;
+        handler = ngx_stream_tb_mqtt_tenant_reply;
+
+    } else {
+        ngx_str_set(&argv[0], "GET");
+        argc = 2;
+        handler = ngx_stream_tb_mqtt_lookup_reply;
+    }
 
     lookup->command = ngx_tb_redis_command(&w->redis, argv, argc,
                                         w->conf->block.redis->command_timeout,
@@ -83,6 +85,33 @@ ngx_stream_tb_mqtt_lookup_command(ngx_stream_tb_mqtt_lookup_t *lookup,
                                         handler, lookup);
 
     return lookup->command ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_stream_tb_mqtt_lookup_key(ngx_stream_tb_mqtt_lookup_t *lookup,
+    ngx_str_t *key, u_char *buf)
+{
+    ngx_str_t                        id;
+    ngx_stream_tb_mqtt_worker_t     *w;
+    ngx_stream_tb_mqtt_main_conf_t  *mcf;
+
+    w = lookup->login->worker;
+
+    if (lookup->login->found != lookup) {
+        ngx_stream_tb_mqtt_credential_key(&lookup->credential, w, key, buf);
+        return;
+    }
+
+    mcf = w->conf;
+
+    id.data = lookup->known.id;
+    id.len = NGX_STREAM_TB_MQTT_UUID_LEN;
+
+    ngx_tb_rpc_key(key, buf, &mcf->block.prefix,
+                   tb_rpc_shard(id.data, id.len,
+                                (unsigned) mcf->block.shards),
+                   "device:", &id);
 }
 
 
@@ -99,11 +128,8 @@ ngx_stream_tb_mqtt_lookup_reply(void *data, ngx_uint_t status,
     login = lookup->login;
     w = login->worker;
 
-    lookup->command = NULL;
-
-    if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
-        ngx_stream_tb_mqtt_lookup_failed(w, status, reply, "GET");
-        lookup->rc = NGX_BUSY;
+    if (!ngx_stream_tb_mqtt_lookup_answered(lookup, status, reply)) {
+        ngx_stream_tb_mqtt_lookup_failed(lookup, status, reply);
 
     } else if (!w->meta) {
 
@@ -116,11 +142,9 @@ ngx_stream_tb_mqtt_lookup_reply(void *data, ngx_uint_t status,
     {
         lookup->known.len = NGX_STREAM_TB_MQTT_UUID_LEN;
         lookup->rc = NGX_OK;
-        w->told_lookup = 0;
 
     } else {
         lookup->rc = NGX_DECLINED;
-        w->told_lookup = 0;
 
         if (reply->type != REDIS_REPLY_NIL) {
             ngx_log_error(NGX_LOG_ERR,
@@ -141,18 +165,63 @@ ngx_stream_tb_mqtt_lookup_reply(void *data, ngx_uint_t status,
 }
 
 
-static void
-ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_uint_t status, redisReply *reply, const char *what)
-{
-    u_char     text[NGX_TB_REDIS_TEXT];
-    ngx_str_t  error;
+/* takes it from its lane; 0: its node does not say */
 
-    if (w->told_lookup) {
+static ngx_uint_t
+ngx_stream_tb_mqtt_lookup_answered(ngx_stream_tb_mqtt_lookup_t *lookup,
+    ngx_uint_t status, redisReply *reply)
+{
+    ngx_uint_t  answered;
+
+    answered = (status == NGX_TB_REDIS_REPLY
+                && reply->type != REDIS_REPLY_ERROR);
+
+    lookup->command = NULL;
+
+    ngx_stream_tb_mqtt_line_answered(lookup, !answered);
+
+    return answered;
+}
+
+
+void
+ngx_stream_tb_mqtt_lookup_refused(ngx_stream_tb_mqtt_lookup_t *lookup)
+{
+    ngx_stream_tb_mqtt_login_t  *login;
+
+    login = lookup->login;
+
+    ngx_stream_tb_mqtt_lookup_failed(lookup, NGX_TB_REDIS_UNSENT, NULL);
+
+    if (login->found) {
+        ngx_stream_tb_mqtt_login_end(login, NGX_BUSY);
+        return;
+    }
+
+    ngx_stream_tb_mqtt_lookup_next(login);
+}
+
+
+static void
+ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_lookup_t *lookup,
+    ngx_uint_t status, redisReply *reply)
+{
+    u_char                        text[NGX_TB_REDIS_TEXT];
+    ngx_str_t                     error;
+    ngx_stream_tb_mqtt_worker_t  *w;
+
+    w = lookup->login->worker;
+
+    lookup->rc = NGX_BUSY;
+
+    if (w->told_lookup
+        && ngx_current_msec - w->told_lookup_at < NGX_STREAM_TB_MQTT_SAY)
+    {
         return;
     }
 
     w->told_lookup = 1;
+    w->told_lookup_at = ngx_current_msec;
 
     if (status == NGX_TB_REDIS_REPLY) {
         ngx_tb_redis_reply_text(reply, text, &error);
@@ -163,8 +232,8 @@ ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_worker_t *w,
 
     ngx_log_error(NGX_LOG_ERR, w->log, 0,
                   "tb_mqtt: Redis could not look up a device by %s: \"%V\"; "
-                  "devices are told to come again until it can", what,
-                  &error);
+                  "devices are told to come again until it can",
+                  (lookup->login->found == lookup) ? "HGET" : "GET", &error);
 }
 
 
@@ -175,10 +244,6 @@ ngx_stream_tb_mqtt_lookup_next(ngx_stream_tb_mqtt_login_t *login)
 {
     ngx_uint_t                    i, busy;
     ngx_stream_tb_mqtt_lookup_t  *lookup;
-
-    if (login->found) {
-        return;
-    }
 
     busy = 0;
 
@@ -195,12 +260,7 @@ ngx_stream_tb_mqtt_lookup_next(ngx_stream_tb_mqtt_login_t *login)
         }
 
         if (lookup->rc == NGX_OK) {
-            login->found = lookup;
-
-            if (ngx_stream_tb_mqtt_tenant(login) != NGX_OK) {
-                ngx_stream_tb_mqtt_login_end(login, NGX_BUSY);
-            }
-
+            ngx_stream_tb_mqtt_tenant(lookup);
             return;
         }
     }
@@ -209,29 +269,25 @@ ngx_stream_tb_mqtt_lookup_next(ngx_stream_tb_mqtt_login_t *login)
 }
 
 
-static ngx_int_t
-ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_login_t *login)
+/* of all that were asked for this one counts */
+
+static void
+ngx_stream_tb_mqtt_tenant(ngx_stream_tb_mqtt_lookup_t *lookup)
 {
-    u_char                           key[NGX_TB_RPC_KEY_LEN];
-    ngx_str_t                        argv[3], id;
-    ngx_stream_tb_mqtt_lookup_t     *lookup;
-    ngx_stream_tb_mqtt_main_conf_t  *mcf;
+    ngx_uint_t                   i;
+    ngx_stream_tb_mqtt_login_t  *login;
 
-    lookup = login->found;
-    mcf = login->worker->conf;
+    login = lookup->login;
 
-    id.data = lookup->known.id;
-    id.len = NGX_STREAM_TB_MQTT_UUID_LEN;
+    for (i = 0; i < login->n; i++) {
+        ngx_stream_tb_mqtt_line_leave(&login->lookup[i]);
+    }
 
-    ngx_str_set(&argv[0], "HGET");
-    ngx_tb_rpc_key(&argv[1], key, &mcf->block.prefix,
-                   tb_rpc_shard(id.data, id.len,
-                                (unsigned) mcf->block.shards),
-                   "device:", &id);
-    ngx_str_set(&argv[2], "tenantId");
+    login->found = lookup;
 
-    return ngx_stream_tb_mqtt_lookup_command(lookup, argv, 3,
-                                             ngx_stream_tb_mqtt_tenant_reply);
+    if (ngx_stream_tb_mqtt_line(lookup) != NGX_OK) {
+        ngx_stream_tb_mqtt_lookup_refused(lookup);
+    }
 }
 
 
@@ -249,10 +305,8 @@ ngx_stream_tb_mqtt_tenant_reply(void *data, ngx_uint_t status,
     login = lookup->login;
     w = login->worker;
 
-    lookup->command = NULL;
-
-    if (status != NGX_TB_REDIS_REPLY || reply->type == REDIS_REPLY_ERROR) {
-        ngx_stream_tb_mqtt_lookup_failed(w, status, reply, "HGET");
+    if (!ngx_stream_tb_mqtt_lookup_answered(lookup, status, reply)) {
+        ngx_stream_tb_mqtt_lookup_failed(lookup, status, reply);
         ngx_stream_tb_mqtt_login_end(login, NGX_BUSY);
         return;
     }

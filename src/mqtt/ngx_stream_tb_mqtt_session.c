@@ -30,9 +30,7 @@ static void ngx_stream_tb_mqtt_forget(ngx_queue_t *queue);
 ngx_int_t
 ngx_stream_tb_mqtt_sessions_init(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_queue_init(&w->joining);
     ngx_queue_init(&w->attaching);
-    ngx_queue_init(&w->leaving);
 
     ngx_stream_tb_mqtt_later_init(w);
 
@@ -140,9 +138,7 @@ ngx_stream_tb_mqtt_join(ngx_stream_tb_mqtt_session_t *session)
 {
     session->state = NGX_STREAM_TB_MQTT_JOINING;
 
-    ngx_queue_insert_tail(&session->worker->joining, &session->queue);
-
-    ngx_stream_tb_mqtt_pump(session->worker);
+    ngx_stream_tb_mqtt_tell(session);
 }
 
 
@@ -183,7 +179,6 @@ ngx_stream_tb_mqtt_end_session(ngx_stream_tb_mqtt_session_t *session,
 void
 ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
 {
-    ngx_stream_tb_mqtt_worker_t   *w;
     ngx_stream_tb_mqtt_session_t  *session;
 
     session = ctx->presence;
@@ -197,8 +192,7 @@ ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
     session->ctx = NULL;
     session->left = ngx_current_msec;
 
-    w = session->worker;
-    w->process->devices--;
+    session->worker->process->devices--;
 
     if (session->state == NGX_STREAM_TB_MQTT_ATTACHING) {
 
@@ -211,7 +205,6 @@ ngx_stream_tb_mqtt_leave(ngx_stream_tb_mqtt_ctx_t *ctx)
 
     if (session->state == NGX_STREAM_TB_MQTT_ATTACHED || session->unsure) {
         ngx_stream_tb_mqtt_tell_end(session);
-        ngx_stream_tb_mqtt_pump(w);
 
     } else {
         ngx_stream_tb_mqtt_session_free(session);
@@ -226,7 +219,7 @@ ngx_stream_tb_mqtt_tell_end(ngx_stream_tb_mqtt_session_t *session)
 {
     session->state = NGX_STREAM_TB_MQTT_LEAVING;
 
-    ngx_queue_insert_tail(&session->worker->leaving, &session->queue);
+    ngx_stream_tb_mqtt_tell(session);
 }
 
 
@@ -250,16 +243,23 @@ ngx_stream_tb_mqtt_session_free(ngx_stream_tb_mqtt_session_t *session)
 void
 ngx_stream_tb_mqtt_sessions_exit(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_uint_t  i;
+    ngx_uint_t                  i;
+    ngx_stream_tb_mqtt_lane_t  *lane;
 
     for (i = 0; i < w->conf->block.shards; i++) {
         ngx_stream_tb_mqtt_detach_all(&w->shards[i].sessions);
     }
 
     ngx_stream_tb_mqtt_detach_all(&w->attaching);
-    ngx_stream_tb_mqtt_detach_all(&w->leaving);
     ngx_stream_tb_mqtt_detach_all(&w->failed);
-    ngx_stream_tb_mqtt_detach_all(&w->joining);
+
+    for (lane = ngx_stream_tb_mqtt_lane_next(w, NULL);
+         lane;
+         lane = ngx_stream_tb_mqtt_lane_next(w, lane))
+    {
+        ngx_stream_tb_mqtt_detach_all(&lane->leaving);
+        ngx_stream_tb_mqtt_detach_all(&lane->joining);
+    }
 }
 
 
@@ -290,7 +290,8 @@ ngx_stream_tb_mqtt_detach_all(ngx_queue_t *queue)
 void
 ngx_stream_tb_mqtt_sessions_close(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_uint_t  i;
+    ngx_uint_t                  i;
+    ngx_stream_tb_mqtt_lane_t  *lane;
 
     if (w->again.timer_set) {
         ngx_del_timer(&w->again);
@@ -299,10 +300,16 @@ ngx_stream_tb_mqtt_sessions_close(ngx_stream_tb_mqtt_worker_t *w)
     ngx_stream_tb_mqtt_beats_close(w);
 
     ngx_stream_tb_mqtt_forget(&w->quiet);
-    ngx_stream_tb_mqtt_forget(&w->joining);
     ngx_stream_tb_mqtt_forget(&w->attaching);
-    ngx_stream_tb_mqtt_forget(&w->leaving);
     ngx_stream_tb_mqtt_forget(&w->failed);
+
+    for (lane = ngx_stream_tb_mqtt_lane_next(w, NULL);
+         lane;
+         lane = ngx_stream_tb_mqtt_lane_next(w, lane))
+    {
+        ngx_stream_tb_mqtt_forget(&lane->joining);
+        ngx_stream_tb_mqtt_forget(&lane->leaving);
+    }
 
     for (i = 0; i < w->conf->block.shards; i++) {
         ngx_stream_tb_mqtt_forget(&w->shards[i].sessions);

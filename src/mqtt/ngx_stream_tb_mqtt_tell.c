@@ -1,6 +1,7 @@
 
 /*
- * What Redis is told of sessions: attaches and detaches.
+ * What Redis is told of sessions: attaches and detaches, in the lanes of
+ * lane.c.  Each node has a window of its own.
  */
 
 
@@ -13,13 +14,16 @@
 #include "ngx_stream_tb_mqtt_beat.h"
 
 
-/* attaches and detaches on their way at a time */
+/* attaches and detaches on their way to a node at a time */
 
 #define NGX_STREAM_TB_MQTT_TELLING  256
 
 
-static ngx_uint_t ngx_stream_tb_mqtt_can_tell(
+static void ngx_stream_tb_mqtt_tell_later(
     ngx_stream_tb_mqtt_session_t *session);
+static ngx_tb_redis_node_t *ngx_stream_tb_mqtt_tell_node(
+    ngx_stream_tb_mqtt_session_t *session);
+static void ngx_stream_tb_mqtt_told(ngx_stream_tb_mqtt_session_t *session);
 static ngx_int_t ngx_stream_tb_mqtt_attach(
     ngx_stream_tb_mqtt_session_t *session);
 static void ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status,
@@ -32,16 +36,35 @@ static void ngx_stream_tb_mqtt_detached(void *data, ngx_uint_t status,
 
 
 void
-ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
+ngx_stream_tb_mqtt_tell(ngx_stream_tb_mqtt_session_t *session)
+{
+    ngx_stream_tb_mqtt_lane_t  *lane;
+
+    lane = ngx_stream_tb_mqtt_lane(session->worker,
+                                   ngx_stream_tb_mqtt_tell_node(session));
+    session->lane = lane;
+
+    ngx_queue_insert_tail((session->state == NGX_STREAM_TB_MQTT_JOINING)
+                              ? &lane->joining : &lane->leaving,
+                          &session->queue);
+
+    ngx_stream_tb_mqtt_pump(session->worker);
+}
+
+
+void
+ngx_stream_tb_mqtt_tell_pump(ngx_stream_tb_mqtt_worker_t *w,
+    ngx_stream_tb_mqtt_lane_t *lane)
 {
     ngx_int_t                      rc;
     ngx_queue_t                   *q, *queue;
+    ngx_tb_redis_node_t           *node;
     ngx_stream_tb_mqtt_session_t  *session;
 
-    while (!w->resting && w->telling < NGX_STREAM_TB_MQTT_TELLING) {
+    while (!w->resting && lane->telling < NGX_STREAM_TB_MQTT_TELLING) {
 
-        queue = !ngx_queue_empty(&w->joining) ? &w->joining : &w->leaving;
-
+        queue = !ngx_queue_empty(&lane->joining) ? &lane->joining
+                                                 : &lane->leaving;
         if (ngx_queue_empty(queue)) {
             return;
         }
@@ -49,22 +72,23 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
         q = ngx_queue_head(queue);
         session = ngx_queue_data(q, ngx_stream_tb_mqtt_session_t, queue);
 
-        if (!ngx_stream_tb_mqtt_can_tell(session)) {
+        node = ngx_stream_tb_mqtt_tell_node(session);
+
+        /* without memory for a lane of its own it is still here */
+
+        if (node != lane->node && ngx_stream_tb_mqtt_lane(w, node) != lane) {
             ngx_queue_remove(q);
-
-            if (session->ctx || ngx_current_msec - session->left
-                                < w->conf->session_ttl)
-            {
-                ngx_stream_tb_mqtt_later(session);
-
-            } else {
-                ngx_stream_tb_mqtt_session_free(session);
-            }
-
+            ngx_stream_tb_mqtt_tell(session);
             continue;
         }
 
-        rc = (queue == &w->joining)
+        if (node == NULL || !ngx_tb_redis_node_is_ready(node, 0)) {
+            ngx_queue_remove(q);
+            ngx_stream_tb_mqtt_tell_later(session);
+            continue;
+        }
+
+        rc = (queue == &lane->joining)
              ? ngx_stream_tb_mqtt_attach(session)
              : ngx_stream_tb_mqtt_detach(session, 0);
 
@@ -75,9 +99,9 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
         }
 
         ngx_queue_remove(q);
-        w->telling++;
+        lane->telling++;
 
-        if (queue == &w->joining) {
+        if (queue == &lane->joining) {
             session->state = NGX_STREAM_TB_MQTT_ATTACHING;
             ngx_queue_insert_tail(&w->attaching, q);
 
@@ -88,14 +112,27 @@ ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w)
 }
 
 
-/* what one Redis takes must not wait for another that is away */
+/* its Redis is away or hangs: what it was not told for so long has lapsed */
 
-static ngx_uint_t
-ngx_stream_tb_mqtt_can_tell(ngx_stream_tb_mqtt_session_t *session)
+static void
+ngx_stream_tb_mqtt_tell_later(ngx_stream_tb_mqtt_session_t *session)
+{
+    if (session->ctx || ngx_current_msec - session->left
+                        < session->worker->conf->session_ttl)
+    {
+        ngx_stream_tb_mqtt_later(session);
+
+    } else {
+        ngx_stream_tb_mqtt_session_free(session);
+    }
+}
+
+
+static ngx_tb_redis_node_t *
+ngx_stream_tb_mqtt_tell_node(ngx_stream_tb_mqtt_session_t *session)
 {
     u_char                        buf[NGX_TB_RPC_KEY_LEN];
     ngx_str_t                     key;
-    ngx_tb_redis_node_t          *node;
     ngx_stream_tb_mqtt_worker_t  *w;
 
     w = session->worker;
@@ -103,9 +140,18 @@ ngx_stream_tb_mqtt_can_tell(ngx_stream_tb_mqtt_session_t *session)
     ngx_tb_rpc_key(&key, buf, &w->conf->block.prefix, session->shard, "due",
                    NULL);
 
-    node = ngx_tb_redis_key_node(&w->redis, &key);
+    return ngx_tb_redis_key_node(&w->redis, &key);
+}
 
-    return node && ngx_tb_redis_node_is_ready(node, 0);
+
+/* its reply has come, or never will: the next one's turn */
+
+static void
+ngx_stream_tb_mqtt_told(ngx_stream_tb_mqtt_session_t *session)
+{
+    session->lane->telling--;
+
+    ngx_stream_tb_mqtt_pump(session->worker);
 }
 
 
@@ -144,7 +190,7 @@ ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status, redisReply *reply)
 
     w = session->worker;
 
-    w->telling--;
+    ngx_stream_tb_mqtt_told(session);
     ngx_queue_remove(&session->queue);
 
     if (status != NGX_TB_REDIS_REPLY
@@ -171,8 +217,6 @@ ngx_stream_tb_mqtt_attached(void *data, ngx_uint_t status, redisReply *reply)
                        "tb_mqtt: session \"%V\" attached to \"%V\", %L calls",
                        &session->name, session->bridge, released);
     }
-
-    ngx_stream_tb_mqtt_pump(w);
 }
 
 
@@ -266,15 +310,13 @@ ngx_stream_tb_mqtt_detached(void *data, ngx_uint_t status, redisReply *reply)
 {
     ngx_stream_tb_mqtt_session_t *session = data;
 
-    ngx_stream_tb_mqtt_worker_t  *w;
+    ngx_stream_tb_mqtt_told(session);
 
-    w = session->worker;
-
-    w->telling--;
-
-    /* what Redis has not been told lapses */
+    if (status != NGX_TB_REDIS_REPLY) {
+        session->state = NGX_STREAM_TB_MQTT_LEAVING;
+        ngx_stream_tb_mqtt_tell_later(session);
+        return;
+    }
 
     ngx_stream_tb_mqtt_session_free(session);
-
-    ngx_stream_tb_mqtt_pump(w);
 }

@@ -80,7 +80,8 @@ ngx_stream_tb_mqtt_worker_start(ngx_stream_tb_mqtt_worker_t *w)
     w->process->pid = (ngx_atomic_uint_t) ngx_pid;
 
     ngx_queue_init(&w->setups);
-    ngx_queue_init(&w->logins);
+
+    ngx_stream_tb_mqtt_lanes_init(w);
 
     /* random: sessions of many workers and hosts must differ */
 
@@ -190,8 +191,10 @@ ngx_stream_tb_mqtt_worker_close(ngx_stream_tb_mqtt_main_conf_t *mcf)
     ngx_tb_redis_client_flush(&w->redis);
     ngx_tb_redis_client_close(&w->redis);
 
+    ngx_stream_tb_mqtt_lines_close(w);
     ngx_stream_tb_mqtt_setups_close(w);
     ngx_stream_tb_mqtt_sessions_close(w);
+    ngx_stream_tb_mqtt_lanes_close(w);
 
     w->process->pid = 0;
 

@@ -16,6 +16,7 @@
 #include "../share/ngx_tb_mqtt_counts.h"
 #include "../share/ngx_tb_rpc_cache.h"
 #include "ngx_stream_tb_mqtt_conf.h"
+#include "ngx_stream_tb_mqtt_lane.h"
 
 
 /* kinds of credentials, by how they are kept in Redis */
@@ -26,6 +27,11 @@ enum {
     NGX_STREAM_TB_MQTT_TOKEN,
     NGX_STREAM_TB_MQTT_NKINDS
 };
+
+
+/* ms: what keeps failing is said again */
+
+#define NGX_STREAM_TB_MQTT_SAY  60000
 
 
 typedef struct {
@@ -46,26 +52,23 @@ struct ngx_stream_tb_mqtt_worker_s {
     u_char                           name[16];   /* random, hex */
     uint64_t                         sessions;   /* made */
 
-    /* logins: those that wait for their turn, and commands on their way */
-
     ngx_tb_rpc_cache_t              *cache[NGX_STREAM_TB_MQTT_NKINDS];
-    ngx_queue_t                      logins;
-    ngx_uint_t                       looking;
+
+    ngx_queue_t                      lanes;
+    ngx_stream_tb_mqtt_lane_t        nobody;     /* the first of them */
+    ngx_event_t                      pump;       /* posted, or set */
 
     /* presence */
 
     ngx_queue_t                      quiet;      /* not yet: they have not
                                                     subscribed */
     ngx_queue_t                      failed;     /* tried again later */
-    ngx_queue_t                      joining;    /* to be attached */
     ngx_queue_t                      attaching;  /* a reply is due */
-    ngx_queue_t                      leaving;    /* to be detached */
-    ngx_uint_t                       telling;    /* attaches, detaches that
-                                                    have no reply yet */
     ngx_stream_tb_mqtt_shard_t      *shards;
     ngx_uint_t                       shard;      /* whose turn is next */
     ngx_msec_t                       beaten;     /* when the last one was */
     ngx_uint_t                       nsessions;  /* all that there are */
+    ngx_msec_t                       told_lookup_at;
     ngx_msec_t                       told_session_at;
     ngx_msec_t                       told_beat_at;
     ngx_event_t                      beat;
@@ -81,7 +84,7 @@ struct ngx_stream_tb_mqtt_worker_s {
     unsigned                         told_version:1;
     unsigned                         told_role:1;
     unsigned                         told_failed:1;
-    unsigned                         told_lookup:1;
+    unsigned                         told_lookup:1;  /* at told_lookup_at */
     unsigned                         told_session:1; /* at told_session_at */
     unsigned                         told_beat:1;    /* at told_beat_at */
 };

@@ -133,6 +133,9 @@ ngx_str_t *ngx_tb_redis_node_addr(ngx_tb_redis_node_t *node);
 ngx_uint_t ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node,
     ngx_uint_t flags);
 
+/* 1 if none was written for as long as a command may take */
+ngx_uint_t ngx_tb_redis_node_is_away(ngx_tb_redis_node_t *node);
+
 /* 1 if a command with that key is for that node */
 ngx_uint_t ngx_tb_redis_node_has(ngx_tb_redis_node_t *node, ngx_str_t *key);
 
@@ -181,13 +184,11 @@ ngx_int_t ngx_tb_redis_detach(ngx_tb_redis_command_t *cmd);
 ngx_int_t ngx_tb_redis_redirect(ngx_tb_redis_command_t *cmd,
     ngx_tb_redis_reply_pt handler, void *data);
 
-
 /*
  * Writes what is queued now, as far as the socket takes it: for a last word
  * of a worker whose event loop has ended.
  */
 void ngx_tb_redis_client_flush(ngx_tb_redis_client_t *client);
-
 
 /*
  * NGX_OK if the hiredis that is linked decodes as its header says; checked

@@ -53,6 +53,7 @@ ngx_tb_redis_conn_init(ngx_tb_redis_conn_t *conn, ngx_tb_redis_node_t *node,
     conn->node = node;
     conn->role = role;
     conn->ident = -1;
+    conn->left = ngx_current_msec;
 
     ngx_queue_init(&conn->sending);
     ngx_queue_init(&conn->sent);
@@ -91,6 +92,10 @@ ngx_tb_redis_conn_status(ngx_tb_redis_conn_t *conn,
                    "tb_rpc_redis: %s connection: %s -> %s, timer %M",
                    conn->role->name, ngx_tb_redis_states[conn->status],
                    ngx_tb_redis_states[status], timeout);
+
+    if (conn->status == NGX_TB_REDIS_ST_READY) {
+        conn->left = ngx_current_msec;
+    }
 
     conn->status = status;
 

@@ -117,6 +117,7 @@ struct ngx_tb_redis_conn_s {
 
     ngx_msec_t                   received;
     ngx_msec_t                   silent;    /* since then, a reply is due */
+    ngx_msec_t                   left;      /* ready until then, or made */
     ngx_uint_t                   tries;     /* since it was ready */
     ngx_uint_t                   opened;    /* how often it was made ready */
     uint32_t                     reasons[NGX_TB_REDIS_REASONS];

@@ -152,6 +152,15 @@ ngx_tb_redis_node_is_ready(ngx_tb_redis_node_t *node, ngx_uint_t flags)
 }
 
 
+ngx_uint_t
+ngx_tb_redis_node_is_away(ngx_tb_redis_node_t *node)
+{
+    return node->command.status != NGX_TB_REDIS_ST_READY
+           && ngx_current_msec - node->command.left
+              >= node->conf->command_timeout;
+}
+
+
 /* all channels are confirmed or there are none */
 
 static ngx_uint_t
