@@ -15,6 +15,7 @@ use Test::More;
 
 use TB::Cluster;
 use TB::Env qw(file_in scaled);
+use TB::Login;
 use TB::Mqtt qw(output);
 use TB::Nginx;
 use TB::RedisServer;
@@ -31,6 +32,9 @@ my @operator = ('--redis-user', 'operator', '--redis-password-file',
                         "$TB::RedisServer::PASSWORD{operator}\n"));
 my @admin = (TB::Mqtt::admin(), @operator, '--redis',
              "redis://127.0.0.1:$master->{port}");
+my $nginx = TB::Nginx->start(redis_port => $master->{port},
+                             config => 'location /api/auth/ { tb_rpc_login; }');
+my $login = TB::Login->new($nginx);
 my $time = scaled(200);
 my ($status, $text);
 
@@ -81,7 +85,9 @@ sub each_with {
     for (@commands) {
         my ($words, @more) = @$_;
 
+        # newer Redis have nothing to confirm where nothing was written
         admin('call', $DEVICE, 'x', '--persistent') if $words eq 'calls purge';
+        $login->login('ann', 'correct horse') if $words eq 'user sessions';
 
         my $before = waits();
 
