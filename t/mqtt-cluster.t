@@ -185,7 +185,7 @@ for my $how ('hangs', 'is dead') {
     }
 
     cmp_ok($in, '<', scaled(1), 'without waiting for it to let others in');
-    cmp_ok($on, '<', scaled(1), 'nor to hear of others');
+    cmp_ok($on, '<', scaled(0.5), 'nor to hear of others');
 
     my %codes;
 
