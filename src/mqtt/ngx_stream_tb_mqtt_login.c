@@ -67,6 +67,7 @@ ngx_stream_tb_mqtt_login(ngx_stream_tb_mqtt_ctx_t *ctx,
     rc = ngx_stream_tb_mqtt_login_known(login);
 
     if (rc != NGX_AGAIN) {
+        ngx_free(login);
         return rc;
     }
 
@@ -90,9 +91,11 @@ ngx_stream_tb_mqtt_login_create(ngx_stream_tb_mqtt_ctx_t *ctx,
     ngx_uint_t                   i;
     ngx_stream_tb_mqtt_login_t  *login;
 
-    login = ngx_pcalloc(ctx->session->connection->pool,
-                        offsetof(ngx_stream_tb_mqtt_login_t, lookup)
-                        + n * sizeof(ngx_stream_tb_mqtt_lookup_t));
+    /* an idle connection is not to have it for ever, as in its pool */
+
+    login = ngx_calloc(offsetof(ngx_stream_tb_mqtt_login_t, lookup)
+                       + n * sizeof(ngx_stream_tb_mqtt_lookup_t),
+                       ctx->session->connection->log);
     if (login == NULL) {
         return NULL;
     }
@@ -158,15 +161,18 @@ ngx_stream_tb_mqtt_login_known(ngx_stream_tb_mqtt_login_t *login)
 void
 ngx_stream_tb_mqtt_login_end(ngx_stream_tb_mqtt_login_t *login, ngx_int_t rc)
 {
-    ngx_stream_tb_mqtt_ctx_t  *ctx;
+    void                      (*done)(ngx_stream_tb_mqtt_ctx_t *ctx,
+                                      ngx_int_t rc);
+    ngx_stream_tb_mqtt_ctx_t   *ctx;
 
     ctx = login->ctx;
+    done = login->done;
 
     ngx_stream_tb_mqtt_login_stop(ctx);
 
-    /* the connection may be gone behind this, and the login with it */
+    /* the connection may be gone behind this */
 
-    login->done(ctx, rc);
+    done(ctx, rc);
 }
 
 
@@ -187,4 +193,6 @@ ngx_stream_tb_mqtt_login_stop(ngx_stream_tb_mqtt_ctx_t *ctx)
     for (i = 0; i < login->n; i++) {
         ngx_stream_tb_mqtt_line_leave(&login->lookup[i]);
     }
+
+    ngx_free(login);
 }

@@ -96,12 +96,21 @@ sub stream_modules {
 
     $ours =~ s/ngx_http_tb_rpc_module/ngx_stream_tb_mqtt_module/;
 
-    return ($ENV{TB_STREAM_MODULE} || (), $ours);
+    return (stream_module() || (), $ours);
+}
+
+
+# script/test tells; a bench that is started by itself has Debian's
+
+sub stream_module {
+    my $debian = '/usr/lib/nginx/modules/ngx_stream_module.so';
+
+    return $ENV{TB_STREAM_MODULE} // (-e $debian ? $debian : undef);
 }
 
 
 sub has_stream {
-    return $ENV{TB_STREAM_MODULE}
+    return stream_module()
            || `@{[command()]} -V 2>&1` =~ /--with-stream(?:\s|$)/;
 }
 
