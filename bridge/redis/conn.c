@@ -35,7 +35,7 @@ typedef int     tb_redis_elements_t;
 static void tb_redis_next(tb_redis_t *r, const char *why);
 
 
-/* hiredis' own ones, but for arrays, which it allocates as they are announced */
+/* hiredis' own, but for arrays, which it allocates as they are announced */
 static redisReplyObjectFunctions  tb_redis_functions;
 static void *(*tb_redis_array)(const redisReadTask *task,
     tb_redis_elements_t n);
