@@ -161,7 +161,7 @@ ngx_stream_tb_mqtt_pump_handler(ngx_event_t *ev)
          lane;
          lane = ngx_stream_tb_mqtt_lane_next(w, lane))
     {
-        if (ngx_stream_tb_mqtt_line_pump(w, lane) == NGX_AGAIN) {
+        if (ngx_stream_tb_mqtt_line_pump(lane) == NGX_AGAIN) {
             again = 1;
         }
 

@@ -61,8 +61,7 @@ void ngx_stream_tb_mqtt_pump(ngx_stream_tb_mqtt_worker_t *w);
 
 
 /* ngx_stream_tb_mqtt_line.c: NGX_AGAIN: the rest of it in the next turn */
-ngx_int_t ngx_stream_tb_mqtt_line_pump(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane);
+ngx_int_t ngx_stream_tb_mqtt_line_pump(ngx_stream_tb_mqtt_lane_t *lane);
 
 /* ngx_stream_tb_mqtt_tell.c */
 void ngx_stream_tb_mqtt_tell_pump(ngx_stream_tb_mqtt_worker_t *w,

@@ -28,8 +28,8 @@ static ngx_int_t ngx_stream_tb_mqtt_line_send(
     ngx_stream_tb_mqtt_lookup_t *lookup);
 static ngx_tb_redis_node_t *ngx_stream_tb_mqtt_line_node(
     ngx_stream_tb_mqtt_lookup_t *lookup);
-static ngx_int_t ngx_stream_tb_mqtt_line_part(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane, ngx_queue_t *line, ngx_uint_t *n);
+static ngx_int_t ngx_stream_tb_mqtt_line_part(ngx_stream_tb_mqtt_lane_t *lane,
+    ngx_queue_t *line, ngx_uint_t *n);
 static ngx_int_t ngx_stream_tb_mqtt_line_first(
     ngx_stream_tb_mqtt_lane_t *lane, ngx_stream_tb_mqtt_lookup_t *lookup);
 static void ngx_stream_tb_mqtt_line_remove(
@@ -151,16 +151,14 @@ ngx_stream_tb_mqtt_line_answered(ngx_stream_tb_mqtt_lookup_t *lookup,
  */
 
 ngx_int_t
-ngx_stream_tb_mqtt_line_pump(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane)
+ngx_stream_tb_mqtt_line_pump(ngx_stream_tb_mqtt_lane_t *lane)
 {
     ngx_uint_t  n;
 
     n = 0;
 
-    if (ngx_stream_tb_mqtt_line_part(w, lane, &lane->tenants, &n) != NGX_OK
-        || ngx_stream_tb_mqtt_line_part(w, lane, &lane->lookups, &n)
-           != NGX_OK)
+    if (ngx_stream_tb_mqtt_line_part(lane, &lane->tenants, &n) != NGX_OK
+        || ngx_stream_tb_mqtt_line_part(lane, &lane->lookups, &n) != NGX_OK)
     {
         return NGX_AGAIN;
     }
@@ -172,8 +170,8 @@ ngx_stream_tb_mqtt_line_pump(ngx_stream_tb_mqtt_worker_t *w,
 
 
 static ngx_int_t
-ngx_stream_tb_mqtt_line_part(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane, ngx_queue_t *line, ngx_uint_t *n)
+ngx_stream_tb_mqtt_line_part(ngx_stream_tb_mqtt_lane_t *lane,
+    ngx_queue_t *line, ngx_uint_t *n)
 {
     ngx_int_t                     rc;
     ngx_queue_t                  *q;
