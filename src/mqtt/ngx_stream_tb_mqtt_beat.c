@@ -294,14 +294,9 @@ ngx_stream_tb_mqtt_beat_failed(ngx_stream_tb_mqtt_worker_t *w,
     u_char     text[NGX_TB_REDIS_TEXT];
     ngx_str_t  error;
 
-    if (w->told_beat && ngx_current_msec - w->told_beat_at
-                        < NGX_STREAM_TB_MQTT_SAY)
-    {
+    if (!ngx_stream_tb_mqtt_say(&w->said_beat)) {
         return;
     }
-
-    w->told_beat = 1;
-    w->told_beat_at = ngx_current_msec;
 
     ngx_tb_redis_reply_text(reply, text, &error);
 

@@ -214,14 +214,9 @@ ngx_stream_tb_mqtt_lookup_failed(ngx_stream_tb_mqtt_lookup_t *lookup,
 
     lookup->rc = NGX_BUSY;
 
-    if (w->told_lookup
-        && ngx_current_msec - w->told_lookup_at < NGX_STREAM_TB_MQTT_SAY)
-    {
+    if (!ngx_stream_tb_mqtt_say(&w->said_lookup)) {
         return;
     }
-
-    w->told_lookup = 1;
-    w->told_lookup_at = ngx_current_msec;
 
     if (status == NGX_TB_REDIS_REPLY) {
         ngx_tb_redis_reply_text(reply, text, &error);

@@ -258,11 +258,7 @@ ngx_stream_tb_mqtt_not_attached(ngx_stream_tb_mqtt_session_t *session,
 
     ngx_stream_tb_mqtt_count(w, retried);
 
-    if (!w->told_session
-        || ngx_current_msec - w->told_session_at >= NGX_STREAM_TB_MQTT_SAY)
-    {
-        w->told_session = 1;
-        w->told_session_at = ngx_current_msec;
+    if (ngx_stream_tb_mqtt_say(&w->said_session)) {
 
         if (status == NGX_TB_REDIS_REPLY) {
             ngx_tb_redis_reply_text(reply, text, &error);

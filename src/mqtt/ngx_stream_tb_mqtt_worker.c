@@ -18,6 +18,11 @@
 #include "ngx_stream_tb_mqtt_worker.h"
 
 
+/* ms: what keeps failing is said again */
+
+#define NGX_STREAM_TB_MQTT_SAY  60000
+
+
 static ngx_int_t ngx_stream_tb_mqtt_worker_start(
     ngx_stream_tb_mqtt_worker_t *w);
 static ngx_int_t ngx_stream_tb_mqtt_worker_redis(
@@ -240,4 +245,20 @@ ngx_stream_tb_mqtt_fcall_device(ngx_stream_tb_mqtt_worker_t *w,
     return ngx_tb_redis_command(&w->redis, argv, 4 + n,
                                 mcf->block.redis->command_timeout, flags,
                                 handler, data);
+}
+
+
+ngx_uint_t
+ngx_stream_tb_mqtt_say(ngx_stream_tb_mqtt_said_t *said)
+{
+    if (said->once
+        && ngx_current_msec - said->at < NGX_STREAM_TB_MQTT_SAY)
+    {
+        return 0;
+    }
+
+    said->once = 1;
+    said->at = ngx_current_msec;
+
+    return 1;
 }

@@ -29,9 +29,12 @@ enum {
 };
 
 
-/* ms: what keeps failing is said again */
+/* what keeps failing, and when that was said */
 
-#define NGX_STREAM_TB_MQTT_SAY  60000
+typedef struct {
+    ngx_msec_t                       at;
+    ngx_uint_t                       once;
+} ngx_stream_tb_mqtt_said_t;
 
 
 typedef struct {
@@ -68,9 +71,9 @@ struct ngx_stream_tb_mqtt_worker_s {
     ngx_uint_t                       shard;      /* whose turn is next */
     ngx_msec_t                       beaten;     /* when the last one was */
     ngx_uint_t                       nsessions;  /* all that there are */
-    ngx_msec_t                       told_lookup_at;
-    ngx_msec_t                       told_session_at;
-    ngx_msec_t                       told_beat_at;
+    ngx_stream_tb_mqtt_said_t        said_lookup;
+    ngx_stream_tb_mqtt_said_t        said_session;
+    ngx_stream_tb_mqtt_said_t        said_beat;
     ngx_event_t                      beat;
     ngx_event_t                      again;
 
@@ -84,11 +87,11 @@ struct ngx_stream_tb_mqtt_worker_s {
     unsigned                         told_version:1;
     unsigned                         told_role:1;
     unsigned                         told_failed:1;
-    unsigned                         told_lookup:1;  /* at told_lookup_at */
-    unsigned                         told_session:1; /* at told_session_at */
-    unsigned                         told_beat:1;    /* at told_beat_at */
 };
 
+
+/* 1: it is to be said, for the first time or again */
+ngx_uint_t ngx_stream_tb_mqtt_say(ngx_stream_tb_mqtt_said_t *said);
 
 #define ngx_stream_tb_mqtt_count(w, member)                                   \
     (void) ngx_atomic_fetch_add(&(w)->counts->member, 1)
