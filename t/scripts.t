@@ -211,6 +211,71 @@ like($text, qr/^called: .* bookworm -- /m, 'by name');
 is($status, 0, 'a whole run that is not of CI');
 unlike($text, qr/called:/, 'is here only, too');
 
+# --- what it makes of a file that fails --------------------------------------
+
+# A file that passes or fails by its turn, of two: how often it ran, whether the
+# run went well, and its end.
+
+sub turns {
+    my ($turns, @also) = @_;
+
+    my $count = scratch() . '/count';
+    my $file = file_in('tree/t/turns.t', <<"END");
+# Its turn.
+#
+# runs: side by side, 1 s
+
+open my \$count, '>>', '$count' or die;
+print \$count 'x';
+close \$count;
+print "1..1\n", substr('$turns', (-s '$count') - 1, 1) eq 'f' ? 'not ' : '',
+      "ok 1 - sunny\n";
+END
+
+    unlink $count;
+
+    my ($status, $text) = output('env', 'CI=', "$tree/script/test", $file,
+                                 @also);
+
+    return (-s $count, $status, $text =~ /\n((?: .*\n)+)\z/);
+}
+
+
+my $steady = "$tree/t/000-load.t";
+my $ok = qr/^  ok       tests side by side /m;
+my $failed = qr/^  FAILED   tests side by side /m;
+
+my ($times, $end);
+
+($times, $status, $end) = turns('f.', $steady);
+is("$times $status", '3 0', 'failed once, and not by itself');
+like($end, qr/^  unsteady: turns\.t\n +not ok 1 - sunny\n/, 'told with what');
+like($end, $ok, 'is no failure');
+
+($times, $status, $end) = turns('ff', $steady);
+is("$times $status", '2 1', 'failed by itself, too');
+like($end, qr/^  failed: turns\.t\n +not ok 1 - sunny\n/, 'told with what');
+like($end, $failed, 'is one');
+
+($times, $status, $end) = turns('f.f', $steady);
+is("$times $status", '3 1', 'failed by itself the second time');
+like($end, $failed, 'is one');
+
+($times, $status, $end) = turns('.', $steady);
+is("$times $status", '1 0', 'did not fail');
+unlike($end, qr/turns/, 'is not told');
+
+($times, $status, $end) = turns('f.');
+is("$times $status", '1 1', 'the only file runs once');
+
+($times, $status, $end) = turns('f.', $steady,
+    map { file_in("tree/t/bad$_.t", "# Bad.\n#\n# runs: side by side, 1 s\n\n"
+                                    . "print qq{1..1\nnot ok 1\n};\n") } 1 .. 4);
+is("$times $status", '1 1', 'no second time where much fails');
+like($end, qr/^  failed: turns\.t\n/m, 'all told');
+like($end, qr/^  failed: bad4\.t\n/m, 'at the end');
+
+
 # of script/fresh, what it says where it can't do anything
 
 my @fresh = (script('fresh', lines_of('script/fresh')), '--dir', scratch(),
