@@ -1,6 +1,6 @@
 
 /*
- * Lanes: one for each node of Redis that something waits for.
+ * Lanes of nodes of Redis: polls and lookups.
  */
 
 
@@ -11,67 +11,42 @@
 #include "ngx_http_tb_rpc_device_polls.h"
 
 
-static ngx_uint_t ngx_http_tb_rpc_lane_is_free(ngx_http_tb_rpc_lane_t *lane);
-static void ngx_http_tb_rpc_lane_init(ngx_http_tb_rpc_polls_t *polls,
-    ngx_http_tb_rpc_lane_t *lane);
+static void ngx_http_tb_rpc_lane_init(ngx_tb_rpc_lane_t *l);
+static ngx_uint_t ngx_http_tb_rpc_lane_is_free(ngx_tb_rpc_lane_t *l);
 
 
 void
 ngx_http_tb_rpc_lanes_init(ngx_http_tb_rpc_polls_t *polls)
 {
-    ngx_queue_init(&polls->lanes);
+    ngx_tb_rpc_lanes_t  *lanes;
 
-    ngx_http_tb_rpc_lane_init(polls, &polls->nobody);
+    lanes = &polls->lanes;
+
+    lanes->nobody = &polls->nobody.lane;
+    lanes->pool = polls->worker->pool;
+    lanes->size = sizeof(ngx_http_tb_rpc_lane_t);
+    lanes->init = ngx_http_tb_rpc_lane_init;
+    lanes->is_free = ngx_http_tb_rpc_lane_is_free;
+
+    ngx_tb_rpc_lanes_init(lanes);
 }
 
 
-/*
- * Nodes come and go, so what is free is used again.  There are as many lanes
- * as nodes that something has waited for at once.
- */
-
-ngx_http_tb_rpc_lane_t *
-ngx_http_tb_rpc_lane(ngx_http_tb_rpc_polls_t *polls, ngx_tb_redis_node_t *node)
+static void
+ngx_http_tb_rpc_lane_init(ngx_tb_rpc_lane_t *l)
 {
-    ngx_http_tb_rpc_lane_t  *lane, *found;
+    ngx_http_tb_rpc_lane_t  *lane = (ngx_http_tb_rpc_lane_t *) l;
 
-    found = NULL;
-
-    for (lane = ngx_http_tb_rpc_lane_next(polls, NULL);
-         lane;
-         lane = ngx_http_tb_rpc_lane_next(polls, lane))
-    {
-        if (lane->node == node) {
-            return lane;
-        }
-
-        if (found == NULL
-            && lane != &polls->nobody
-            && ngx_http_tb_rpc_lane_is_free(lane))
-        {
-            found = lane;
-        }
-    }
-
-    if (found == NULL) {
-        found = ngx_pcalloc(polls->worker->pool,
-                            sizeof(ngx_http_tb_rpc_lane_t));
-        if (found == NULL) {
-            return &polls->nobody;
-        }
-
-        ngx_http_tb_rpc_lane_init(polls, found);
-    }
-
-    found->node = node;
-
-    return found;
+    ngx_queue_init(&lane->polls);
+    ngx_queue_init(&lane->lookups);
 }
 
 
 static ngx_uint_t
-ngx_http_tb_rpc_lane_is_free(ngx_http_tb_rpc_lane_t *lane)
+ngx_http_tb_rpc_lane_is_free(ngx_tb_rpc_lane_t *l)
 {
+    ngx_http_tb_rpc_lane_t  *lane = (ngx_http_tb_rpc_lane_t *) l;
+
     return ngx_queue_empty(&lane->polls)
            && ngx_queue_empty(&lane->lookups)
            && lane->asked == 0
@@ -79,16 +54,10 @@ ngx_http_tb_rpc_lane_is_free(ngx_http_tb_rpc_lane_t *lane)
 }
 
 
-/* the rest of it is zero */
-
-static void
-ngx_http_tb_rpc_lane_init(ngx_http_tb_rpc_polls_t *polls,
-    ngx_http_tb_rpc_lane_t *lane)
+ngx_http_tb_rpc_lane_t *
+ngx_http_tb_rpc_lane(ngx_http_tb_rpc_polls_t *polls, ngx_tb_redis_node_t *node)
 {
-    ngx_queue_init(&lane->polls);
-    ngx_queue_init(&lane->lookups);
-
-    ngx_queue_insert_tail(&polls->lanes, &lane->queue);
+    return (ngx_http_tb_rpc_lane_t *) ngx_tb_rpc_lane(&polls->lanes, node);
 }
 
 
@@ -115,13 +84,6 @@ ngx_http_tb_rpc_lane_t *
 ngx_http_tb_rpc_lane_next(ngx_http_tb_rpc_polls_t *polls,
     ngx_http_tb_rpc_lane_t *lane)
 {
-    ngx_queue_t  *q;
-
-    q = lane ? ngx_queue_next(&lane->queue) : ngx_queue_head(&polls->lanes);
-
-    if (q == ngx_queue_sentinel(&polls->lanes)) {
-        return NULL;
-    }
-
-    return ngx_queue_data(q, ngx_http_tb_rpc_lane_t, queue);
+    return (ngx_http_tb_rpc_lane_t *)
+               ngx_tb_rpc_lane_next(&polls->lanes, (ngx_tb_rpc_lane_t *) lane);
 }

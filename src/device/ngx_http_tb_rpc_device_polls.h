@@ -9,6 +9,7 @@
 #define _NGX_HTTP_TB_RPC_DEVICE_POLLS_H_INCLUDED_
 
 
+#include "../share/ngx_tb_rpc_lane.h"
 #include "../json/ngx_http_tb_rpc_text.h"
 #include "ngx_http_tb_rpc_device_deliver.h"
 
@@ -21,17 +22,10 @@
 #define NGX_HTTP_TB_RPC_POLL_BATCH  512
 
 
-/*
- * What waits for a node of Redis: one that is away or hangs, or a shard that
- * has none, stands in the way of nobody else.
- */
+/* what waits for a node of Redis */
 
 typedef struct {
-    ngx_queue_t                   queue;        /* in polls->lanes */
-
-    /* may be freed by now: to be compared only; NULL: nobody's */
-    ngx_tb_redis_node_t          *node;
-
+    ngx_tb_rpc_lane_t             lane;         /* in polls->lanes */
     ngx_queue_t                   polls;        /* it is to be told */
     ngx_uint_t                    asked;        /* it is being told */
     ngx_queue_t                   lookups;      /* whose token is it */
@@ -44,8 +38,8 @@ struct ngx_http_tb_rpc_polls_s {
 
     ngx_rbtree_t                  tree;         /* by session */
     ngx_rbtree_node_t             sentinel;
-    ngx_queue_t                   lanes;
-    ngx_http_tb_rpc_lane_t        nobody;       /* the first of them */
+    ngx_tb_rpc_lanes_t            lanes;
+    ngx_http_tb_rpc_lane_t        nobody;
     ngx_uint_t                    session;      /* of the latest poll */
     ngx_queue_t                   deliveries;   /* responses being sent */
 

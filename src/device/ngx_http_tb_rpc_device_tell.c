@@ -92,7 +92,7 @@ ngx_http_tb_rpc_polls_pump(ngx_http_tb_rpc_polls_t *polls,
 
         node = ngx_http_tb_rpc_device_node(polls->worker, poll->device_id);
 
-        if (node != lane->node) {
+        if (node != lane->lane.node) {
             ngx_http_tb_rpc_poll_enqueue(poll);
 
             if (ngx_http_tb_rpc_lane_left(polls, lane, poll->lane, &n)

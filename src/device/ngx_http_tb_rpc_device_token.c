@@ -245,7 +245,7 @@ ngx_http_tb_rpc_lookups_pump(ngx_http_tb_rpc_polls_t *polls,
 
         node = ngx_http_tb_rpc_lookup_node(dr);
 
-        if (node != lane->node) {
+        if (node != lane->lane.node) {
             ngx_http_tb_rpc_lookup_enqueue(dr);
 
             if (ngx_http_tb_rpc_lane_left(polls, lane, dr->lane, &n)

@@ -1,7 +1,6 @@
 
 /*
- * Lanes: one for each node of Redis that something is on its way to, or waits
- * for.
+ * Lanes of nodes of Redis, and what makes them go on.
  */
 
 
@@ -13,19 +12,25 @@
 #include "ngx_stream_tb_mqtt_worker.h"
 
 
-static ngx_uint_t ngx_stream_tb_mqtt_lane_is_free(
-    ngx_stream_tb_mqtt_lane_t *lane);
-static void ngx_stream_tb_mqtt_lane_init(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane);
+static void ngx_stream_tb_mqtt_lane_init(ngx_tb_rpc_lane_t *l);
+static ngx_uint_t ngx_stream_tb_mqtt_lane_is_free(ngx_tb_rpc_lane_t *l);
 static void ngx_stream_tb_mqtt_pump_handler(ngx_event_t *ev);
 
 
 void
 ngx_stream_tb_mqtt_lanes_init(ngx_stream_tb_mqtt_worker_t *w)
 {
-    ngx_queue_init(&w->lanes);
+    ngx_tb_rpc_lanes_t  *lanes;
 
-    ngx_stream_tb_mqtt_lane_init(w, &w->nobody);
+    lanes = &w->lanes;
+
+    lanes->nobody = &w->nobody.lane;
+    lanes->pool = w->pool;
+    lanes->size = sizeof(ngx_stream_tb_mqtt_lane_t);
+    lanes->init = ngx_stream_tb_mqtt_lane_init;
+    lanes->is_free = ngx_stream_tb_mqtt_lane_is_free;
+
+    ngx_tb_rpc_lanes_init(lanes);
 
     /* who waits is a connection, which keeps a worker that is exiting */
 
@@ -49,54 +54,27 @@ ngx_stream_tb_mqtt_lanes_close(ngx_stream_tb_mqtt_worker_t *w)
 }
 
 
-/*
- * Nodes come and go, so what is free is used again.  There are as many lanes
- * as nodes that something has waited for at once.
- */
+/* the counters are zero, of a new one and of one that is free */
 
-ngx_stream_tb_mqtt_lane_t *
-ngx_stream_tb_mqtt_lane(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_tb_redis_node_t *node)
+static void
+ngx_stream_tb_mqtt_lane_init(ngx_tb_rpc_lane_t *l)
 {
-    ngx_stream_tb_mqtt_lane_t  *lane, *found;
+    ngx_stream_tb_mqtt_lane_t  *lane = (ngx_stream_tb_mqtt_lane_t *) l;
 
-    found = NULL;
+    ngx_queue_init(&lane->tenants);
+    ngx_queue_init(&lane->lookups);
+    ngx_queue_init(&lane->joining);
+    ngx_queue_init(&lane->leaving);
 
-    for (lane = ngx_stream_tb_mqtt_lane_next(w, NULL);
-         lane;
-         lane = ngx_stream_tb_mqtt_lane_next(w, lane))
-    {
-        if (lane->node == node) {
-            return lane;
-        }
-
-        if (found == NULL
-            && lane != &w->nobody
-            && ngx_stream_tb_mqtt_lane_is_free(lane))
-        {
-            found = lane;
-        }
-    }
-
-    if (found == NULL) {
-        found = ngx_pcalloc(w->pool, sizeof(ngx_stream_tb_mqtt_lane_t));
-        if (found == NULL) {
-            return &w->nobody;
-        }
-
-        ngx_stream_tb_mqtt_lane_init(w, found);
-    }
-
-    found->node = node;
-    found->failed = 0;
-
-    return found;
+    lane->failed = 0;
 }
 
 
 static ngx_uint_t
-ngx_stream_tb_mqtt_lane_is_free(ngx_stream_tb_mqtt_lane_t *lane)
+ngx_stream_tb_mqtt_lane_is_free(ngx_tb_rpc_lane_t *l)
 {
+    ngx_stream_tb_mqtt_lane_t  *lane = (ngx_stream_tb_mqtt_lane_t *) l;
+
     return lane->looking == 0
            && lane->telling == 0
            && ngx_queue_empty(&lane->tenants)
@@ -106,18 +84,11 @@ ngx_stream_tb_mqtt_lane_is_free(ngx_stream_tb_mqtt_lane_t *lane)
 }
 
 
-/* the rest of it is zero */
-
-static void
-ngx_stream_tb_mqtt_lane_init(ngx_stream_tb_mqtt_worker_t *w,
-    ngx_stream_tb_mqtt_lane_t *lane)
+ngx_stream_tb_mqtt_lane_t *
+ngx_stream_tb_mqtt_lane(ngx_stream_tb_mqtt_worker_t *w,
+    ngx_tb_redis_node_t *node)
 {
-    ngx_queue_init(&lane->tenants);
-    ngx_queue_init(&lane->lookups);
-    ngx_queue_init(&lane->joining);
-    ngx_queue_init(&lane->leaving);
-
-    ngx_queue_insert_tail(&w->lanes, &lane->queue);
+    return (ngx_stream_tb_mqtt_lane_t *) ngx_tb_rpc_lane(&w->lanes, node);
 }
 
 
@@ -125,15 +96,8 @@ ngx_stream_tb_mqtt_lane_t *
 ngx_stream_tb_mqtt_lane_next(ngx_stream_tb_mqtt_worker_t *w,
     ngx_stream_tb_mqtt_lane_t *lane)
 {
-    ngx_queue_t  *q;
-
-    q = lane ? ngx_queue_next(&lane->queue) : ngx_queue_head(&w->lanes);
-
-    if (q == ngx_queue_sentinel(&w->lanes)) {
-        return NULL;
-    }
-
-    return ngx_queue_data(q, ngx_stream_tb_mqtt_lane_t, queue);
+    return (ngx_stream_tb_mqtt_lane_t *)
+               ngx_tb_rpc_lane_next(&w->lanes, (ngx_tb_rpc_lane_t *) lane);
 }
 
 

@@ -1,8 +1,6 @@
 
 /*
- * Lanes: one for each node of Redis that something is on its way to, or waits
- * for.  A node that is away or hangs, or a shard that has none, stands in the
- * way of nobody else.
+ * Lanes: what waits for a node of Redis, or is on its way to it.
  */
 
 
@@ -15,15 +13,12 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
-#include "../redis/ngx_tb_redis.h"
+#include "../share/ngx_tb_rpc_lane.h"
 #include "ngx_stream_tb_mqtt_conf.h"
 
 
 typedef struct {
-    ngx_queue_t                      queue;      /* in w->lanes */
-
-    /* may be freed by now: to be compared only; NULL: nobody's */
-    ngx_tb_redis_node_t             *node;
+    ngx_tb_rpc_lane_t                lane;       /* in w->lanes */
 
     /* lookups that wait for their turn, those of tenants first */
     ngx_queue_t                      tenants;

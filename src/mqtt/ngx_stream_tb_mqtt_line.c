@@ -225,7 +225,8 @@ ngx_stream_tb_mqtt_line_first(ngx_stream_tb_mqtt_lane_t *lane,
 
     /* without memory for a lane of its own it is still here */
 
-    if (node != lane->node && ngx_stream_tb_mqtt_lane(w, node) != lane) {
+    if (node != lane->lane.node
+            && ngx_stream_tb_mqtt_lane(w, node) != lane) {
         return NGX_DECLINED;
     }
 

@@ -76,7 +76,8 @@ ngx_stream_tb_mqtt_tell_pump(ngx_stream_tb_mqtt_worker_t *w,
 
         /* without memory for a lane of its own it is still here */
 
-        if (node != lane->node && ngx_stream_tb_mqtt_lane(w, node) != lane) {
+        if (node != lane->lane.node
+            && ngx_stream_tb_mqtt_lane(w, node) != lane) {
             ngx_queue_remove(q);
             ngx_stream_tb_mqtt_tell(session);
             continue;

@@ -57,8 +57,8 @@ struct ngx_stream_tb_mqtt_worker_s {
 
     ngx_tb_rpc_cache_t              *cache[NGX_STREAM_TB_MQTT_NKINDS];
 
-    ngx_queue_t                      lanes;
-    ngx_stream_tb_mqtt_lane_t        nobody;     /* the first of them */
+    ngx_tb_rpc_lanes_t               lanes;
+    ngx_stream_tb_mqtt_lane_t        nobody;
     ngx_event_t                      pump;       /* posted, or set */
 
     /* presence */
