@@ -8,12 +8,11 @@ use warnings;
 
 use Digest::SHA qw(sha256_hex);
 use IO::Socket::INET;
-use POSIX ();
 use Test::More;
-use Time::HiRes qw(sleep);
 
-use TB::Env qw(free_port scaled);
+use TB::Env qw(free_port);
 use TB::Fixture;
+use TB::Http2 qw(frame hpack);
 use TB::Nginx;
 
 my $h2 = free_port();
@@ -32,6 +31,11 @@ redis()->call('SET', 'tb:token:' . sha256_hex('T1'), macro('d1'));
 
 
 sub device_text { return TB::Client::text(@_) }
+
+
+# what was sent before, or ended, nginx has read when this is answered
+
+sub read_by_nginx { $nginx->get('/none') }
 
 
 # a call that the device has taken: its caller, its id
@@ -66,7 +70,7 @@ for my $path ('/nocache/T1/rpc', '/api/v1/T1/rpc') {
             my ($caller, $id) = taken($value);
             my $text = device_text('POST', "$path/$id", "\"of $value\"");
 
-            redis()->call('CLIENT', 'PAUSE', 300, 'ALL');
+            redis()->pause();
 
             # the body at once, or behind the header
 
@@ -76,14 +80,14 @@ for my $path ('/nocache/T1/rpc', '/api/v1/T1/rpc') {
             $client->send(substr $text, 0, length($text) - $cut);
 
             if ($cut) {
-                sleep 0.05;
+                read_by_nginx();
                 $client->send(substr $text, -$cut);
             }
 
-            # it has read the request
-
-            sleep 0.05;
+            read_by_nginx();
             $ways{$way}->($client);
+            read_by_nginx();
+            redis()->resume();
 
             is($caller->answer()->{body}, "\"of $value\"",
                "$path, $parts parts: $way, its caller has the answer");
@@ -91,25 +95,23 @@ for my $path ('/nocache/T1/rpc', '/api/v1/T1/rpc') {
     }
 }
 
-SKIP: {
-    skip 'no curl with HTTP/2', 2 if `curl --version 2>&1` !~ /\bHTTP2\b/;
-
+{
     my ($caller, $id) = taken('2');
 
-    redis()->call('CLIENT', 'PAUSE', 500, 'ALL');
+    redis()->pause();
 
-    my $pid = fork();
+    my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $h2)
+        or die "connect: $!\n";
+    my $headers = join '', map { "\0" . hpack($_->[0]) . hpack($_->[1]) }
+        [':method', 'POST'], [':scheme', 'http'], [':authority', 'localhost'],
+        [':path', "/nocache/T1/rpc/$id"];
 
-    if ($pid == 0) {
-        open STDOUT, '>', '/dev/null';
-        { exec 'curl', '-s', '--http2-prior-knowledge', '-d', '"of 2"',
-               "http://127.0.0.1:$h2/nocache/T1/rpc/$id" }
-        POSIX::_exit(127);
-    }
-
-    sleep 0.25;
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
+    syswrite $sock, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . frame(4, 0, 0, '')
+                    . frame(1, 4, 1, $headers) . frame(0, 1, 1, '"of 2"');
+    read_by_nginx();
+    close $sock;
+    read_by_nginx();
+    redis()->resume();
 
     is($caller->answer()->{body}, '"of 2"', 'HTTP/2: its caller has it');
 }
@@ -122,8 +124,9 @@ SKIP: {
         substr device_text('POST', "/nocache/T1/rpc/$id", '"cut off"'),
                0, -3);
 
-    sleep 0.1;
+    read_by_nginx();
     $client->leave();
+    read_by_nginx();
     ok(!$caller->answered(), 'half an answer is none');
     TB::Client->new($nginx->{port},
                     device_text('POST', "/nocache/T1/rpc/$id", '"whole"'))
@@ -134,13 +137,15 @@ SKIP: {
 # a poll that leaves meanwhile is no poll
 
 {
-    redis()->call('CLIENT', 'PAUSE', 300, 'ALL');
+    redis()->pause();
 
     my $client = TB::Client->new($nginx->{port},
         device_text('GET', '/nocache/T1/rpc?timeout=20000'));
 
-    sleep 0.1;
+    read_by_nginx();
     $client->leave();
+    read_by_nginx();
+    redis()->resume();
 
     my ($caller, $id) = taken('4');
 
