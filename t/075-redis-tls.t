@@ -82,7 +82,7 @@ sub answers {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
     soon { $nginx->count_log(qr/connection to \S+ is ready/) >= 2 }
-        "$what: both connections", 15
+        "$what: both connections", 30
         or diag substr $nginx->error_log(), -2000;
     is($nginx->call('e1', 'echo', '["ok"]', timeout => 5000)->{body},
        '["ok"]', "$what: a call is answered");
@@ -98,7 +98,7 @@ sub refuses {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    ok($nginx->wait_log($line, 15), "$what: the log says why")
+    ok($nginx->wait_log($line, 30), "$what: the log says why")
         or diag substr $nginx->error_log(), -2000;
     is($nginx->call('e1', 'echo', '1', timeout => 500)->{status}, 503,
        "$what: 503");
@@ -131,7 +131,7 @@ sub unread {
 
 # --- it works ---------------------------------------------------------------
 
-my $seconds = scaled(30);
+my $seconds = scaled(60);
 my $nginx = nginx("$trusted command_timeout ${seconds}s;",
                   main => 'error_log debug.log debug;');
 
@@ -167,7 +167,7 @@ $redis->resume();
 my %got;
 
 $got{$_->{body} eq $large ? 'right' : "$_->{status} $_->{body}"}++
-    for map { $_->answer() } @open;
+    for map { $_->answer(60) } @open;
 
 is_deeply(\%got, { right => scalar @open }, 'goes on: all have their answers')
     or diag map { substr "$got{$_} $_\n", 0, 200 } keys %got;
@@ -177,7 +177,7 @@ is_deeply(\%got, { right => scalar @open }, 'goes on: all have their answers')
 my $ready = $nginx->count_log(qr/is ready/);
 
 $redis->call('CLIENT', 'KILL', 'USER', 'nginx');
-soon { $nginx->count_log(qr/is ready/) >= $ready + 2 } 'cut: both are back', 15;
+soon { $nginx->count_log(qr/is ready/) >= $ready + 2 } 'cut: both are back', 30;
 answers($nginx, 'cut');
 
 SKIP: {
@@ -303,7 +303,9 @@ my $start = time();
 
 is($nginx->get('/')->{status}, 204, 'a handshake that hangs: others are'
                                     . ' answered');
-ok($nginx->stop('QUIT', 10), 'and nginx ends');
-cmp_ok(time() - $start, '<', scaled(5), 'at once');
+ok($nginx->stop('QUIT', 20), 'and nginx ends');
+
+# not after connect_timeout
+cmp_ok(time() - $start, '<', scaled(20), 'at once');
 
 done_testing();
