@@ -118,7 +118,7 @@ sub some_more {
 
     my $before = stored();
 
-    return soon { stored() >= $before + 60 } "$what: calls are stored", 20;
+    return soon { stored() >= $before + 60 } "$what: calls are stored", 60;
 }
 
 
@@ -135,7 +135,7 @@ for my $round (1 .. $KILLS) {
     # it is back at once, or when callers have been told
 
     if ($round % 2) {
-        soon { count_access(503) > $refused } "kill $round: some get 503", 20;
+        soon { count_access(503) > $refused } "kill $round: some get 503", 60;
     }
 
     redis()->go();
@@ -175,6 +175,11 @@ is_deeply([ $nginx->workers() ], \@workers, 'the same workers');
 
 
 # what there is ---------------------------------------------------------------
+
+# nothing is killed any more, so there is time for each reply
+
+$nginx->configure(redis => '');
+$nginx->reload();
 
 # all records of a device, page by page
 
