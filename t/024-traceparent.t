@@ -11,7 +11,7 @@ use Digest::SHA qw(sha256_hex);
 use Test::More;
 
 use TB::Bridge;
-use TB::Env qw(file_in free_port scaled wait_for);
+use TB::Env qw(file_in free_port wait_for);
 use TB::Fixture;
 use TB::Mqtt qw(spawn text_of);
 use TB::Nginx;
@@ -107,7 +107,7 @@ sub ask {
                . "X-Authorization: $bearer\r\n$more"
                . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
 
-    return TB::Client->new($nginx->{port}, $text)->answer(scaled(10));
+    return TB::Client->new($nginx->{port}, $text)->answer(60);
 }
 
 
@@ -220,6 +220,9 @@ like($answer->{body}, qr/"params":\[1\]\}\z/, 'but the call');
 
 
 # --- in the log -------------------------------------------------------------
+
+# a request may be logged after its answer is there
+wait_for { 2 == (() = text_of("$nginx->{name}/traces.log") =~ /^GET /mg) };
 
 my @lines = text_of("$nginx->{name}/traces.log") =~ /^POST m trace=(.*)$/mg;
 
