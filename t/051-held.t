@@ -1,6 +1,6 @@
 # How many calls a worker holds, and how many a device may have.
 #
-# runs: side by side, 3 s
+# runs: side by side, 6 s
 
 use strict;
 use warnings;
@@ -58,7 +58,8 @@ is(join(' ', map { "$_->{status} $_->{body}" }
              TB::Client::answers(20, @clients)),
    '200 1 200 2 200 3', 'slots come back: answers');
 
-@clients = fill('timeouts', timeout => 400);
+# held for long enough to be seen
+@clients = fill('timeouts', timeout => 3000);
 is_deeply(TB::Client::kinds(TB::Client::answers(20, @clients)),
           { '504 NOT_CLAIMED' => 3 }, 'slots come back: timeouts');
 
