@@ -51,7 +51,7 @@ sub listen_to {
 sub heard {
     my ($c, $d, $seconds) = @_;
 
-    my $text = ($c->message($seconds // 1))[1] // return ();
+    my $text = ($c->message($seconds // 30))[1] // return ();
 
     return ('other', $text) if substr($text, 0, 36) ne $d;
 

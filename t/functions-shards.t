@@ -33,7 +33,7 @@ like(config($_), qr/^ERR tb_rpc: shards .* is not a number in its range/,
 sub says {
     my (@command) = @_;
 
-    open my $fh, '-|', 'sh', '-c', 'timeout 20 "$@" 2>&1', 'sh', @command
+    open my $fh, '-|', 'sh', '-c', 'timeout 120 "$@" 2>&1', 'sh', @command
         or die "sh: $!\n";
     local $/;
 

@@ -33,7 +33,7 @@ sub connect {
     $sock->autoflush(1);
 
     my $self = bless { sock => $sock, buf => '',
-                       timeout => $opt{timeout} // 10 }, $class;
+                       timeout => $opt{timeout} // 60 }, $class;
 
     if (defined $opt{user}) {
         my $reply = $self->cmd('AUTH', $opt{user}, $opt{password} // '');
