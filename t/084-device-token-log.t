@@ -24,7 +24,7 @@ device("d$_") for 1 .. 9;
 my $nginx = TB::Nginx->start(
     http => <<'_EOC_',
     limit_req_zone   $tb_rpc_key_id  zone=devices:1m  rate=1r/m;
-    limit_req_zone   $tb_rpc_key_id  zone=slow:1m     rate=5r/s;
+    limit_req_zone   $tb_rpc_key_id  zone=slow:1m     rate=20r/m;
     limit_req_zone   $part           zone=parts:1m    rate=1r/m;
     limit_conn_zone  $tb_rpc_key_id  zone=open:1m;
     limit_req_status 429;
@@ -160,13 +160,13 @@ for my $tail ('', '?x=1', '/x') {
 }
 
 {
-    my $token = token();
+    my $token = token('d9');
     my $held = TB::Client->new($nginx->{port},
-        TB::Client::text('GET', "/open/v1/$token/rpc?timeout=1000"));
+        TB::Client::text('GET', "/open/v1/$token/rpc?timeout=60000"));
 
     TB::Env::wait_for {
-        redis()->call('HGET', redis()->device_key(macro('d1')), 'poll')
-    } 5;
+        redis()->call('HGET', redis()->device_key(macro('d9')), 'poll')
+    };
 
     is(ask("/open/v1/$token/rpc"), 503, 'limit_conn');
     $held->leave();
