@@ -23,7 +23,7 @@ redis()->{library} = 0;
 
 my $mqtt = TB::Mqtt->new(redis => redis());
 my $nginx = TB::Nginx->start(
-    http => 'tb_rpc_ack_timeout 2s;',
+    http => 'tb_rpc_ack_timeout 4s;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
               . ' location = /metrics { tb_rpc_status prometheus; }');
 
@@ -37,15 +37,23 @@ my $slow = TB::MqttDevices->start(port => $mqtt->{port}, delay => [1, 1],
 
 sub start_bridge {
     return $mqtt->bridge('fault', '--client-id', 'fault', '--ack-timeout',
-                         2000, '--session-ttl', 6000, '--presence-grace',
+                         4000, '--session-ttl', 12000, '--presence-grace',
                          2000);
+}
+
+
+# how often it has lost its broker
+
+sub losses {
+    return scalar(() = TB::Mqtt::text_of('fault.log')
+                       =~ /mqtt: connection to .*trying again/g);
 }
 
 
 my $pid = start_bridge();
 my $calls = TB::FaultCalls->new(nginx => $nginx, works => 'd1');
 
-ok($devices->online(20) && $slow->online(20), 'devices are online');
+ok($devices->online(60) && $slow->online(60), 'devices are online');
 ok($mqtt->attached(macro($_), 'fault'), "$_ is attached") for qw(d1 d2);
 $calls->again();
 
@@ -55,7 +63,7 @@ $calls->again();
 
     # one that the device has, one that the broker has not acknowledged
 
-    my $mute = $nginx->open('d1', 'mute', '[2]', timeout => 1500);
+    my $mute = $nginx->open('d1', 'mute', '[2]', timeout => 5000);
 
     wait_for { got($devices, '[2]') };
     kill 'STOP', $mqtt->{broker};
@@ -68,8 +76,8 @@ $calls->again();
 
     my $kept = $calls->persistent('d1', '[4]');
 
-    $row->told('with the device', $mute->answer());
     $row->told('two-way', $nginx->call('d1', 'run', '[5]', timeout => 1000));
+    $row->told('with the device', $mute->answer());
     $row->told('persistent', $taken, $kept);
     $row->{bridge}[1] = $pid = start_bridge();
     $calls->done($row, 'what waited is done', $kept);
@@ -93,7 +101,7 @@ $calls->again();
     soon { redis()->command('FCALL', 'tb_rpc_tick', 1,
                TB::Bridge::key('due', macro('d1')) =~ s/:due:.*/:due/r, 8);
            $nginx->call('d1', 'run', '[6]', timeout => 200)->{what}
-           eq '504 NO_ACTIVE_CONNECTION' } 'its session lapses', 20;
+           eq '504 NO_ACTIVE_CONNECTION' } 'its session lapses', 60;
     $row->told('after the time of its session',
                $nginx->call('d1', 'run', '[6]', timeout => 300));
     kill 'CONT', $pid;
@@ -108,7 +116,10 @@ $calls->again();
     my $row = TB::FaultRow->begin('the broker is killed', nginx => $nginx,
                                   bridge => ['fault', $pid]);
 
+    my $lost = losses();
+
     TB::Mqtt::reap($mqtt->{broker}, 'KILL');
+    soon { losses() > $lost } 'the bridge has seen it', 60;
     $row->told('two-way', $nginx->call('d1', 'run', '[8]', timeout => 1000));
 
     my $kept = $calls->persistent('d1', '[9]');
@@ -127,13 +138,13 @@ $calls->again();
                                   bridge => ['fault', $pid]);
 
     kill 'STOP', $mqtt->{broker};
-    $row->told('two-way', $nginx->call('d1', 'run', '[10]', timeout => 1000));
+    $row->told('two-way', $nginx->call('d1', 'run', '[10]', timeout => 3000));
 
     my $kept = $calls->persistent('d1', '[11]');
 
     $row->told('persistent', $kept);
     soon { TB::Mqtt::text_of('fault.log') =~ /was not acknowledged/ }
-         'the bridge has seen it', 20;
+         'the bridge has seen it', 60;
     kill 'CONT', $mqtt->{broker};
     $calls->done($row, 'what was sent is done', $kept);
     $calls->again($row);
@@ -155,13 +166,13 @@ $calls->again();
            || TB::Mqtt::text_of('fault.log') =~ /trying again/ }
          'answers come';
     redis()->go();
-    $row->told('two-way', $open->answer(30));
+    $row->told('two-way', $open->answer(60));
     $calls->done($row, 'the answer is there', $kept);
     $calls->again($row);
     $row->end();
 }
 
-is(TB::Mqtt::reap($pid, 'TERM', 20), 0, 'the bridge ends');
+is(TB::Mqtt::reap($pid, 'TERM', 60), 0, 'the bridge ends');
 $_->stop() for $devices, $slow;
 $nginx->clean();
 

@@ -64,7 +64,7 @@ sub done {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
     return soon { $self->status($answer) eq 'SUCCESSFUL' }
-                "$row->{name}: $what", 30;
+                "$row->{name}: $what", 60;
 }
 
 
@@ -77,7 +77,7 @@ sub again {
 
     return soon { $self->{nginx}->call($self->{works}, 'run', '[1]',
                                        timeout => 1000)->{status} == 200 }
-                "$name: calls work again", 30;
+                "$name: calls work again", 60;
 }
 
 

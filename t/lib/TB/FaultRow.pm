@@ -108,7 +108,7 @@ sub metrics {
 
     my $answer = TB::Client->new($self->{nginx}{port},
                                  TB::Client::text('GET', '/metrics'))
-                           ->answer(10);
+                           ->answer(30);
     my ($values) = TB::Metrics::parse($answer->{body});
 
     if ($self->{bridge} && kill 0, $self->{bridge}[1]) {
@@ -214,10 +214,10 @@ sub end {
                   $self->terms('callers')), '',
        "$name: callers were told all of it");
 
-    wait_for { @left = $self->missing(); !@left } 10;
+    wait_for { @left = $self->missing(); !@left } 30;
     is("@left", '', "$name: counted");
 
-    wait_for { @left = $self->unsaid(); !@left } 10;
+    wait_for { @left = $self->unsaid(); !@left } 30;
     is(join("\n", @left), '', "$name: the log");
 }
 
