@@ -7,7 +7,7 @@ use warnings;
 
 use Test::More;
 
-use TB::Env qw(scaled);
+use TB::Env qw(scaled wait_for);
 use TB::FastBridge;
 use TB::Fixture;
 use TB::Load;
@@ -29,7 +29,7 @@ is(scalar @workers, 3, 'three workers');
 my @requests = map { $nginx->text('d' . ($_ % 20 + 1), 'echo', "{\"n\":$_}") }
                    1 .. 500;
 my @answers = TB::Load::run(port => $nginx->{port}, requests => \@requests,
-                            parallel => 60, timeout => scaled(30));
+                            parallel => 60, timeout => scaled(120));
 my (%by, @wrong);
 
 for my $i (0 .. $#answers) {
@@ -50,17 +50,25 @@ cmp_ok(scalar keys %by, '>=', 2, 'spread over the workers')
     or diag(explain(\%by));
 is(join(' ', $nginx->workers()), "@workers", 'the same workers as before');
 
-my @channels = grep { !/^tb:\{s\d{3}\}:bell:/ }
-                    @{ redis()->call('PUBSUB', 'SHARDCHANNELS') };
-my %names = map { /^tb:\{s\d{3}\}:reply:([0-9a-f]+)$/ ? ($1, 1) : ($_, 1) }
-                @channels;
+# one that nobody has called may still be about it
+
+my (@channels, %names, @clients);
+
+wait_for {
+    @channels = grep { !/^tb:\{s\d{3}\}:bell:/ }
+                     @{ redis()->call('PUBSUB', 'SHARDCHANNELS') };
+    %names = map { /^tb:\{s\d{3}\}:reply:([0-9a-f]+)$/ ? ($1, 1) : ($_, 1) }
+                 @channels;
+    @clients = grep { /\bname=tb-rpc-/ }
+               split /\n/, redis()->call('CLIENT', 'LIST');
+
+    @channels >= 128 * @workers
+        && @clients >= 2 * @workers * redis()->masters();
+};
 
 is(scalar keys %names, scalar @workers,
    'each worker listens, by its own name');
 is(scalar @channels, 128 * @workers, 'on every shard');
-
-my @clients = grep { /\bname=tb-rpc-/ }
-              split /\n/, redis()->call('CLIENT', 'LIST');
 
 is(scalar @clients, 2 * @workers * redis()->masters(),
    'two connections per worker and master');
