@@ -241,7 +241,7 @@ sub id_of { return $_[0]{body} =~ /^\{"id":(\d+),/ ? $1 : undef }
 sub device_gets {
     my ($how) = @_;
 
-    my $r = without('GET', '/api/v1/T1/rpc?timeout=5000');
+    my $r = without('GET', '/api/v1/T1/rpc?timeout=30000');
     my $id = id_of($r);
 
     without('POST', "/api/v1/T1/rpc/$id", '"asked again"') if defined $id;
@@ -258,7 +258,7 @@ my %operations = (
 
         # the caller is answered as soon as the bridge has taken it
 
-        TB::Env::wait_for { taken($method) } 5 if $r->{status} == 200;
+        TB::Env::wait_for { taken($method) } if $r->{status} == 200;
 
         return ($r, $r->{body} eq '', taken($method));
     },
@@ -311,7 +311,7 @@ my %operations = (
         my ($row, $method) = @_;
 
         my $caller = $nginx->open('http', $method, 1);
-        my $r = with($row, 'GET', '/api/v1/T1/rpc?timeout=5000');
+        my $r = with($row, 'GET', '/api/v1/T1/rpc?timeout=30000');
 
         return told($caller, $r, $method);
     },
@@ -321,12 +321,12 @@ my %operations = (
 
         my $key = redis()->device_key(macro('http'));
         my $before = redis()->call('HGET', $key, 'poll') || '';
-        my $client = start_with($row, 'GET', '/api/v1/T1/rpc?timeout=5000');
+        my $client = start_with($row, 'GET', '/api/v1/T1/rpc?timeout=30000');
 
         TB::Env::wait_for {
             (redis()->call('HGET', $key, 'poll') || '') ne $before
             || $client->answered()
-        } 5;
+        };
 
         my $caller = $nginx->open('http', $method, 1);
 
@@ -337,7 +337,7 @@ my %operations = (
         my ($row, $method) = @_;
 
         my $caller = $nginx->open('http', $method, 1);
-        my $call = without('GET', '/api/v1/T1/rpc?timeout=5000');
+        my $call = without('GET', '/api/v1/T1/rpc?timeout=30000');
         my $id = id_of($call);
         my $r = with($row, 'POST', "/api/v1/T1/rpc/$id", '"with"');
 
@@ -426,8 +426,8 @@ for my $row (grep { $_->[0] =~ /Range|^all/ } @rows) {
     is($r->{headers}{'content-range'}, undef, 'no range');
 }
 
-my %stats = @{ redis()->call('HGETALL', 'tb:{s' . TB::Bridge::shard(
-                                            macro('http')) . '}:stats') };
+my %stats = @{ redis()->call('HGETALL', TB::Bridge::prefix(
+                   TB::Bridge::shard(macro('http'))) . 'stats') };
 
 is_deeply(\%stats, {}, 'no call of a poll was lost, late or told of twice');
 
