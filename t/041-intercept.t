@@ -34,7 +34,7 @@ the page
 --- requests
 POST /api/rpc/twoway/%{off} {"method":"m","params":1,"timeout":60}     => 504 NO_ACTIVE_CONNECTION error 2 .*
 POST %{v1}/twoway/%{off} {"method":"m","params":1,"timeout":60}        => 409 NO_ACTIVE_CONNECTION error 2 .*
-POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":300}      => 408 TIMEOUT error 2 .*
+POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":2000}     => 408 TIMEOUT error 2 .*
 POST /api/rpc/twoway/%{off} {"method":                                 => 400 error 31 .*
 GET /api/rpc/twoway/%{off}                                             => 405 error 31 .*
 GET /api/rpc/persistent/%{uuid:1}                                      => 404 error 32 .*
@@ -76,7 +76,7 @@ the page
 --- request eval
 [ map { main::expand($_) }
   'POST /api/rpc/twoway/%{off}' . "\n" . '{"method":"m","params":1,"timeout":60}',
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":2000}',
   'POST %{v1}/twoway/%{off}' . "\n" . '{"method":"m","params":1,"timeout":60}',
   'POST /api/rpc/twoway/%{d1}' . "\n" . '{"method":"text","params":1}',
   'POST /api/rpc/twoway/%{d1}' . "\n" . '{',
@@ -108,7 +108,7 @@ the page
 --- request eval
 [ map { main::expand($_) }
   'POST /api/rpc/twoway/%{off}' . "\n" . '{"method":"m","params":1,"timeout":60}',
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":2000}',
   'GET /api/rpc/persistent/x' ]
 --- error_code eval
 [504, 408, 400]
@@ -162,7 +162,7 @@ Cache-Control: no-store
 --- auth: tenant
 --- request eval
 [ map { main::expand($_) }
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":2000}',
   'POST %{v1}/twoway/%{off}' . "\n" . '{"method":"m","params":1,"timeout":60}' ]
 --- error_code eval
 [202, 202]
@@ -210,7 +210,7 @@ the page
 --- request eval
 [ map { main::expand($_) }
   'POST /api/rpc/twoway/%{off}' . "\n" . '{"method":"m","timeout":60}',
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","timeout":2000}',
   'POST /api/rpc/twoway/%{uuid:none}' . "\n" . '{"method":"m"}',
   'POST /api/rpc/twoway/%{d1}' . "\n" . '{"method":"%{x9k}"}' ]
 --- error_code eval
@@ -270,7 +270,7 @@ POST /api/rpc/twoway/%{d1}
 --- auth: tenant
 --- pipelined_requests eval
 [ map { main::expand($_) }
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":2000}',
   'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"m","params":"next"}' ]
 --- error_code eval
 [408, 200]
@@ -295,7 +295,7 @@ the page
 --- auth: tenant
 --- pipelined_requests eval
 [ map { main::expand($_) }
-  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":300}',
+  'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"mute","params":1,"timeout":2000}',
   'POST %{v1}/twoway/%{d1}' . "\n" . '{"method":"m","params":"next"}' ]
 --- error_code eval
 [408, 200]
