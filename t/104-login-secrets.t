@@ -157,7 +157,7 @@ $http->ask('POST', 'logout', '{}', $new->{token});
 
     select undef, undef, undef, 0.1;
     $half->send(substr $text, -10);
-    is($half->answer(10)->{status}, 401, 'a body in two parts');
+    is($half->answer()->{status}, 401, 'a body in two parts');
     $half = TB::Client->new($nginx->{port},
                             substr $text, 0, length($text) - 3);
     select undef, undef, undef, 0.1;
@@ -190,6 +190,12 @@ SKIP: {
 my $ours = join "\n", grep { !/ http header: "|http process request header/ }
                       split /\n/, $debug;
 my $bodies = $nginx->file_text('bodies.log');
+
+# all that was said before has come then
+
+$_->call('ECHO', 'no more') for @nodes;
+soon { !grep { slurp($_) !~ /"ECHO" "no more"/ } @heard } 'MONITOR to its end';
+
 my $monitored = join '', map { slurp($_) } @heard;
 my $slow = join "\n", map { ref $_->[3] ? join ' ', @{ $_->[3] } : '' }
                       @{ $redis->call('SLOWLOG', 'GET', 100000) };

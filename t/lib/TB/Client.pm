@@ -144,7 +144,7 @@ sub answers {
 sub answer {
     my ($self, $seconds) = @_;
 
-    return (answers($seconds || 15, $self))[0];
+    return (answers($seconds || 60, $self))[0];
 }
 
 

@@ -117,7 +117,7 @@ sub open {
 sub answered {
     my ($client, $seconds) = @_;
 
-    my $r = $client->answer($seconds || 30);
+    my $r = $client->answer($seconds || 120);
 
     if ($r->{body} =~ /^\{"token"/) {
         my $pair = $json->decode($r->{body});
