@@ -445,10 +445,12 @@ sub cont {
 sub failover {
     my ($self, $i, @how) = @_;
 
-    $self->call($i, 'CLUSTER', 'FAILOVER', @how);
+    # one that has not come about within 5 s is given up by Redis
 
-    wait_for { $self->is_master($i) } 20
-        or die "node $i did not become a master\n";
+    wait_for {
+        $self->node($i)->command('CLUSTER', 'FAILOVER', @how);
+        wait_for { $self->is_master($i) } 6;
+    } 60 or die "node $i did not become a master\n";
 }
 
 
