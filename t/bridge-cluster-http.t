@@ -25,7 +25,12 @@ use TB::MqttDevices;
 use TB::Nginx;
 
 my $mqtt = TB::Mqtt->new();
-my $cluster = TB::Cluster->new(masters => 3, replicas => 1, library => 0);
+
+# nobody but us makes a replica a master
+
+my $cluster = TB::Cluster->new(masters => 3, replicas => 1, library => 0,
+                               node_timeout => 60000);
+
 my @ids = map { sprintf 'de000000-0000-11ee-8000-0000000003%02x', $_ } 0 .. 23;
 
 set_macro("m$_" => $ids[$_]) for 0 .. $#ids;
@@ -44,7 +49,7 @@ ok(wait_for { text_of('http.log') =~ /tb:meta is not there yet/ },
 
 my $nginx = TB::Nginx->start(redis_server => $cluster->url(0),
                              redis => 'server ' . $cluster->url(1) . ';'
-                                      . ' cluster on; command_timeout 10s;');
+                                      . ' cluster on; command_timeout 30s;');
 
 ok(wait_for { text_of('http.log') =~ /mqtt: connected/ }, 'and goes on');
 
@@ -65,11 +70,11 @@ for my $id (@ids) {
 
 my $devices = TB::MqttDevices->start(port => $mqtt->{port}, ids => \@ids);
 
-ok($devices->online(20), 'devices are online');
+ok($devices->online(60), 'devices are online');
 ok(wait_for { my $id = $_;
               (at_master(TB::Bridge::key('device', $id), 'HGET',
                          TB::Bridge::key('device', $id), 'bridge') // '')
-              eq 'http' } 20) for @ids;
+              eq 'http' } 60) for @ids;
 
 # callers, of which each has its own answer, or is told that there is none
 
@@ -78,9 +83,9 @@ my $caller = fork() // die "fork: $!\n";
 if ($caller == 0) {
     my @of = map { $_ % @ids } 1 .. 1200;
     my @results = TB::Load::run(
-        port => $nginx->{port}, parallel => 24, timeout => scaled(90),
+        port => $nginx->{port}, parallel => 24, timeout => scaled(300),
         requests => [map { $nginx->text("m$of[$_]", 'echo', "{\"n\":$_}",
-                                        timeout => 8000) } 0 .. $#of]);
+                                        timeout => 30000) } 0 .. $#of]);
     my %seen;
 
     for (0 .. $#results) {
@@ -136,8 +141,8 @@ cmp_ok(counter('http', $pid, 'answers_late'), '<=', $seen{504} // 0,
 
 # what is left of them, now that all is quiet
 
-is($nginx->call("m$_", 'echo', '1', timeout => 3000)->{body},
+is($nginx->call("m$_", 'echo', '1', timeout => 20000)->{body},
    TB::MqttDevices::answer_to($ids[$_], 1), 'afterwards') for 0 .. $#ids;
-is(reap($pid, 'TERM'), 0, 'the bridge ends');
-ok($nginx->stop('QUIT', 15), 'and so does nginx');
+is(reap($pid, 'TERM', 60), 0, 'the bridge ends');
+ok($nginx->stop('QUIT', 60), 'and so does nginx');
 done_testing();
