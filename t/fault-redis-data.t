@@ -115,7 +115,7 @@ SKIP: {
 {
     reconnect();
 
-    my $held = $nginx->open('d1', 'x', '[7]', timeout => 3000);
+    my $held = $nginx->open('d1', 'x', '[7]', timeout => 8000);
     my $row = TB::FaultRow->begin('Redis comes back empty', nginx => $nginx);
 
     $bridge->take(1);
