@@ -31,9 +31,13 @@ $ENV{TB_REDIS_CLUSTER} = 3;
 my $cluster = redis()->{cluster};
 my @master = map { $cluster->master_of_shard($_) } 0 .. 127;
 my $AWAY = 2;
+
+# Seconds that one waits for a master that is away.  Half of them are enough for
+# what does not, on a busy machine as well.
+my $TIMEOUT = scaled(10);
 my $broker = TB::MqttPeer->listen();
 my $front = TB::MqttFront->start(broker_port => $broker->{port}, ttl => '60s',
-                                 redis_more => 'command_timeout 2s;');
+                                 redis_more => "command_timeout ${TIMEOUT}s;");
 my $CROWD = $ENV{TB_MODE} ? 1200 : 1600;
 my $serial = 0;
 
@@ -90,7 +94,7 @@ sub come {
 sub attached {
     my ($id, $is) = @_;
 
-    return wait_for { !$front->session($id) == !$is } 20;
+    return wait_for { !$front->session($id) == !$is } 60;
 }
 
 
@@ -184,8 +188,10 @@ for my $how ('hangs', 'is dead') {
         $on = $took if $took > $on;
     }
 
-    cmp_ok($in, '<', scaled(1), 'without waiting for it to let others in');
-    cmp_ok($on, '<', scaled(0.5), 'nor to hear of others');
+    diag(sprintf 'a master %s: others let in after %.2f s, heard of after'
+                 . ' %.2f s', $how, $in, $on);
+    cmp_ok($in, '<', $TIMEOUT / 2, 'without waiting for it to let others in');
+    cmp_ok($on, '<', $TIMEOUT / 2, 'nor to hear of others');
 
     my %codes;
 
@@ -194,8 +200,8 @@ for my $how ('hangs', 'is dead') {
        'each that has come to it is told to come again');
     $_->close() for @waiting;
 
-    ok(wait_for { (come($new[0][1]))[3] < scaled(1) },
-       'at once, when that is known');
+    soon { (come($new[0][1]))[3] < $TIMEOUT / 2 } 'at once, when that is known',
+         60;
 
     for my $v (4, 5) {
         for (@new, \@half) {
@@ -203,7 +209,7 @@ for my $how ('hangs', 'is dead') {
 
             is($code, $v == 5 ? 0x88 : 3,
                "MQTT $v, a master $how: its own are told to come again");
-            cmp_ok($took, '<', scaled(4), 'in time');
+            cmp_ok($took, '<', 2 * $TIMEOUT, 'in time');
             ok($client->closed(), 'and sent away');
             ok(!$peer, 'the broker does not hear of them');
         }
