@@ -69,8 +69,8 @@ sub attached {
                      ['HGET', TB::Bridge::key('device', $_), 'bridge'] } @ids);
 }
 
-ok($devices->online(20), "$DEVICES devices are online");
-soon { attached() } 'and attached', 20;
+ok($devices->online(120), "$DEVICES devices are online");
+soon { attached() } 'and attached', 120;
 
 kill 'USR1', $mqtt->{broker};
 soon { -s scratch() . '/broker/mosquitto.db' } 'the broker knows them';
@@ -132,13 +132,13 @@ sub load {
 
     my $file = scratch() . '/load.' . $loads++;
     my @requests = map { $nginx->text("d$_", 'run', "{\"l\":$_}",
-                                      timeout => 3000) } 0 .. $n - 1;
+                                      timeout => 10000) } 0 .. $n - 1;
     my $child = child(sub {
         open my $out, '>:raw', "$file.tmp" or die;
 
         my @answers = TB::Load::run(port => $nginx->{port}, parallel => 20,
                                     requests => \@requests,
-                                    timeout => scaled(60));
+                                    timeout => scaled(120));
 
         print $out join("\t", $_, $answers[$_]{status} || 0,
                         ($answers[$_]{headers} || {})->{'x-rpc-result'} || '',
@@ -158,7 +158,7 @@ sub load_ends {
     my ($file, $n, $child) = @$load;
     my (%kinds, @wrong);
 
-    wait_for { -e $file } 40;
+    wait_for { -e $file } 150;
     reap($child);
     open my $fh, '<:raw', $file or return fail("$name: callers");
 
@@ -197,6 +197,15 @@ sub statuses {
     }
 
     return \%n;
+}
+
+
+# how many have come to their devices, whatever these have said by now
+
+sub delivered {
+    my $n = statuses(@_);
+
+    return ($n->{DELIVERED} || 0) + ($n->{SUCCESSFUL} || 0);
 }
 
 
@@ -240,7 +249,7 @@ sub all_answered {
     wait_for {
         $n = statuses(@$calls);
         ($n->{SUCCESSFUL} || 0) + ($n->{'never made'} || 0) == $all;
-    } 30;
+    } 120;
     delete $n->{'never made'};
 
     my @made = grep { $redis->call('EXISTS', record_key($_)) } @$calls;
@@ -249,7 +258,7 @@ sub all_answered {
               "$name: " . @made . ' persistent calls are SUCCESSFUL');
     cmp_ok(scalar @made, '>=', grep({ $_->{word} } @$calls),
            "$name: all that were accepted");
-    soon { queues_empty() } "$name: the queues are empty";
+    soon { queues_empty() } "$name: the queues are empty", 60;
 
     my (%seen, %once, @wrong, @unseen, @sent, @late, @more, @foreign);
     my $history = TB::MqttDevices::history($redis);
@@ -311,13 +320,13 @@ my @more = calls(200);
 
 $monitor->command('MONITOR');
 make(\@calls);
-soon { (statuses(@calls)->{DELIVERED} || 0) > 50 } 'broker: calls delivered';
+soon { delivered(@calls) > 50 } 'broker: calls delivered', 60;
 
 # and some that it is sent and will never read
 kill 'STOP', $mqtt->{broker};
 make(\@more);
 push @calls, @more;
-soon { (statuses(@more)->{SENT} || 0) > 20 } 'broker: calls under way';
+soon { (statuses(@more)->{SENT} || 0) > 20 } 'broker: calls under way', 60;
 reap($mqtt->{broker}, 'KILL');
 under_way('broker', @calls);
 
@@ -337,11 +346,11 @@ make(\@more);
 # the devices, and their answers, are back before the bridge
 kill 'STOP', $pid;
 $mqtt->broker($broker);
-ok($devices->online(20), 'broker: the devices are back');
-soon { $devices->count('waiting') == 0 } 'broker: so are their answers';
+ok($devices->online(120), 'broker: the devices are back');
+soon { $devices->count('waiting') == 0 } 'broker: so are their answers', 60;
 kill 'CONT', $pid;
 push @calls, @more;
-wait_for { (statuses(@calls)->{SUCCESSFUL} || 0) == @calls } 30;
+wait_for { (statuses(@calls)->{SUCCESSFUL} || 0) == @calls } 120;
 load_ends('broker', $load);
 all_answered('broker', \@calls,
              TB::MqttDevices::claims($redis, $monitor, \@calls));
@@ -356,8 +365,7 @@ for my $how ('TERM', 'KILL') {
     $load = load(200);
     @calls = calls(150);
     make(\@calls);
-    soon { (statuses(@calls)->{DELIVERED} || 0) > 30 }
-         "$name: calls delivered";
+    soon { delivered(@calls) > 30 } "$name: calls delivered", 60;
 
     @more = calls(200);
     make(\@more, sub {
@@ -393,14 +401,14 @@ for my $turn (1, 2) {
     make(\@calls, sub { $start = time(); $devices->drop(); });
     under_way($name, @calls);
     make(\@more);
-    ok($devices->online(20), "$name: the devices are back");
+    ok($devices->online(120), "$name: the devices are back");
     diag(sprintf '%s: after %.1f s', $name, time() - $start);
     # but for those whose new connection was there before the end of the old
-    soon { wills() >= $wills + 0.9 * $DEVICES } "$name: all had gone";
+    soon { wills() >= $wills + 0.9 * $DEVICES } "$name: all had gone", 60;
     push @calls, @more;
     load_ends($name, $load);
     all_answered($name, \@calls);
-    soon { attached() } "$name: all are attached";
+    soon { attached() } "$name: all are attached", 60;
 }
 
 
@@ -548,7 +556,7 @@ sub nonsense_ends {
     soon {
         !grep { counter('storm', $pid, $_) != $before{$_} + $more->{$_} }
               keys %before
-    } "$n bad messages are counted", 30;
+    } "$n bad messages are counted", 120;
 }
 
 # how much is under way at once is a matter of luck, and the allocator keeps it:

@@ -202,7 +202,7 @@ sub publish {
     $sock->flush();
 
     local $SIG{ALRM} = sub { die "the broker does not acknowledge\n" };
-    alarm scaled(60);
+    alarm scaled(300);
 
     for (my $connected = 0; $acked < $total; ) {
         sysread($sock, $in, 65536, length $in) or die "broker: closed\n";
