@@ -22,6 +22,7 @@ my $root = $ENV{TB_ROOT} || abs_path(dirname(__FILE__) . '/../../..');
 my $build = $ENV{TB_BUILD} || "$root/build";
 my $owner = $$;
 my $scratch;
+my $locks = File::Spec->tmpdir() . '/tb-rpc-ports';
 my %locks;
 my $library;
 
@@ -97,17 +98,17 @@ sub file_in {
 }
 
 
-# A loopback port that nobody listens on and that no other test file gets:
-# below the ports that the kernel gives to clients.  TB_PORTS="from-to"
-# narrows the choice.
+# A loopback port that nobody listens on and that no other test file gets, of
+# whatever run: below the ports that the kernel gives to clients.
+# TB_PORTS="from-to" narrows the choice.
 
 sub free_port {
-    my $locks = ($ENV{TB_SCRATCH} || File::Spec->tmpdir()) . '/tb-rpc-ports';
     my ($from, $to) = ($ENV{TB_PORTS} || '20000-31999') =~ /^(\d+)-(\d+)$/;
 
-    make_path($locks, { mode => 01777 });
-
     for (1 .. 2000) {
+        # who is the last one of all removes it
+        mkdir $locks and chmod 01777, $locks;
+
         my $port = $from + int rand($to - $from + 1);
 
         # left over by a killed test: not for ever
@@ -160,7 +161,7 @@ END {
     if ($$ == $owner) {
         local $?;
 
-        rmdir for values %locks;
+        rmdir for values %locks, $locks;
 
         if (defined $scratch && !$ENV{TEST_NGINX_NO_CLEAN}) {
             remove_tree($scratch, { error => \my $ignored });
