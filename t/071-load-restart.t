@@ -31,21 +31,23 @@ my $worker = $nginx->worker();
 
 
 sub text {
-    my ($i) = @_;
+    my ($i, %more) = @_;
 
-    return $nginx->text('d' . ($i % 50 + 1), 'echo', "{\"n\":$i}");
+    return $nginx->text('d' . ($i % 50 + 1), 'echo', "{\"n\":$i}", %more);
 }
 
 
-# the requests, sent while $meanwhile is done by this process
+# The requests, sent while $meanwhile is done by this process.  Without that
+# nothing is lost, and nobody's time has to be over.
 
 sub run {
     my ($n, $meanwhile) = @_;
 
-    my @requests = map { text($_) } 1 .. $n;
+    my @requests = map { text($_, $meanwhile ? () : (timeout => 60000)) }
+                   1 .. $n;
 
     return TB::Load::run(port => $nginx->{port}, requests => \@requests,
-                         parallel => $parallel, timeout => scaled(60))
+                         parallel => $parallel, timeout => scaled(240))
         if !$meanwhile;
 
     pipe my $from, my $to or die "pipe: $!\n";
@@ -57,7 +59,7 @@ sub run {
         close $from;
 
         for (TB::Load::run(port => $nginx->{port}, requests => \@requests,
-                           parallel => $parallel, timeout => scaled(60)))
+                           parallel => $parallel, timeout => scaled(240)))
         {
             print $to join("\t", $_->{status} || 0,
                            ($_->{headers} || {})->{'x-rpc-result'} || '',
@@ -110,7 +112,7 @@ my $all = 5 * $calls;
 my @answers = run($all, sub {
     soon { redis()->call('INFO', 'commandstats')
            =~ /cmdstat_fcall:calls=(\d+)/ && $1 > 3 * $all * 0.3 }
-         'the load has begun', 30;
+         'the load has begun', 120;
     redis()->stop();
     redis()->go();
 });
@@ -131,7 +133,7 @@ soon { ${ kinds(run(1)) }{200} } 'Redis restarts: calls work again';
 @answers = run($calls, sub {
     soon { redis()->call('INFO', 'commandstats')
            =~ /cmdstat_fcall:calls=(\d+)/ && $1 > $calls * 0.3 }
-         'the load has begun', 30;
+         'the load has begun', 120;
     kill 'KILL', redis()->{pid};
     redis()->stop();
     redis()->wipe();
