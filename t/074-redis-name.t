@@ -18,11 +18,11 @@ redis();
 device('d1', bridge => 'b1');
 
 my $port = macro('redis_port');
-my $timeout = scaled(500) . 'ms';
+my $timeout = scaled(2) . 's';
 my $dns = TB::Dns->start('127.0.0.2');
 my $nginx = TB::Nginx->start(
     redis_server => "redis://localhost:$port resolve",
-    redis        => 'command_timeout ' . scaled(1000) . 'ms;',
+    redis        => 'command_timeout ' . scaled(3) . 's;',
     http         => "resolver  127.0.0.1:$dns->{port} ipv6=off valid=1s;"
                     . "resolver_timeout  $timeout;");
 
@@ -37,7 +37,7 @@ sub works {
     soon {
         $answer = $nginx->call('d1', 'x', '1', persistent => 1);
         $answer->{status} == 200
-    } "$what: a call is taken", 20 or diag $answer->{what};
+    } "$what: a call is taken", 60 or diag $answer->{what};
 }
 
 
@@ -45,7 +45,7 @@ sub works {
 
 soon { $nginx->error_log()
        =~ /command connection to 127\.0\.0\.2:$port failed: connect/ }
-     'the address of the name server is tried', 20;
+     'the address of the name server is tried', 30;
 
 is($nginx->call('d1', 'x', '1', persistent => 1)->{what},
    '503 REDIS_UNAVAILABLE', 'it is not the address that the configuration had');
@@ -72,9 +72,9 @@ soon {
     my $before = lost();
 
     redis()->call('CLIENT', 'KILL', 'USER', 'nginx');
-    wait_for { lost() > $before } 10;
+    wait_for { lost() > $before } 30;
     $nginx->count_log($unresolved)
-} 'no answer: it is told', 30;
+} 'no answer: it is told', 60;
 
 works('no answer');
 
