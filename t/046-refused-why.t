@@ -80,7 +80,7 @@ sub ask {
     TB::Env::wait_for {
         ($why) = $server->file_text('why.log')
                  =~ m{\Q$tag\E <([^>]*)>}
-    } 5;
+    };
 
     return ($r->{status}, $text, $why);
 }

@@ -44,7 +44,7 @@ sub fetch {
     my $client = TB::Client->new($nginx->{port},
         TB::Client::text('GET', $path, undef, %headers));
 
-    return $client->answer(scaled(10));
+    return $client->answer();
 }
 
 sub page { return fetch('/page')->{body} }
@@ -62,7 +62,7 @@ soon { page() =~ m{<td><span>b1</span><td>[12]<td>\d+\.\d s} } 'what waits for i
 
 # two samples make a line
 
-soon { page() =~ m{<path d="M\d+ \d+L\d+ \d+"} } 'a plot begins', 30;
+soon { page() =~ m{<path d="M\d+ \d+L\d+ \d+"} } 'a plot begins', 60;
 
 my $page = page();
 my @plots = $page =~ m{<path d="([^"]*)"}g;

@@ -53,7 +53,7 @@ sub soon_in {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    ok(&wait_for(sub { text_of($file) =~ $pattern }, 20), $what)
+    ok(&wait_for(sub { text_of($file) =~ $pattern }, 60), $what)
         or diag substr text_of('b.log'), -1500;
 }
 

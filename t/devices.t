@@ -292,7 +292,7 @@ sub poll {
 sub polled {
     my ($poller) = @_;
 
-    wait_for { -e "$dir/polled" };
+    wait_for { -e "$dir/polled" } 60;
     (my $got = text_of('polled')) =~ s/"id":\d+/"id":17/g;
     is($got, $poller->{want}, 'what the device is told');
     stop($poller);

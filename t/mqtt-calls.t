@@ -57,7 +57,7 @@ sub attached {
     my ($id, $but) = @_;
 
     return wait_for { my $now = $front->session($id);
-                      $now && $now ne ($but || '') ? $now : undef } 60;
+                      $now && $now ne ($but || '') ? $now : undef } 120;
 }
 
 
@@ -69,9 +69,11 @@ sub calls {
     my $from = delete $opt{from} || 0;
 
     return TB::Load::run(port => $front->{http_port}, parallel => $parallel,
-        timeout => scaled(120),
+        timeout => scaled(300),
         requests => [map { $front->text($name, 'set', "{\"n\":$_}",
-                                        timeout => 60000, %opt) }
+                                        timeout => $opt{persistent} ? 600_000
+                                                                    : 60_000,
+                                        %opt) }
                      $from + 1 .. $from + $n]);
 }
 
@@ -118,7 +120,7 @@ for ([a => 5], [b => 4]) {
     is(scalar(grep { $_->{status} == 200 } @made), 1000,
        '1,000 persistent calls');
     soon { records($id, 'SUCCESSFUL') == 1000 } 'all of them end SUCCESSFUL',
-                                                60
+                                                180
         or diag(join ' ', map { "$_ " . records($id, $_) }
                 qw(QUEUED SENT DELIVERED SUCCESSFUL FAILED TIMEOUT));
 
@@ -213,8 +215,7 @@ sub survives {
     my $pid = fork() // die "fork: $!\n";
 
     if ($pid == 0) {
-        calls(100, 'k', 4, persistent => 1, timeout => 20000,
-              from => $from + 50);
+        calls(100, 'k', 4, persistent => 1, from => $from + 50);
         POSIX::_exit(0);
     }
 
@@ -222,7 +223,7 @@ sub survives {
 
     my $some = $from + 60;
 
-    wait_for { text_of('k.log') =~ /"n":$some\}/ } 20;
+    wait_for { text_of('k.log') =~ /"n":$some\}/ } 60;
     $kill->();
     waitpid $pid, 0;
 
@@ -240,7 +241,7 @@ sub survives {
 
         $same && records($id, 'QUEUED') == 0 && records($id, 'SENT') == 0
             && ($what eq 'the broker' || records($id, 'DELIVERED') == $lost)
-    } 'no persistent call stays open', 60
+    } 'no persistent call stays open', 180
         or diag(join ' ', map { "$_ " . records($id, $_) }
                 qw(QUEUED SENT DELIVERED SUCCESSFUL FAILED TIMEOUT EXPIRED));
 

@@ -240,7 +240,7 @@ sub wrong {
 
         # MQTT 5 has a reason for the device
 
-        my $end = $v == 5 && $side eq 'device' ? $client->packet(1) : undef;
+        my $end = $v == 5 && $side eq 'device' ? $client->packet() : undef;
 
         push @bad, "$what: " . ($end ? unpack 'H*', $end->{body} : 'no reason')
             if $v == 5 && $side eq 'device'
@@ -254,7 +254,7 @@ sub wrong {
         wait_for {
             ($line) = substr($front->error_log(), $seen)
                       =~ /^(.*tb_mqtt: .*sent.*\n)/m;
-        } 5;
+        };
 
         push @bad, "$what: logged is " . ($line // 'nothing')
             if ($line // '') !~ /\Q$who\E .*$text/;

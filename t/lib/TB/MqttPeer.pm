@@ -295,7 +295,7 @@ sub accept {
     my ($self, $seconds) = @_;
 
     return if !IO::Select->new($self->{sock})
-                         ->can_read(scaled($seconds || 10));
+                         ->can_read(scaled($seconds || 30));
 
     my $sock = $self->{sock}->accept() or return;
 
@@ -396,7 +396,7 @@ sub whole {
 sub packet {
     my ($self, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 10);
+    my $end = time() + scaled($seconds || 30);
 
     for (;;) {
         my $packet = $self->whole();
@@ -417,7 +417,7 @@ sub packet {
 sub closed {
     my ($self, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 10);
+    my $end = time() + scaled($seconds || 30);
 
     while ((my $wait = $end - time()) > 0) {
         my $n = $self->more($wait);

@@ -4,8 +4,8 @@ package TB::Shell;
 #
 #     my $shell = TB::Shell->new('cd /tmp');
 #     my $text = $shell->run('echo "$PWD"');     all that it prints; dies if
-#                                                it takes longer than 30 s
-#     $shell->run($command, 60)
+#                                                it takes longer than 120 s
+#     $shell->run($command, 300)
 #
 # What it runs in the background ends with it, at the end of the test.
 
@@ -55,7 +55,7 @@ sub new {
 sub run {
     my ($self, $command, $seconds) = @_;
 
-    my $end = time() + scaled($seconds || 30);
+    my $end = time() + scaled($seconds || 120);
     my $mark = 'done ' . ++$serial . " $$";
     my $text = '';
 
