@@ -93,7 +93,7 @@ sub nginx {
 
     return TB::Nginx->start(
         redis_server => "redis://127.0.0.1:$port[0]", %opt,
-        redis => 'cluster on; command_timeout 600ms;' . ($opt{redis} // ''));
+        redis => 'cluster on; command_timeout 1s;' . ($opt{redis} // ''));
 }
 
 
@@ -105,7 +105,7 @@ sub works {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    soon { (create($nginx)->{status} // 0) == 200 } $what, 15
+    soon { (create($nginx)->{status} // 0) == 200 } $what, 60
         or diag substr $nginx->error_log(), -2000;
 }
 
@@ -190,7 +190,7 @@ soon { $node[0]->tell('seen', 'SLOTS') >= 3 } 'too many masters: asked again';
 say_of(0, 6, $all);
 works($nginx, 'too many masters: and back');
 is(scalar($nginx->workers()), 1, 'the worker is there');
-ok($nginx->stop('QUIT', 15), 'it ends');
+ok($nginx->stop('QUIT', 60), 'it ends');
 
 
 # --- addresses --------------------------------------------------------------
@@ -257,10 +257,8 @@ say_of($owner, '-', $both, 'tb_rpc_create',
        "-MOVED $slot 127.0.0.1:$port[$other]\r\n");
 say_of($other, '-', $both);
 
-my $start = time();
-
-works($nginx, 'MOVED: followed');
-cmp_ok(time() - $start, '<', scaled(0.5), 'MOVED: at once');
+is(create($nginx)->{status}, 200, 'MOVED: followed');
+is($node[$owner]->tell('seen', 'tb_rpc_create'), 1, 'MOVED: at once');
 cmp_ok($node[$other]->tell('seen', 'tb_rpc_create'), '>', 0, 'MOVED: there');
 
 # without a host it is that of who says so
@@ -293,7 +291,7 @@ for my $text ("MOVED", "MOVED ", "MOVED x", "MOVED 5", "MOVED x 127.0.0.1:1",
 
     like(create($nginx)->{status}, qr/^50[34]$/, "$text: 503")
         or diag substr $nginx->error_log(), -2000;
-    cmp_ok(time() - $start, '>=', 0.5, "$text: in the end");
+    cmp_ok(time() - $start, '>=', 0.9, "$text: in the end");
     cmp_ok($node[$owner]->tell('seen', 'tb_rpc_create'), '>', 2,
            "$text: it is sent again");
     is($node[$other]->tell('seen', 'tb_rpc_create') + 0, 0,
@@ -313,7 +311,7 @@ say_of($other, '-', $both, 'tb_rpc_create',
        "-MOVED $slot 127.0.0.1:$port[$owner]\r\n");
 like(create($nginx)->{status}, qr/^50[34]$/, 'in circles: 503');
 cmp_ok($node[0]->tell('seen', 'tb_rpc_create')
-       + $node[1]->tell('seen', 'tb_rpc_create'), '<', 80,
+       + $node[1]->tell('seen', 'tb_rpc_create'), '<', 150,
        'in circles: without haste');
 
 # SSUBSCRIBE refused for one channel leaves the others, and is asked again
@@ -332,6 +330,6 @@ is($nginx->count_log(qr/subscription connection to \S+ failed/), 0,
 say_of($_, '-', $both) for 0, 1;
 works($nginx, 'SSUBSCRIBE refused: commands go on');
 is($nginx->count_log(qr/\[(?:alert|emerg|crit)\]/), 0, 'no alert');
-ok($nginx->stop('QUIT', 15), 'it ends');
+ok($nginx->stop('QUIT', 60), 'it ends');
 
 done_testing();
