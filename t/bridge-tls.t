@@ -58,6 +58,9 @@ sub listener {
 $mqtt->broker(listener($tls, 'server') . listener($elsewhere, 'elsewhere')
               . listener($mutual, 'server', "require_certificate true\n"));
 
+# what nobody hears is returned, not delivered
+my $hears = $mqtt->subscribe('hears.log', 'v1/devices/+/rpc/request/+');
+
 
 # --- connections ------------------------------------------------------------
 
@@ -206,6 +209,7 @@ reap($pid, 'TERM');
 
 # --- user and password ------------------------------------------------------
 
+reap($hears, 'KILL');
 reap($mqtt->{broker}, 'TERM');
 $mqtt->broker("allow_anonymous false\npassword_file $users\n");
 
