@@ -99,7 +99,7 @@ sub post {
                               timeout => 60000, %opt);
     my ($id) = $answer->{body} =~ /^\{"rpcId":"([0-9a-f-]{36})"\}$/;
 
-    BAIL_OUT("a call was answered $answer->{what}") if !$id;
+    die "a call was answered $answer->{what}\n" if !$id;
 
     return $id;
 }
@@ -140,7 +140,7 @@ sub next_call {
     is(join(' ', map { $_->{params} } @calls), $params,
        "$what: $params comes");
 
-    return $calls[0] || BAIL_OUT('nothing came');
+    return $calls[0] || die "nothing came\n";
 }
 
 
@@ -301,7 +301,7 @@ for my $strategy (qw(sequential_on_ack sequential_on_response)) {
         next_call($d, '"head"', 'expired after it was sent');
         soon { statuses($head) eq 'EXPIRED' } 'expired after it was sent';
         return 'EXPIRED';
-    }, timeout => scaled(2000));
+    }, timeout => scaled(4000));
 
     head_ends($d, "$strategy, deleted in the queue", sub {
         my ($head) = @_;
@@ -551,7 +551,7 @@ sub post_with {
     my $answer = TB::Client->new($nginx->{port}, $text)->answer();
 
     return $answer->{body} =~ /^\{"rpcId":"([0-9a-f-]{36})"\}$/ ? $1
-        : BAIL_OUT("a call was answered $answer->{what}");
+        : die "a call was answered $answer->{what}\n";
 }
 
 
