@@ -82,16 +82,16 @@ sub read_until {
 }
 
 binmode $sock;
-alarm scaled(20);
+alarm scaled(60);
 
 syswrite $sock, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . frame(4, 0, 0, '')
-                . call(1, '{"method":"slow","params":{"ms":400}}')
+                . call(1, '{"method":"slow","params":{"ms":2000}}')
                 . call(3, '{"method":"m","params":"three"}')
                 . call(5, '{"method":"m","params":"five"}');
 read_until(3);
 
 Test::More::is($ended[2], 1, 'a slow stream does not hold up the others');
-Test::More::is($body{1}, '{"ms":400}', 'its answer');
+Test::More::is($body{1}, '{"ms":2000}', 'its answer');
 Test::More::is($body{3}, '"three"', 'the answer to another');
 Test::More::is($body{5}, '"five"', 'and to the third');
 
@@ -143,9 +143,9 @@ POST /api/rpc/oneway/%{off} {"method":"m","params":1,"persistent":true}  => 200 
     tb_rpc_min_timeout  50ms;
 --- auth: tenant
 --- requests
-POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":300}   => 408 TIMEOUT error 2 .*
+POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":1000}   => 408 TIMEOUT error 2 .*
 POST %{v1}/twoway/%{off} {"method":"m","params":1,"timeout":60}     => 409 NO_ACTIVE_CONNECTION error 2 .*
-POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":300}  => 504 TIMEOUT error 2 .*
+POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":1000}  => 504 TIMEOUT error 2 .*
 
 
 
@@ -156,7 +156,7 @@ POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":300}  => 504 TI
 --- auth: tenant
 --- request
 POST /api/plugins/rpc/twoway/%{d1}
-{"method":"mute","params":1,"timeout":300}
+{"method":"mute","params":1,"timeout":1000}
 --- error_code: 408
 --- response_headers
 X-RPC-Result: TIMEOUT
