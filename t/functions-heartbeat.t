@@ -337,7 +337,12 @@ sub commands {
 
     my ($told, @other) = (0);
 
-    while (defined(my $text = ($ear->message(0.3))[1])) {
+    # what was published comes before the reply to this
+    $ear->send_cmd('PING');
+
+    while ((my $reply = $ear->read)->[0] ne 'pong') {
+        my $text = $reply->[2];
+
         substr($text, 36) eq 'D' ? $told++ : push @other, $text;
     }
 

@@ -192,7 +192,7 @@ sub taken { my ($left, @raw) = @{ $_[0] };
 
     is_deeply([rids(taken($take->(200 + $_ % 2)))], [$o->[2]], 'one-way')
         for 1, 1;
-    is(($ear->message(1))[1], "$o->[1]S", 'answered');
+    is(($ear->message(20))[1], "$o->[1]S", 'answered');
     is_deeply([$ear->message(0.1)], [], 'once');
 
     # neither when it comes back, is taken again, and ends
@@ -207,7 +207,7 @@ sub taken { my ($left, @raw) = @{ $_[0] };
 
     $o = $f->create($d, persistent => 0, oneway => 1, timeout => 2000);
     $take->(400);
-    is(($ear->message(1))[1], "$o->[1]S", 'another');
+    is(($ear->message(20))[1], "$o->[1]S", 'another');
     $f->report('return', $d, $o->[2], 1);
     is_deeply($f->{nginx}->fcall('cancel', $f->dkey($d), $o->[1], $o->[2]),
               ['answered', 'S'], 'its answer');
