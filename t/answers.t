@@ -229,7 +229,7 @@ sub run_all {
         $next->($run) for $run->{in_order} ? 1 : 1 .. @{ $run->{checks} };
     }
 
-    my $end = time() + scaled(60);
+    my $end = time() + scaled(180);
 
     while (%open && time() < $end) {
         for my $sock ($select->can_read(1)) {

@@ -261,8 +261,9 @@ sub wrong {
     }
 
     push @wrong, wrong_body($c, $got->{body});
+    # the time of a call or poll that is answered at once is 9 s or more
     push @wrong, sprintf 'after %.1f s', $seconds
-        if $c->{at_once} && $seconds > scaled(4)
+        if $c->{at_once} && $seconds > scaled(8)
            || defined $c->{after} && $seconds < $c->{after} - 0.1;
 
     return join '; ', @wrong;
