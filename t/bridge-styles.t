@@ -356,7 +356,7 @@ $mqtt->subscribe('six.sub', "v1/devices/$d6/rpc/request/+");
 $seen = wait_for {
     $mqtt->tick($d6);
     $mqtt->status($d6, $rpc) eq 'DELIVERED';
-} 10;
+} 30;
 ok($seen, 'until somebody has');
 is(() = text_of('six.sub') =~ /"params":5/g, 1, 'once');
 is($redis->counter('retries'), 0, 'no retry was used');

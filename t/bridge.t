@@ -197,7 +197,7 @@ sub attached {
     return wait_for {
         my $now = $redis->call('HGET', $redis->device_key($device), 'bridge');
         ($now || '') eq ($bridge || '');
-    } 10;
+    } 30;
 }
 
 
@@ -242,7 +242,7 @@ sub connected {
     return wait_for {
         my @seen = text_of("$name.log") =~ /mqtt: connected/g;
         @seen >= ($times || 1);
-    } 15;
+    } 30;
 }
 
 
@@ -533,7 +533,7 @@ is(answer($d1, $rpc), 'A"survivor"', 'the other goes on');
 # --- the end ----------------------------------------------------------------
 
 @calls = map { [ call($d1, '"echo"', $_), $_ ] } 2001 .. 2100;
-is(reap($pid, 'TERM', 10), 0, 'SIGTERM: exit 0');
+is(reap($pid, 'TERM', 30), 0, 'SIGTERM: exit 0');
 
 # whatever was taken was published: what is not answered waits
 
@@ -628,7 +628,7 @@ $right = wait_for {
     my %seen = map { $_ => 1 }
                text_of('d4.small.log') =~ /rpc\/request\/(\d+) \{/g;
     keys %seen == 19 && counter('b2', $pid, 'given_up') == 1;
-} 20;
+} 60;
 ok($right, 'the others are delivered');
 is(counter('b2', $pid, 'given_up'), 1, 'the bad one is given up');
 connected('b2', 7);
