@@ -78,7 +78,7 @@ sub created {
     my $answer;
 
     soon { $answer = create($nginx, $master); $answer->{status} == 200 }
-         $what, 30
+         $what, 60
         or diag($answer->{what}, substr $nginx->error_log(), -2000);
 }
 
@@ -113,7 +113,7 @@ sub wrong {
     # a user who is deleted is cut off already
     $cluster->node(1)->command('CLIENT', 'KILL', 'USER', 'nginx');
     soon { substr($nginx->error_log(), $before) =~ $line }
-         "$what: the log says so", 20
+         "$what: the log says so", 60
         or diag(substr $nginx->error_log(), $before);
 
     my $stored = stored(1);
@@ -135,7 +135,7 @@ sub wrong {
 
     my $new = nginx();
 
-    ok($new->wait_log($line, 20), "$what: so does an nginx that starts")
+    ok($new->wait_log($line, 60), "$what: so does an nginx that starts")
         or diag($new->error_log());
     created($new, $_, "$what: there node $_ works") for 0, 2;
     is(create($new, 1)->{status}, 503, "$what: and 503 for the other");
@@ -182,7 +182,7 @@ SKIP: {
 my $slot = TB::Cluster::slot_of_shard($shard{1});
 
 $cluster->call($_, 'CLUSTER', 'DELSLOTS', $slot) for 0 .. 2;
-ok($nginx->wait_log(qr/tb_rpc_redis: 1 slots of the cluster have no/, 20),
+ok($nginx->wait_log(qr/tb_rpc_redis: 1 slots of the cluster have no/, 60),
    'a slot of nobody: the log says so') or diag $nginx->error_log();
 is(create($nginx, 1)->{status}, 503, 'a slot of nobody: 503');
 created($nginx, $_, "a slot of nobody: node $_ works") for 0, 2;
