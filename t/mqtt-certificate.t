@@ -67,7 +67,15 @@ sub client {
     my $pid = spawn('client.log', 'mosquitto_pub', '-h', 'localhost', '-p',
                     $port, '--cafile', $certs->path('ca.pem'), '-d', '-q', 1,
                     '-t', 'v1/devices/me/telemetry', '-m', '{}', @options);
-    my $broker = $listen->accept(5);
+    my ($broker, $status);
+
+    # nobody comes behind the client's end
+
+    for (1 .. 30) {
+        last if $broker = $listen->accept(1) or defined $status;
+        $status = reap($pid, undef, 0.01);
+    }
+
     my $connect = $broker ? $broker->packet() : undef;
 
     if ($connect) {
@@ -77,7 +85,7 @@ sub client {
         $connect->{topic} = $publish->{topic} if $publish;
     }
 
-    reap($pid);
+    reap($pid) if !defined $status;
 
     return $connect;
 }
