@@ -191,14 +191,18 @@ $nodes[$old]->call('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $ids[$new]);
 my $pid = spawn('moving.log', TB::Mqtt::admin(), @cluster, 'device', 'add',
                 id(9), '--tenant', $TENANT, '--name', 'moved');
 
-select undef, undef, undef, 1.5;
+# it was told to try again
+
+ok(wait_for(sub { $nodes[$old]->call('INFO', 'errorstats')
+                  =~ /^errorstat_TRYAGAIN:count=[1-9]/m }, 60),
+   'a shard that moves');
 $nodes[$old]->call('MIGRATE', '127.0.0.1', $nodes[$new]{port}, '', 0, 5000,
                    'AUTH', $ENV{REDISCLI_AUTH}, 'KEYS',
                    @{ $nodes[$old]->call('CLUSTER', 'GETKEYSINSLOT', $slot,
                                          1000) });
 $_->call('CLUSTER', 'SETSLOT', $slot, 'NODE', $ids[$new])
     for $nodes[$new], $nodes[$old];
-is(TB::Mqtt::reap($pid, 0, 20), 0, 'device add while its shard moves')
+is(TB::Mqtt::reap($pid, 0, 60), 0, 'device add while its shard moves')
     or diag(TB::Mqtt::text_of('moving.log'));
 is(admin(@cluster, 'device', 'show', 'moved', '--tenant', $TENANT), 0,
    'it is there');
@@ -229,7 +233,7 @@ my @with = ('--redis-sentinel-password-file',
             file_in('sentinel.password', "sentinel-secret\n"));
 
 ok(wait_for(sub { admin(@sentinel, @with, 'device', 'add', id(1), '--tenant',
-                        $TENANT) == 0 }, 30), 'Sentinel') or diag($text);
+                        $TENANT) == 0 }, 60), 'Sentinel') or diag($text);
 is($master->call('HGET', TB::Bridge::key('device', id(1)), 'tenantId'),
    $TENANT, 'names the master');
 is(admin(@sentinel, 'status'), 1, 'without its password');

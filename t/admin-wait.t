@@ -104,7 +104,7 @@ sub each_with {
 }
 
 
-each_with(0, '--redis-wait', "1:" . scaled(5000));
+each_with(0, '--redis-wait', '1:30000');
 
 # too few -------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ for my $wrong ('x', '101', '1:', '1:0', '1:30001', '-1', '1:1s', ':5') {
 
 $replica->resume();
 soon { is_replicated() } 'the replica is back', 60;
-is(admin('--redis-wait', '2:' . $time, qw(user disable bob)), 3,
+is(admin('--redis-wait', '2:' . scaled(3000), qw(user disable bob)), 3,
    'one of two');
 like($text, qr/ 1 of the 2 replicas /, 'in words');
 
@@ -186,8 +186,7 @@ $master->call('ACL', 'SETUSER', 'operator', '+wait');
 
 # the master is lost --------------------------------------------------------------
 
-is(admin('--redis-wait', '1:' . scaled(5000), qw(user disable bob)), 0,
-   'disabled');
+is(admin('--redis-wait', '1:30000', qw(user disable bob)), 0, 'disabled');
 kill 'KILL', $master->{pid};
 $master->stop();
 $replica->call('REPLICAOF', 'NO', 'ONE');
@@ -197,7 +196,7 @@ $replica->stop();
 
 # a cluster: those are asked that were written to ---------------------------------
 
-my $cluster = TB::Cluster->new(masters => 3);
+my $cluster = TB::Cluster->new(masters => 3, node_timeout => 30000);
 # "add" looks at PREFIXmeta as well
 
 my ($prefix) = grep { $cluster->master_of("${_}meta")
