@@ -45,7 +45,7 @@ sub ask {
     my ($port, $method, $path) = @_;
 
     my $client = TB::Client->new($port, TB::Client::text($method, $path));
-    my $r = $client->answer(10);
+    my $r = $client->answer();
 
     $client->leave();
 

@@ -116,9 +116,11 @@ ok(wait_for { counter('c1', $pid, 'timeouts') == 8 },
 my $seen = wait_for {
     my @lines = text_of('c1.log') =~ /counters:/g;
     @lines > 6;
-} 10;
+} 30;
 ok($seen, '--stats-interval');
 ok(wait_for { counter('c1', $pid, 'open') == 0 }, 'nothing is left in hand');
+
+wait_for { -s $metrics };
 
 my $prom = do { local (@ARGV, $/) = $metrics; <> };
 like($prom, qr/^tb_rpc_bridge_taken_total\{bridge="c1"\} \d+$/m,
@@ -152,7 +154,7 @@ ok(wait_for { text_of('c2.log') =~ /mqtt: connected/ },
 my $d2 = $mqtt->device(bridge => 'c2');
 my $big = '"' . 'x' x 60000 . '"';
 $mqtt->call($d2, '"m"', $big) for 1 .. 200;
-$seen = wait_for { counter('c2', $pid, 'timeouts') > 0 } 15;
+$seen = wait_for { counter('c2', $pid, 'timeouts') > 0 } 60;
 ok($seen, 'QoS 0: what cannot be written in time is a timeout');
 cmp_ok(counter('c2', $pid, 'delivered'), '>', 0,
        'what was written is delivered');
@@ -322,7 +324,7 @@ $pid = spawn('c6.log', $bin, '--name', 'c6', '--redis',
              "redis://127.0.0.1:$slow->{port}", '--broker',
              "mqtt://127.0.0.1:$mute_port", '--gateway', '--tenant',
              $TB::Mqtt::TENANT, '--drain', 0);
-$seen = wait_for { text_of('c6.log') =~ /21 devices were behind gateways/ } 15;
+$seen = wait_for { text_of('c6.log') =~ /21 devices were behind gateways/ } 60;
 ok($seen, 'a slow Redis');
 is($slow->tell('seen', 'HGETALL'), 1, 'is asked once');
 is(scalar errors('c6.log'), 0, 'and waited for');

@@ -21,7 +21,7 @@ use TB::MqttDevices;
 my $mqtt = TB::Mqtt->new();
 my $redis = $mqtt->{redis};
 my @gateway = ('--gateway', '--tenant', $TB::Mqtt::TENANT,
-               '--session-ttl', 3000);
+               '--session-ttl', 5000);
 my ($rpc, $id, $word, $seen);
 
 $mqtt->broker();
@@ -214,7 +214,7 @@ sub cost {
 
     $mqtt->publish($topic, $payload);
     $mqtt->publish('v1/gateway/rpc', '{');
-    wait_for { counter($name, $pid, 'gateway_bad') > $bad } 30;
+    wait_for { counter($name, $pid, 'gateway_bad') > $bad } 60;
     wait_for { counter($name, $pid, 'open') == 0 };
 
     return (cpu_us($pid) - $before) / 1000;
@@ -255,7 +255,7 @@ $mqtt->subscribe('big.sub', "v1/devices/$d6/rpc/request/+");
 wait_for { text_of('big.sub') =~ m{/$id } };
 $redis->pause();
 $mqtt->publish("big/large/$id", 'x' x 30e6);
-wait_for { counter('big', $pid, 'waiting') == 1 } 20;
+wait_for { counter('big', $pid, 'waiting') == 1 } 60;
 $redis->resume();
 is($mqtt->answer($d6, $rpc), 'L', 'an answer of 30 MB is too large');
 
@@ -304,7 +304,7 @@ reap($mqtt->{broker}, 'TERM');
 $mqtt->broker();
 $seen = wait_for {
     2 <= (() = text_of('away.log') =~ /mqtt: connected/g)
-} 30;
+} 60;
 ok($seen, 'a broker that comes back is connected to without Redis');
 $redis->resume();
 $seen = wait_for { counter('away', $pid, 'waiting') == 0 };

@@ -157,7 +157,7 @@ diag("seed $seed");
 while (time() < $end && @wrong < 5) {
     my @requests = map { request() } 1 .. 16;
     my @answers = TB::Client::answers(
-        20, map { TB::Client->new($nginx->{port}, $_->{text}) } @requests);
+        60, map { TB::Client->new($nginx->{port}, $_->{text}) } @requests);
 
     for my $i (0 .. $#answers) {
         my $answer = $answers[$i];
@@ -185,7 +185,7 @@ my $last;
 wait_for {
     $last = $nginx->call('d1', 'echo', '{"all":"well"}', timeout => 5000);
     $last->{status} == 200;
-} 20;
+} 60;
 is("$last->{status} $last->{body}", '200 {"all":"well"}', 'all is well after');
 $nginx->clean();
 
