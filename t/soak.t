@@ -10,19 +10,34 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use List::Util qw(sum0);
 use Test::More;
 
-use TB::Env qw(wait_for);
+use TB::Env qw(scratch wait_for);
 use TB::Soak;
 
 my $soak = TB::Soak->new(expires => 8);
 
-$soak->run(20);
+# of this there has to be enough, which a slow machine takes longer for
+
+sub faults { return sum0(values %{ $soak->{faults} }) }
+
+
+sub calls {
+    open my $fh, '<', scratch() . '/calls.log' or return 0;
+
+    return scalar(() = <$fh>);
+}
+
+
+for (1 .. 5) {
+    $soak->run(20);
+    last if faults() >= 10 && calls() > 220;
+}
 
 my $t = $soak->finish();
-my $faults = 0;
+my $faults = faults();
 
-$faults += $_ for values %{ $t->{faults} };
 
 diag(join ', ', map { "$_: $t->{answers}{$_}" } sort keys %{ $t->{answers} });
 diag(join ', ', map { "$_: $t->{faults}{$_}" } sort keys %{ $t->{faults} });
