@@ -76,7 +76,7 @@ sub answers {
             ($answer->{body} // '') ne "[$_]";
         } @left;
         !@left;
-    } $what, 20
+    } $what, 60
         or diag("@left", substr $nginx->error_log(), -3000);
 }
 
@@ -99,7 +99,7 @@ sub connections {
 my $nginx = nginx();
 
 soon { $nginx->count_log(qr/function library, version \d+, loaded/) == 3 }
-     'each master gets the functions', 20;
+     'each master gets the functions', 60;
 put($devices[$_], "c$_") for 0 .. $#devices;
 
 my $bridge = TB::ClusterBridge->start(cluster => $cluster,
@@ -209,7 +209,7 @@ sub during {
         POSIX::_exit(0);
     }
 
-    ok(&wait_for(sub { -e $begun }, 20), "$what: there are callers");
+    ok(&wait_for(sub { -e $begun }, 60), "$what: there are callers");
     $happens->();
     file_in('stop', 'x');
     waitpid $pid, 0;
@@ -242,7 +242,7 @@ sub during {
                 grep { ($results[$_]{body} // '') !~ /"SUCCESSFUL"/ }
                 0 .. $#left;
         !@left;
-    } "$what: what was answered 200 is done", 60
+    } "$what: what was answered 200 is done", 120
         or diag(scalar(@left) . ' of ' . @$ids . ' are not');
 
     return $count;
@@ -276,7 +276,7 @@ $cluster->reshard($to, $from, shards => [$of[0]], keys => 1, hook => sub {
          'under way: a call is refused, and the log says so'
         if $stage eq 'moved' && $open && !$open->{told}++;
 });
-is($open->answer()->{body}, '"waited"', 'under way: and answered afterwards');
+is($open->answer(30)->{body}, '"waited"', 'under way: and answered afterwards');
 answers($nginx, 'and back');
 
 # another master by hand
@@ -349,7 +349,7 @@ $nginx->reload();
 answers($nginx, 'after a reload');
 is($nginx->count_log(qr/\[(?:alert|emerg|crit)\]/), 0, 'no alert')
     or diag(grep { /\[(?:alert|emerg|crit)\]/ } split /^/, $nginx->error_log());
-ok($nginx->stop('QUIT', 15), 'it ends');
+ok($nginx->stop('QUIT', 30), 'it ends');
 
 
 # --- what does not work -----------------------------------------------------
@@ -361,7 +361,7 @@ sub says {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    ok($nginx->wait_log($line, 15), "$what: the log says so")
+    ok($nginx->wait_log($line, 30), "$what: the log says so")
         or diag substr $nginx->error_log(), -2000;
     is($nginx->call('c0', 'echo', '1', timeout => 300)->{status}, 503,
        "$what: 503");
