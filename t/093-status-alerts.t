@@ -11,7 +11,7 @@ use warnings;
 use JSON::PP ();
 use Test::More;
 
-use TB::Env qw(root scaled);
+use TB::Env qw(root);
 use TB::Fixture;
 use TB::Metrics;
 use TB::Nginx;
@@ -37,7 +37,7 @@ sub metrics {
     my $client = TB::Client->new($nginx->{port},
                                  TB::Client::text('GET', '/metrics'));
 
-    return $client->answer(scaled(10))->{body};
+    return $client->answer(60)->{body};
 }
 
 
