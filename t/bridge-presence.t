@@ -213,6 +213,12 @@ wait_for { text_of('end.log') =~ /stopping: 1 calls/ };
 
 my $beats = $proxy->tell('count', 'tb_rpc_heartbeat');
 
+# it is awake often enough for them
+for (1 .. 15) {
+    kill 'USR1', $pid;
+    sleep(0.2);
+}
+
 is(reap($pid), 0, 'SIGTERM: exit 0');
 cmp_ok($proxy->tell('count', 'tb_rpc_heartbeat'), '<=', $beats + 1,
        'but not while it ends');
