@@ -147,7 +147,7 @@ for ([id(4), 'x', qr/the device is offline \(NO_ACTIVE/],
      [id(3), 'x', qr/did not take it \(NOT_CLAIMED/],
      [id(1), 'mute', qr/the device did not answer \(TIMEOUT/])
 {
-    is(admin('call', @$_[0, 1], '--timeout', '1'), 1, "$_->[1]: no answer");
+    is(admin('call', @$_[0, 1], '--timeout', '2'), 1, "$_->[1]: no answer");
     like($text, $_->[2], 'says why');
 }
 
@@ -184,7 +184,7 @@ like($text, qr/127\.0\.0\.1:1.*refused/, 'is told');
 my $pid = spawn('left.log', @admin, 'call', id(4), 'x', '--timeout', '60');
 
 soon { scalar json('calls', 'list', id(4)) } 'a call waits';
-is(reap($pid, 'INT', 10), 130, 'its caller leaves: exit code 130');
+is(reap($pid, 'INT', 30), 130, 'its caller leaves: exit code 130');
 is(scalar(json('calls', 'list', id(4))), 0, 'it is cancelled');
 unlike(text_of('left.log'), qr/Traceback/, 'in words');
 
@@ -234,7 +234,7 @@ $pid = spawn('told.log', @admin, 'call', id(2), 'sent', '--timeout', '60');
 soon { ((json('calls', 'list', id(2)))[0] || {})->{state} } 'one is held';
 soon { (json('calls', 'list', id(2)))[0]{state} eq 'sent' } 'and sent';
 admin('calls', 'purge', id(2));
-is(reap($pid, 0, 10), 1, 'its caller is told');
+is(reap($pid, 0, 30), 1, 'its caller is told');
 like(text_of('told.log'), qr/cancelled by an operator/, 'by whom');
 
 
@@ -277,9 +277,9 @@ wait_for {
     admin('call', id(1), 'echo', '--persistent', '--wait');
     $shown = join ' ', text_of('watch.log') =~ /"event": "(\w+)"/g;
     $shown =~ /QUEUED SENT (?:DELIVERED )?SUCCESSFUL/;
-} 30;
+} 60;
 like($shown, qr/QUEUED SENT (?:DELIVERED )?SUCCESSFUL/, 'watch');
-is(reap($pid, 'INT', 10), 130, 'until it is interrupted');
+is(reap($pid, 'INT', 30), 130, 'until it is interrupted');
 
 
 # --- bridges ----------------------------------------------------------------
@@ -299,7 +299,7 @@ admin('calls', 'purge', id(3));
 
 # --- status and check -------------------------------------------------------
 
-soon { admin('status') == 0 } 'status: no warnings';
+soon { admin('status') == 0 } 'status: no warnings', 60;
 
 my ($s) = json('status');
 

@@ -79,7 +79,7 @@ if (! -e root() . '/build/bin/redis-server') {
 my $script = file_in('readme.sh', $code);
 my ($status, $text) = output('bash', '-c', 'cd "$1" && export TMPDIR="$2" &&'
                              . ' exec timeout "$3" bash -s < "$4"', 'bash',
-                             root(), scratch(), scaled(60), $script);
+                             root(), scratch(), scaled(180), $script);
 
 # the rest ends with its process group, if it was too slow
 for (glob scratch() . '/tmp.*/nginx.pid') {
@@ -97,7 +97,7 @@ unlike($text, qr/\[(?:warn|error|alert|crit)\]| (?:warn|error): /,
     or diag($text);
 
 for my $port (@ports) {
-    soon { !IO::Socket::INET->new("127.0.0.1:$port") } 'all is stopped', 10;
+    soon { !IO::Socket::INET->new("127.0.0.1:$port") } 'all is stopped', 30;
 }
 
 is(join(' ', glob scratch() . '/tmp.*'), '', 'and removed');

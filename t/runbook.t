@@ -55,7 +55,8 @@ my $proxy = TB::Proxy->start(to => $old->{port});
 
 my $nginx = TB::Nginx->start(
     redis_port => $proxy->{port},
-    http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;',
+    http => 'tb_rpc_api_keys on; tb_rpc_api_key_cache 1s;'
+            . ' tb_rpc_max_timeout 10m;',
     config => 'location /api/rpc/ { tb_rpc v2; }'
               . ' location /api/v1/ { tb_rpc_device_api; }'
               . ' location /api/auth/ { tb_rpc_login; }');
@@ -213,7 +214,7 @@ sub reloaded {
     my %old = map { $_ => 1 } @$before;
 
     soon { !grep { $old{$_} } $nginx->workers() } 'the old workers have gone',
-         20;
+         60;
 }
 
 
@@ -274,7 +275,7 @@ sub load {
 
     $during->(sub { return result($name)->{kinds} });
     file_in("$name.stop", '');
-    TB::Mqtt::reap($pid, undef, 40);
+    TB::Mqtt::reap($pid, undef, 120);
 
     return result($name);
 }
@@ -307,7 +308,7 @@ sub goes_on {
     my $before = $kinds->()->{$by || 200} || 0;
 
     soon { ($kinds->()->{$by || 200} || 0) >= $before + 100 }
-         "$what: calls are answered", 20;
+         "$what: calls are answered", 60;
 }
 
 
@@ -341,7 +342,7 @@ my $devices = TB::MqttDevices->start(port => $mqtt->{port}, mute => qr/^x$/,
                                      ids => [ @ids, $held ],
                                      delay => [0, 0.01]);
 
-ok($devices->online(20), 'the devices are there');
+ok($devices->online(60), 'the devices are there');
 my $token = macro('token:tenant');
 
 at_once('tokens', "$token\n");
@@ -577,9 +578,9 @@ soon { api_status($kept) == 401 } 'a key that was deleted afterwards';
 step($heading);
 $proxy->tell('to', $port{6380});
 restart_bridge();
-soon { record($done) eq 'SUCCESSFUL' } 'restored: the record', 20;
+soon { record($done) eq 'SUCCESSFUL' } 'restored: the record', 60;
 soon { record($waits) eq 'SUCCESSFUL' } 'what was open has ended once more',
-     20;
+     60;
 
 my @twice = $later->envelopes();
 
@@ -600,12 +601,12 @@ soon { $shell->run("redis-cli -p $port{6380} INFO persistence")
 $shell->run("redis-cli -p $port{6380} SHUTDOWN");
 $shell->run("redis-server --port $port{6380} --dir restored --appendonly yes"
             . ' > restored/log &');
-soon { record($done) eq 'SUCCESSFUL' } 'which is there after a restart', 20;
+soon { record($done) eq 'SUCCESSFUL' } 'which is there after a restart', 60;
 ends($heading);
 
 $proxy->tell('to', $old->{port});
 $shell->run("redis-cli -p $port{6380} SHUTDOWN NOSAVE");
-soon { record($after) eq 'SUCCESSFUL' } 'back at the first one', 20;
+soon { record($after) eq 'SUCCESSFUL' } 'back at the first one', 60;
 
 
 # --- another Redis ----------------------------------------------------------
@@ -630,7 +631,7 @@ $result = load('moving', sub {
     my ($kinds) = @_;
 
     $nginx->{token} = $new_token;
-    @held = map { $nginx->open('held', 'x', $_, timeout => 50000) } 1 .. 8;
+    @held = map { $nginx->open('held', 'x', $_, timeout => 300000) } 1 .. 8;
     soon { held_calls() == 8 } 'calls are held';
     goes_on($kinds, 'the first server');
     step($heading);
@@ -643,7 +644,7 @@ $result = load('moving', sub {
     } held_calls());
 }, persistent => 1);
 
-is_deeply(TB::Client::kinds(TB::Client::answers(20, @held)), { 200 => 8 },
+is_deeply(TB::Client::kinds(TB::Client::answers(60, @held)), { 200 => 8 },
           'and their callers have it');
 ends($heading);
 
@@ -660,7 +661,7 @@ cmp_ok(scalar @made, '>=', 20, 'persistent calls were made meanwhile');
 soon {
     @made = grep { record($_) ne 'SUCCESSFUL' } @made;
     !@made;
-} 'and none is lost', 30 or diag(scalar(@made) . ' are: '
+} 'and none is lost', 60 or diag(scalar(@made) . ' are: '
                                   . join ' ', map { record($_) } @made);
 
 
@@ -668,6 +669,7 @@ soon {
 # of before hears its answer from the server that is a replica now
 
 my $fixed = TB::Nginx->start(redis_port => $new->{port}, redis => '',
+                             http => 'tb_rpc_max_timeout 10m;',
                              config => 'location /api/rpc/ { tb_rpc v2; }');
 my $ours = TB::FastBridge->new(name => 'b4', connect => {
     $new->access('bridge') });
@@ -675,9 +677,9 @@ my $ours = TB::FastBridge->new(name => 'b4', connect => {
 $new->fcall('tb_rpc_device_put', $new->device_key(uuid_of('device fixed')),
             macro('tenant'), '', 'bridge', 'b4');
 set_macro(fixed => uuid_of('device fixed'));
-@held = map { $fixed->open('fixed', 'x', $_, timeout => 50000) } 1 .. 4;
+@held = map { $fixed->open('fixed', 'x', $_, timeout => 300000) } 1 .. 4;
 
-my @calls = $ours->hold(4, 10);
+my @calls = $ours->hold(4);
 
 # its connection was killed; and both passwords of nginx are good on both
 $old->{client} = undef;
@@ -693,14 +695,14 @@ $fixed->reload();
 $ours = TB::FastBridge->new(name => 'b4', connect => {
     $old->access('bridge') });
 is(scalar grep({ $_ eq '1' } $ours->answer(@calls)), 4, 'they are answered');
-is_deeply(TB::Client::kinds(TB::Client::answers(20, @held)), { 200 => 4 },
+is_deeply(TB::Client::kinds(TB::Client::answers(60, @held)), { 200 => 4 },
           'and their callers have it');
 $fixed->stop();
 $proxy->tell('to', $old->{port});
 
 
 soon { call_by($new_token, 'd1', '{"method":"echo","params":1}')->{status}
-       == 200 } 'calls are answered', 20;
+       == 200 } 'calls are answered', 60;
 
 
 # --- a bridge is down -------------------------------------------------------
@@ -727,7 +729,7 @@ is(call_down(), '504 NOT_CLAIMED', 'the bridge is down');
 soon { call_down() eq '504 NO_ACTIVE_CONNECTION' } 'and longer';
 $waits = persistent('down');
 restart_bridge();
-soon { record($waits) eq 'SUCCESSFUL' } 'what has waited is sent', 20;
+soon { record($waits) eq 'SUCCESSFUL' } 'what has waited is sent', 60;
 
 
 # --- Redis is full ----------------------------------------------------------
