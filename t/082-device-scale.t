@@ -17,6 +17,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use JSON::PP ();
+use List::Util qw(max);
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time clock_gettime CLOCK_MONOTONIC);
@@ -207,7 +208,7 @@ sub knows {
         return 1 if known($ms) == $wanted;
         sleep 3 * (time - $start);
         return 0;
-    } $seconds || 60;
+    } $seconds || 120;
 }
 
 
@@ -218,7 +219,7 @@ sub all_open {
 
     my $ok = wait_for {
         $devices->tell('stats')->{state}{open} == $wanted
-    } $seconds || 60;
+    } $seconds || 120;
 
     return $ok ? now() : 0;
 }
@@ -231,7 +232,7 @@ sub all_due {
 
     my $ok = wait_for {
         redis()->call('EVAL', $due, 0) == $wanted
-    } $seconds || 60;
+    } $seconds || 120;
 
     return $ok ? all_open($wanted, $seconds) : 0;
 }
@@ -318,7 +319,8 @@ sub calls {
     say_it('%s: two-way call, ms: median %.2f, 99%% %.2f', $name,
            @took[$number / 2, $number * 0.99]);
 
-    return $took[$number / 2];
+    # others use the processors, too, but not all the time
+    return $took[$number / 10];
 }
 
 
@@ -338,13 +340,15 @@ probe('Redis');
 $start = now();
 $devices->tell('open', $n);
 
-my $end = all_due($n, 120);
+my $end = all_due($n, 240);
 my $stats = $devices->tell('stats');
 
 ok($end, "$n devices poll");
 is(known(), $n, 'Redis knows each one');
 is_deeply([$stats->{polls}, $stats->{errors}], [{}, {}], 'with one try each');
-say_it('%d polls opened in %.2f s', $n, $end - $start);
+my $opening = $end - $start;
+
+say_it('%d polls opened in %.2f s', $n, $opening);
 probed('a request to Redis');
 
 my $full = $nginx->rss();
@@ -368,7 +372,7 @@ cmp_ok($cpu[0], '<', $idle * scaled(0.1), 'an idle worker is idle');
 
 my $after = calls("$n open", 300, $n);
 
-say_it('ratio of the medians: %.2f', $after / $before);
+say_it('ratio of the fastest tenths: %.2f', $after / $before);
 cmp_ok($after, '<', 10 * $before + scaled(10),
        "a call takes no longer with $n open polls");
 
@@ -384,7 +388,7 @@ $devices->tell('reset');
 probe();
 redis()->go();
 $start = now();
-$end = all_due($n, 120);
+$end = all_due($n, 240);
 ok($end, "Redis restarts: $n polls are known again");
 is(known(), $n, 'each one');
 $stats = $devices->tell('stats');
@@ -397,7 +401,8 @@ calls('after the restart', 100, $n);
 # --- reload -----------------------------------------------------------------
 
 # longer than it takes until all poll again, or they never do all at once
-my $renew = $n > 20000 ? 60000 : 1000 * ($mode ? scaled(4) : 20);
+my $renew = max($n > 20000 ? 60000 : 1000 * ($mode ? scaled(4) : 20),
+                int 5000 * $opening);
 
 $devices->tell('reset');
 $devices->tell('timeout', $renew);
@@ -405,11 +410,11 @@ probe('Redis');
 $start = now();
 kill 'HUP', $nginx->{pid};
 soon { ($devices->tell('stats')->{polls}{408} || 0) == $n }
-     'reload: all have 408', 60;
-ok($nginx->gone($worker, 60), 'the old worker has gone');
+     'reload: all have 408', 120;
+ok($nginx->gone($worker, 120), 'the old worker has gone');
 say_it('the old worker has gone after %.2f s', now() - $start);
 $worker = $nginx->worker();
-$end = all_open($n, 120);
+$end = all_open($n, 240);
 ok($end, "$n polls at the new worker");
 $stats = $devices->tell('stats');
 is_deeply([$stats->{polls}, $stats->{errors}], [{ 408 => $n }, {}],
@@ -464,7 +469,7 @@ $devices->tell('timeout', $long);
 $devices->tell('open', $n);
 sleep 0.3;
 redis()->resume();
-ok(all_open($n, 120), "all come back: $n polls");
+ok(all_open($n, 240), "all come back: $n polls");
 ok(knows($n), 'Redis knows each one');
 $stats = $devices->tell('stats');
 is_deeply([$stats->{polls}, $stats->{errors}], [{}, {}], 'none was refused');
@@ -504,7 +509,7 @@ sub vanish {
     # the two to Redis may have been under way when the idle ones were counted
 
     soon { sockets($worker) <= $idle_sockets + 2 }
-         "$name: connections are closed", 60;
+         "$name: connections are closed", 120;
     say_it('%s: connections closed after %.2f s', $name, now() - $start);
     $then->() if $then;
     ok(knows(0), "$name: Redis has no poll open");

@@ -43,7 +43,7 @@ sub fetch {
     my $client = TB::Client->new($nginx->{port},
                                  TB::Client::text('GET', $path));
 
-    return $client->answer(scaled(10))->{body};
+    return $client->answer(60)->{body};
 }
 
 sub status { return JSON::PP::decode_json(fetch('/status')) }
@@ -84,8 +84,8 @@ sub ready {
 
 # --- forty of them ----------------------------------------------------------
 
-soon { status()->{workers}{running} == 40 } '40 workers', 30;
-soon { ready() == 40 } 'all have Redis', 30;
+soon { status()->{workers}{running} == 40 } '40 workers', 90;
+soon { ready() == 40 } 'all have Redis', 90;
 is(numbers(), join(' ', 0 .. 39), 'each once, in their order');
 like(fetch('/page'), qr/Workers: 40\./, 'on the page, too');
 is(join(' ', fetch('/page') =~ /^<tr><td>(\d+)<td>\d+<td>\d+<td>\d+<td>/mg),
@@ -97,7 +97,7 @@ soon { answered() == 400 } 'each is counted, once'
 
 my @held = map { $nginx->open('off', 'm', $_, timeout => 60000) } 1 .. 30;
 
-soon { status()->{held} == 30 } 'what is held by all of them', 20;
+soon { status()->{held} == 30 } 'what is held by all of them', 90;
 cmp_ok(scalar grep({ $_->{held} } @{ status()->{processes} }), '>', 5,
        'which several do');
 
@@ -120,7 +120,7 @@ soon {
     my $new = status();
 
     $new->{workers}{running} == 40 && $new->{workers}{lost} == 1;
-} 'another one takes its place', 20;
+} 'another one takes its place', 90;
 is(numbers(), join(' ', 0 .. 39), 'with its number');
 cmp_ok(answered(), '==', 400, 'what it had counted stays');
 
@@ -132,8 +132,8 @@ soon {
     my $workers = status()->{workers};
 
     $workers->{running} == 40 && $workers->{exiting} == 0;
-} '40 others', 30;
-soon { ready() == 40 } 'all have Redis', 30;
+} '40 others', 90;
+soon { ready() == 40 } 'all have Redis', 90;
 is(calls(100), 100, 'calls');
 soon { answered() == 500 } 'they are added' or diag(answered());
 is(status()->{workers}{lost}, 1, 'none was lost in it');
@@ -214,7 +214,7 @@ SKIP: {
     file_in("$nginx->{name}/nginx.conf", $conf);
     select undef, undef, undef, 1.1;        # "since" is in seconds
     kill 'USR2', $old;
-    soon { master() && master() != $old } 'a new master', 30;
+    soon { master() && master() != $old } 'a new master', 90;
 
     my $new = master();
 
@@ -223,10 +223,10 @@ SKIP: {
         my $seen = both();
 
         ($seen->{0} || 0) == 3 && ($seen->{20} || 0) == 2;
-    } 'the new binary counts from zero, the old one goes on', 30;
+    } 'the new binary counts from zero, the old one goes on', 90;
 
     kill 'WINCH', $old;
-    soon { join(' ', sort keys %{ both() }) eq '0' } 'the new one alone', 30;
+    soon { join(' ', sort keys %{ both() }) eq '0' } 'the new one alone', 90;
     cmp_ok(status()->{since}, '>', $since, 'it says since when');
     is(calls(50), 50, 'calls');
     soon { answered() == 50 } 'are counted by the new one';
@@ -234,12 +234,12 @@ SKIP: {
 
     kill 'QUIT', $old;
     $held->leave();
-    soon { gone($old) } 'and leaves when that is over', 30;
+    soon { gone($old) } 'and leaves when that is over', 90;
     is(answered(), 50, 'which changes nothing');
     is(status()->{workers}{lost}, 0, 'nobody was lost');
 
     kill 'QUIT', $new;
-    soon { gone($new) } 'the new one ends as it should', 30;
+    soon { gone($new) } 'the new one ends as it should', 90;
     delete @pids{$old, $new};
 }
 
