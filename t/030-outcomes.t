@@ -190,10 +190,10 @@ POST /api/rpc/twoway/%{d1} {"method":"raw","params":"%{raw deeper}"}  => 406 INV
     tb_rpc_min_timeout  50ms;
 --- auth: tenant
 --- requests
-POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":300}  => 504 TIMEOUT error 2 The call was sent, but .*
-POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":300}     => 408 TIMEOUT error 2 The call was sent, but .*
-POST /api/rpc/twoway/%{d1} {"method":"sent","params":1,"timeout":300}  => 504 TIMEOUT error 2 .*
-POST %{v1}/twoway/%{d1} {"method":"sent","params":1,"timeout":300}     => 408 TIMEOUT error 2 .*
+POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"timeout":2000}  => 504 TIMEOUT error 2 The call was sent, but .*
+POST %{v1}/twoway/%{d1} {"method":"mute","params":1,"timeout":2000}     => 408 TIMEOUT error 2 The call was sent, but .*
+POST /api/rpc/twoway/%{d1} {"method":"sent","params":1,"timeout":2000}  => 504 TIMEOUT error 2 .*
+POST %{v1}/twoway/%{d1} {"method":"sent","params":1,"timeout":2000}     => 408 TIMEOUT error 2 .*
 
 
 
@@ -211,11 +211,11 @@ POST %{v1}/oneway/%{off} {"method":"m","params":1,"timeout":100}     => 409 NO_A
 
 === TEST 7: the minimum, the default and the maximum
 --- http_config
-    tb_rpc_min_timeout      500ms;
-    tb_rpc_default_timeout  600ms;
-    tb_rpc_max_timeout      700ms;
+    tb_rpc_min_timeout      2000ms;
+    tb_rpc_default_timeout  2100ms;
+    tb_rpc_max_timeout      2200ms;
 --- auth: tenant
---- timeout: 3
+--- timeout: 8
 --- requests
 POST /api/rpc/twoway/%{d1} {"method":"slow","params":{"ms":70},"timeout":1}       => 200 {"ms":70}
 POST /api/rpc/twoway/%{off} {"method":"m","params":1}                             => 504 NO_ACTIVE_CONNECTION error 2 .*
@@ -228,7 +228,7 @@ POST /api/rpc/twoway/%{off} {"method":"m","params":1,"expirationTime":%{future}}
 --- http_config
     tb_rpc_offline  reject;
 --- auth: tenant
---- timeout: 3
+--- timeout: 8
 --- requests
 POST /api/rpc/twoway/%{off} {"method":"m","params":1}                    => 504 NO_ACTIVE_CONNECTION error 2 .*
 POST %{v1}/twoway/%{off} {"method":"m","params":1}                       => 409 NO_ACTIVE_CONNECTION error 2 .*
@@ -251,7 +251,7 @@ POST %{v1}/oneway/%{nobody} {"method":"m","params":1,"timeout":100}         => 4
 
 === TEST 10: the bridge reports a failure, at once
 --- auth: tenant
---- timeout: 3
+--- timeout: 8
 --- requests
 POST /api/rpc/twoway/%{d1} {"method":"fail","params":{}}                   => 504 FAILED error 2 The call failed: device on fire
 POST %{v1}/twoway/%{d1} {"method":"fail","params":{}}                      => 409 FAILED error 2 The call failed: device on fire
@@ -273,7 +273,7 @@ POST %{v1}/twoway/%{d1} {"method":"big","params":{"size":30001}}     => 406 RESP
 
 === TEST 12: expired on arrival
 --- auth: tenant
---- timeout: 3
+--- timeout: 8
 --- requests
 POST /api/rpc/twoway/%{d1} {"method":"m","params":1,"expirationTime":1000}  => 504 EXPIRED error 2 The call expired before it was sent
 POST %{v1}/twoway/%{d1} {"method":"m","params":1,"expirationTime":0}        => 408 EXPIRED error 2 .*
@@ -284,7 +284,7 @@ POST /api/rpc/oneway/%{off} {"method":"m","params":1,"expirationTime":1000}  => 
 
 === TEST 13: persistent: an id, at once, whatever the device does
 --- auth: tenant
---- timeout: 3
+--- timeout: 8
 --- requests
 POST /api/rpc/oneway/%{d1} {"method":"m","params":1,"persistent":true}     => 200 json \{"rpcId":"[-0-9a-f]{36}"\}
 POST /api/rpc/twoway/%{d1} {"method":"mute","params":1,"persistent":true}  => 200 json \{"rpcId":"[-0-9a-f]{36}"\}

@@ -139,7 +139,7 @@ qr/<401 id=- device=[-0-9a-f]{36} tenant=- customer=- user=- authority=- key=[0-
 --- auth: tenant
 --- request
 POST /api/plugins/rpc/twoway/%{d1}
-{"method":"mute","params":1,"timeout":300}
+{"method":"mute","params":1,"timeout":2000}
 --- error_code: 408
 --- access_log eval
 qr/<408 id=[-0-9a-f]{36} device=[-0-9a-f]{36} .* method=mute result=timeout redis=\d/
