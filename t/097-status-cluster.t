@@ -25,7 +25,7 @@ my $servers = join "\n", map { 'server ' . $cluster->url($_) . ';' } 1, 2;
 
 my $nginx = TB::Nginx->start(
     workers => 2, redis_server => $cluster->url(0),
-    redis => "$servers cluster on; command_timeout " . scaled(500) . 'ms;',
+    redis => "$servers cluster on; command_timeout " . scaled(2000) . 'ms;',
     config => <<'_EOC_');
 location /api/rpc/  { tb_rpc  v2; }
 location = /status  { tb_rpc_status; }
