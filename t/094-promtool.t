@@ -100,7 +100,7 @@ SKIP: {
     my $text = wait_for {
         my $now = text_of('b1.prom');
         $now =~ /^tb_rpc_bridge_taken_total\{bridge="b1"\} [12]$/m ? $now : '';
-    } 25;
+    } 60;
 
     isnt($text, '', 'the bridge: its file');
     is(TB::Metrics::check_metrics($text), '', 'the bridge: calls');
