@@ -31,7 +31,7 @@ my $nginx = TB::Nginx->start(
     location /api/rpc/   { tb_rpc v2; }
     location /api/auth/  { tb_rpc_login; }
     location /short/     { tb_rpc_login; tb_rpc_login_token_time 1s;
-                           tb_rpc_login_refresh_time 2s; }
+                           tb_rpc_login_refresh_time 5s; }
     location /few/       { tb_rpc_login; tb_rpc_login_sessions 2; }
     location /tb/        { tb_rpc_login; tb_rpc_profile thingsboard; }
     location /pages/     { tb_rpc_login; tb_rpc_intercept_errors on;
@@ -274,7 +274,7 @@ login_is(TB::Login->new($nginx, path => '/tb/')->refresh(
     my $r = $short->login('cust', 'a password');
 
     is_deeply([map { my $c = claims($r->{$_}); $c->{exp} - $c->{iat} }
-                   qw(token refreshToken)], [1, 2], 'short lifetimes');
+                   qw(token refreshToken)], [1, 5], 'short lifetimes');
     soon { $short->ask('GET', 'user', undef, $r->{token})->{status} == 401 }
         'the token expires';
     login_is($short->ask('GET', 'user', undef, $r->{token}),
