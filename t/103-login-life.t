@@ -146,7 +146,14 @@ $redis->fcall('tb_rpc_user_enable', 'tb:user:slow', 1);
 my $slow = $slowly->open('POST', 'login', slow());
 
 soon { tries('slow') } 'a try';
+
+# which is not to be done before Redis has gone
+
+my $worker = $nginx->worker();
+
+kill 'STOP', $worker;
 $redis->stop();
+kill 'CONT', $worker;
 login_is(TB::Login::answered($slow, 60), $AWAY, 'Redis goes meanwhile');
 $redis->go();
 soon { $http->login('ann', 'a password')->{status} == 200 } 'it is back';
