@@ -417,10 +417,15 @@ $f->config(ack_timeout => 100);
 
 {
     my $d = $f->device;
+
+    pipe my $some, my $tell or die "pipe: $!\n";
+
     my $pid = fork;
 
     if (!$pid) {
-        sleep 0.3;
+        # the next ones are on their way
+        sysread $some, my $byte, 1;
+        sleep 0.02;
         kill 'KILL', $f->server->pid;
         require POSIX;
         POSIX::_exit(0);
@@ -432,6 +437,7 @@ $f->config(ack_timeout => 100);
         while (@ids < 900) {
             my $r = $f->create($d);
             push @ids, $r->[1] if ref $r eq 'ARRAY' && $r->[0] eq 'offline';
+            syswrite $tell, '.' if @ids == 20;
             sleep 0.001;
         }
     };
