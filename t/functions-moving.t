@@ -93,7 +93,7 @@ sub contents {
 
 
 sub migrate {
-    $from->call('MIGRATE', '127.0.0.1', $to->{port}, '', 0, 5000, 'AUTH',
+    $from->call('MIGRATE', '127.0.0.1', $to->{port}, '', 0, 60000, 'AUTH',
                 $TB::RedisServer::PASSWORD{admin}, 'KEYS', @_);
 }
 
