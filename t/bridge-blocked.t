@@ -27,7 +27,8 @@ my $redis = $mqtt->{redis};
 my ($pid, $seen);
 
 
-# milliseconds from a SIGUSR1 to its line, the best of three
+# milliseconds from a SIGUSR1 to its line, the best of three; what these tests
+# would find takes five seconds, or for ever
 
 sub heard {
     my ($name, $pid) = @_;
@@ -55,13 +56,13 @@ sub heard {
 sub serves_signals {
     my ($name, $pid, $what) = @_;
 
-    cmp_ok(heard($name, $pid), '<', scaled(200), "$what: SIGUSR1 is heard");
+    cmp_ok(heard($name, $pid), '<', scaled(2000), "$what: SIGUSR1 is heard");
 
     my $start = time();
     my $status = reap($pid, 'TERM');
 
     is($status, 0, "$what: SIGTERM ends it");
-    cmp_ok(time() - $start, '<', scaled(1), 'at once');
+    cmp_ok(time() - $start, '<', scaled(3), 'at once');
 }
 
 
@@ -82,8 +83,14 @@ sub busy {
 sub start {
     my ($name, @more) = @_;
 
-    return spawn("$name.log", TB::Mqtt::program(), $mqtt->options($name),
-                 '--drain', 0, @more);
+    my $pid = spawn("$name.log", TB::Mqtt::program(), $mqtt->options($name),
+                    '--drain', 0, @more);
+
+    # from then on it hears signals
+
+    wait_for { text_of("$name.log") =~ /" started/ };
+
+    return $pid;
 }
 
 
@@ -140,7 +147,7 @@ for my $kind (qw(silent full)) {
 $pid = start('left', '--broker', "mqtt://127.0.0.1:$port{full}");
 $seen = wait_for {
     text_of('left.log') =~ /127\.0\.0\.1:\d+: no answer in time; trying again/
-} 10;
+} 40;
 ok($seen, 'a connect that comes to nothing is given up');
 is(reap($pid, 'TERM'), 0, 'exit 0');
 
@@ -199,8 +206,8 @@ SKIP: {
     $pid = start('dns', '--static', '--broker', "mqtt://slow.test:$broker->{port}");
     $seen = wait_for { text_of('dns.log') =~ /bells\): connected/ };
     ok($seen, 'a slow name of the broker: Redis is used meanwhile');
-    cmp_ok(heard('dns', $pid), '<', scaled(200), 'SIGUSR1 is heard');
-    $seen = wait_for { text_of('dns.log') =~ /slow\.test.* looked up/ } 10;
+    cmp_ok(heard('dns', $pid), '<', scaled(2000), 'SIGUSR1 is heard');
+    $seen = wait_for { text_of('dns.log') =~ /slow\.test.* looked up/ } 40;
     ok($seen, 'it is said that it takes long');
     cmp_ok(busy($pid, 1), '<', 5, 'there is nothing to do');
     unlink $flag;
