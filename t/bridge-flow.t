@@ -67,7 +67,7 @@ $broker = TB::FakeBroker->start(ack => 0.1);
 my $d1 = $mqtt->device(bridge => 'window');
 calls($d1, 30);
 $pid = start('window');
-$seen = wait_for { counter('window', $pid, 'delivered') == 30 } 10;
+$seen = wait_for { counter('window', $pid, 'delivered') == 30 } 40;
 ok($seen, '30 calls that waited for the bridge');
 
 my @flight = $broker->in_flight();
@@ -111,7 +111,7 @@ $broker = TB::FakeBroker->start(ack => 0.01);
 calls($turn[1], 60);
 calls($_, 1) for @turn[0, 2];
 $pid = start('turn', '--concurrency', 1);
-$seen = wait_for { counter('turn', $pid, 'delivered') == 62 } 10;
+$seen = wait_for { counter('turn', $pid, 'delivered') == 62 } 40;
 ok($seen, 'queues of three shards');
 
 my @topics = $broker->topics();
@@ -129,16 +129,16 @@ is(reap($pid, 'TERM'), 0, 'exit 0');
 
 $broker->tell('ack', 0.1);
 my $d3 = $mqtt->device(bridge => 'stop');
-my @calls = calls($d3, 60, persistent => 1);
+my @calls = calls($d3, 300, persistent => 1);
 $pid = start('stop', '--concurrency', 2, '--drain', 20000);
 wait_for { counter('stop', $pid, 'published') >= 3 };
-is(reap($pid, 'TERM', 5), 0, 'SIGTERM: exit 0');
+is(reap($pid, 'TERM'), 0, 'SIGTERM: exit 0');
 
 my $left = queued('stop', $d3);
 my $published = grep { /\Q$d3/ } $broker->topics();
 
-cmp_ok($left, '>', 30, "nothing is taken any more ($left are left)");
-is($published + $left, 60, 'what was taken was published');
+cmp_ok($left, '>', 100, "nothing is taken any more ($left are left)");
+is($published + $left, 300, 'what was taken was published');
 is(scalar(grep { $mqtt->status($d3, $_->[0]) eq 'DELIVERED' } @calls),
    $published, 'and reported');
 $broker->stop();
@@ -150,7 +150,7 @@ $broker = TB::FakeBroker->start(ack => 0.3);
 my $d4 = $mqtt->device(bridge => 'late');
 calls($d4, 20);
 $pid = start('late', '--concurrency', 8, '--ack-timeout', 100);
-$seen = wait_for { counter('late', $pid, 'timeouts') >= 15 } 10;
+$seen = wait_for { counter('late', $pid, 'timeouts') >= 15 } 40;
 ok($seen, 'a broker that acknowledges too late');
 $seen = wait_for { counter('late', $pid, 'open') == 0 };
 ok($seen, 'is none to wait for');
@@ -158,7 +158,7 @@ is($broker->connects(), 1, 'but not one to leave');
 
 $broker->tell('ack', '');
 calls($d4, 20);
-$seen = wait_for { $broker->connects() > 1 } 10;
+$seen = wait_for { $broker->connects() > 1 } 40;
 ok($seen, 'one that never does is left');
 like(text_of('late.log'), qr/messages are not acknowledged/, 'as it is said');
 is(reap($pid, 'KILL'), 'signal 9', 'killed');
@@ -174,7 +174,7 @@ $broker = TB::FakeBroker->start(ack => 0.02, serial => 1,
 my $d6 = $mqtt->device(bridge => 'poison');
 $mqtt->call($d6, $_ == 12 ? '"poison"' : '"m"', $_, oneway => 1) for 1 .. 24;
 $pid = start('poison', '--request-topic', 'p/{deviceId}/{method}/{requestId}');
-$seen = wait_for { counter('poison', $pid, 'delivered') == 23 } 10;
+$seen = wait_for { counter('poison', $pid, 'delivered') == 23 } 40;
 ok($seen, 'all others are delivered');
 is(counter('poison', $pid, 'given_up'), 1, 'it is given up');
 is(scalar(grep { m{/poison/} } $broker->topics()), 3, 'after three attempts');
@@ -187,7 +187,7 @@ $broker->stop();
 
 $mqtt->broker();
 my $d5 = $mqtt->device(bridge => 'answers');
-my @held = ('--static', '--max-answers', 5, '--ack-timeout', 200);
+my @held = ('--static', '--max-answers', 5, '--ack-timeout', 3000);
 $pid = $mqtt->bridge('answers', @held);
 $mqtt->subscribe('answers.sub', "v1/devices/$d5/rpc/request/+");
 
@@ -229,7 +229,7 @@ $redis->pause();
 answer_all(@calls);
 $seen = wait_for { counter('answers', $pid, 'waiting') >= 5 };
 ok($seen, '--max-answers: so many wait in the bridge');
-sleep(0.3);
+sleep(2);
 cmp_ok(counter('answers', $pid, 'waiting'), '<', 120,
        'and what was read with them, the broker keeps the others');
 $redis->resume();
