@@ -84,10 +84,15 @@ sub response {
 }
 
 
+# one that does not end before we have looked at it
+
+sub call { return $mqtt->call($_[0], '"m"', 1, timeout => 300_000) }
+
+
 # calls to these devices that have come to them: [device, rpcId, requestId]
 
 sub called {
-    my @calls = map { [$_, ($mqtt->call($_, '"m"', 1))[0, 1]] } @_;
+    my @calls = map { [$_, (call($_))[0, 1]] } @_;
 
     wait_for { !grep { !got(@$_[0, 2]) } @calls }
         or diag('calls that did not come');
@@ -102,7 +107,7 @@ sub trip {
     my ($device) = @_;
 
     my $start = time();
-    my ($rpc, $id) = $mqtt->call($device, '"m"', 1);
+    my ($rpc, $id) = call($device);
 
     wait_for { got($device, $id) } 20;
     TB::MqttDevices::publish($mqtt->{port}, response($device, $id));
@@ -147,7 +152,7 @@ TB::MqttDevices::publish($mqtt->{port},
 
 my $worst = worst(8, @others);
 
-cmp_ok($worst, '<', scaled(2), 'a master hangs with more answers than'
+cmp_ok($worst, '<', scaled(4), 'a master hangs with more answers than'
                                . ' --max-answers: the others have theirs')
     or diag(substr text_of('answers.log'), -3000);
 is(counter('answers', $pid, 'waiting'), 272, 'so many wait for it');
@@ -160,7 +165,7 @@ $cluster->cont(0);
 
 ok(wait_for { counter('answers', $pid, 'waiting') == 0 }, 'it goes on');
 
-is($mqtt->answer(@$_[0, 1], 1), "A\"to $_->[2]\"",
+is($mqtt->answer(@$_[0, 1]), "A\"to $_->[2]\"",
    'it has what waited for it') for @calls;
 
 # with none that is there nobody is served: the broker keeps what is too much
@@ -173,7 +178,7 @@ my $silent = () = text_of('answers.log') =~ /: silent for /g;
 $cluster->stop($_) for 0 .. 2;
 TB::MqttDevices::publish($mqtt->{port}, map { response(@$_[0, 2]) } @calls);
 ok(wait_for { (() = text_of('answers.log') =~ /: silent for /g)
-              == $silent + 3 }, 'all of them hang');
+              >= $silent + 3 }, 'all of them hang');
 TB::MqttDevices::publish($mqtt->{port},
                          map { response(@$_[0, 2]) } (@calls) x 5);
 sleep 6;                        # until nothing is held back any more
@@ -200,14 +205,14 @@ kill 'STOP', $mqtt->{broker};
 
 my $published = () = text_of('reports.log') =~ /request \d+ to /g;
 
-@calls = map { [$_, ($mqtt->call($_, '"m"', 1))[0, 1]] } @victims;
+@calls = map { [$_, (call($_))[0, 1]] } @victims;
 ok(wait_for { (() = text_of('reports.log') =~ /request \d+ to /g)
-              == $published + 8 }, 'as many as may be in hand');
+              >= $published + 8 }, 'as many as may be in hand');
 $cluster->stop(0);
 kill 'CONT', $mqtt->{broker};
 wait_for { !grep { !got(@$_[0, 2]) } @calls };
 $worst = worst(3, @others);
-cmp_ok($worst, '<', scaled(2), 'their master hangs with all the reports: the'
+cmp_ok($worst, '<', scaled(4), 'their master hangs with all the reports: the'
                                . ' others get their calls');
 $cluster->cont(0);
 ok(wait_for { counter('reports', $pid, 'open') == 0 }, 'it goes on');
@@ -231,7 +236,7 @@ for my $device (@others) {
     TB::MqttDevices::publish($mqtt->{port},
                              ["v1/devices/$device/status", 'online']);
     ok($mqtt->attached($device, 'here'), 'a device of another one comes');
-    cmp_ok(time() - $start, '<', scaled(1.5), 'soon');
+    cmp_ok(time() - $start, '<', scaled(4), 'soon');
 }
 
 $cluster->cont(0);
