@@ -112,7 +112,7 @@ sub refuses {
         my @debug = text_of("$name.log") =~ /\[debug\] redis .*trying again/g;
 
         text_of("$name.log") =~ $line && @debug;
-    } 20;
+    } 60;
 
     ok($seen, $what) or diag(text_of("$name.log"));
 
@@ -215,7 +215,7 @@ $pid = spawn('by.log', TB::Mqtt::program(), '--name', 'by', '--redis-user',
              "mqtt://127.0.0.1:$mqtt->{port}", '--static', '--log-level',
              'debug', '--redis-sentinel', 'main', '--redis',
              "rediss://127.0.0.1:$by_tls", @ca);
-wait_for { text_of('by.log') =~ /mqtt: connected/ } 20;
+wait_for { text_of('by.log') =~ /mqtt: connected/ } 60;
 answers('by', 'by a Sentinel', 100);
 is(scalar(() = text_of('by.log')
                =~ /127\.0\.0\.1:$port \((?:commands|bells)\): connected/g), 2,
@@ -272,7 +272,7 @@ my $start = time();
 
 is(counter('silent', $pid, 'open'), 0, 'a handshake that hangs holds up none');
 is(reap($pid, 'TERM'), 0, 'and it ends');
-cmp_ok(time() - $start, '<', scaled(3), 'at once');
+cmp_ok(time() - $start, '<', scaled(4), 'at once');
 
 
 # --- what is refused at the start -------------------------------------------
