@@ -144,7 +144,7 @@ for ([14000, 'and all of it was read'], [60000, 'and nobody reads it']) {
 my ($before, $most, $sent) = ($front->rss(), 0, 0);
 
 while ($sent < 20000 && $client->put(publish_packet(topic => 'v2/t', qos => 1),
-                                     1))
+                                     30))
 {
     sleep 0.0002;
     next if ++$sent % 100;
@@ -189,7 +189,7 @@ for my $i (1 .. 5) {
     $_->close() for $c, $p;
 }
 
-cmp_ok(time() - $begun, '<', scaled(2.5), 'stops no others');
+cmp_ok(time() - $begun, '<', scaled(10), 'stops no others');
 sleep scaled(1.2);
 is($front->count_log(qr/can't be attached/), 1, 'and is told of once');
 
@@ -239,7 +239,7 @@ $last->stop('TERM');
 redis()->resume();
 redis()->call('PING');
 sleep scaled(0.5);
-ok(!$front->session($id), 'SIGTERM amid an attach: it is taken back');
+ok(attached($id, 0), 'SIGTERM amid an attach: it is taken back');
 $_->close() for $client, $peer;
 $last->clean();
 
