@@ -3,7 +3,7 @@
 # Devices behind nginx, a real broker and the real bridge: when they are
 # attached and detached, a second login, a reload, and what is killed.
 #
-# runs: side by side, 60 s
+# runs: side by side, 70 s
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ use TB::MqttPeer;
 use TB::Nginx;
 
 my $mqtt = TB::Mqtt->new(redis => redis());
-my $front = TB::MqttFront->start(broker_port => $mqtt->{port}, ttl => '2s',
+my $front = TB::MqttFront->start(broker_port => $mqtt->{port}, ttl => '4s',
                                  main => 'worker_shutdown_timeout 60s;');
 my ($id, $token) = $front->device('a');
 my $bridge;
@@ -78,7 +78,7 @@ ok($first, 'attached once it has subscribed');
 is(redis()->call('HGET', redis()->device_key($id), 'bridge'), 'b1',
    'to the bridge');
 
-sleep scaled(3);
+sleep scaled(6);
 is($front->session($id), $first, 'kept by heartbeats');
 is(redis()->counter('lapsed'), 0, 'without a lapse');
 
@@ -155,7 +155,7 @@ ok($g->closed(), 'a device that was deleted is sent away');
 # --- a reload --------------------------------------------------------------------------
 
 my ($worker) = $front->reload();
-sleep scaled(3);
+sleep scaled(6);
 is($front->session($id), $before, 'the old worker goes on with heartbeats');
 $c->put(simple_packet('PINGREQ'));
 is($c->packet()->{type}, 'PINGRESP', 'its connection lives');
