@@ -39,7 +39,7 @@ my $all = TB::MqttPeer->new(port => $mqtt->{port}, version => 5);
 
 $all->put(connect_packet(version => 5, id => 'all')
           . subscribe_packet(version => 5, filters => [['v1/#', 2]]));
-$all->packet() for 1, 2;
+$all->packet(60) for 1, 2;
 
 
 # the next message that the pattern matches, acknowledged; others are kept
@@ -53,7 +53,9 @@ sub heard {
         return splice @kept, $i, 1 if $kept[$i]{topic} =~ $pattern;
     }
 
-    while (my $p = $all->packet()) {
+    # an interpreter may be long in starting
+
+    while (my $p = $all->packet(60)) {
         next if $p->{type} ne 'PUBLISH';
 
         $all->put(ack_packet($p->{qos} == 1 ? 'PUBACK' : 'PUBREC', $p->{id}))
