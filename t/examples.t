@@ -38,7 +38,7 @@ sub key { return TB::Bridge::key(@_) }
 sub queue { return sprintf 'tb:{s%03o}:queue:%s', shard($_[0]), $_[1] || $name }
 sub log_has {
     my ($re) = @_;
-    return wait_for { text_of("$name.log") =~ $re } 15;
+    return wait_for { text_of("$name.log") =~ $re } 40;
 }
 
 
@@ -60,7 +60,7 @@ sub ticking {
         $redis->fcall('tb_rpc_tick', TB::Bridge::prefix($_) . 'due', 100)
             for 0 .. 127;
         $condition->();
-    } 10;
+    } 40;
 }
 
 
@@ -71,7 +71,7 @@ sub start {
     wait_for {
         my $now = () = text_of("$name.log") =~ /^ready$/mg;
         $now > $before;
-    } 15 or diag("$name does not start:\n" . text_of("$name.log"));
+    } 60 or diag("$name does not start:\n" . text_of("$name.log"));
 
     return $pid;
 }
@@ -412,7 +412,7 @@ sub test_heartbeats {
                 > $until[1]
         } 20), "$name: heartbeats");
     is_answered($devices[0], '1', 'still there');
-    is(reap($pid, 'INT', 15), 0, "$name: SIGINT ends it");
+    is(reap($pid, 'INT', 40), 0, "$name: SIGINT ends it");
 }
 
 

@@ -72,11 +72,11 @@ my ($folder) = (wait_for {
     my ($dir) = glob scratch() . '/tb-rpc-cluster.*';
 
     $dir && -s "$dir/nginx/nginx.pid" && $dir;
-} 60);
+} 180);
 
 ok($folder, 'it is under way');
 kill 'INT', -$pid;
-ok(wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }, 30), 'it ends');
+ok(wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }, 120), 'it ends');
 is($? >> 8, 130, 'by the signal');
 is(left(), '', 'nothing is left');
 is(join(' ', grep { (readlink("$_/cwd") // '') =~ m{^\Q$folder\E(?:/|$)} }
