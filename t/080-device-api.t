@@ -24,9 +24,10 @@ my ($h2, $narrow) = map { free_port() } 1 .. 2;
 redis();
 
 my $nginx = TB::Nginx->start(
+    redis => 'command_timeout 20s;',
     http => 'log_format key "$status $tb_rpc_key_id $tb_rpc_device_id $uri '
             . '$request_uri $request"; access_log key.log key;'
-            . 'tb_rpc_ack_timeout 1s;',
+            . 'tb_rpc_ack_timeout 3s;',
     server => "listen 127.0.0.1:$h2 http2; client_max_body_size 10m;"
               . " listen 127.0.0.1:$narrow sndbuf=8k;",
     config => 'location /api/rpc/ { tb_rpc v2; tb_rpc_max_payload 1m; }'
@@ -111,7 +112,7 @@ sub open_poll {
 sub wait_open {
     my ($name, $before) = @_;
 
-    return TB::Env::wait_for { (field($name, 'poll') || '') ne $before } 5;
+    return TB::Env::wait_for { (field($name, 'poll') || '') ne $before };
 }
 
 
@@ -387,18 +388,22 @@ for my $by ('message', 'reply') {
     ok(wait_open('d2', $before), 'large: a poll');
 
     my $caller = $nginx->open('d2', 'x', '"' . 'z' x 900000 . '"',
-                              timeout => 20000);
+                              timeout => 60000);
 
-    ok((TB::Env::wait_for { IO::Select->new($gone)->can_read(0) } 5),
+    ok((TB::Env::wait_for { IO::Select->new($gone)->can_read(0) }),
        'large: the call is on its way');
     setsockopt $gone, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
     close $gone;
 
     my $r = poll('d2', 5000)->answer();
 
-    is(length(call_of($r)->{params}), 900000, 'large: the next poll has it');
+    # JSON::PP would take seconds for it, and several on a busy machine
+    my ($id, $params) = $r->{body}
+                        =~ /^\{"id":(\d+),"method":"x","params":"(z*)"\}\z/;
+
+    is(length($params // ''), 900000, 'large: the next poll has it');
     is(redis()->counter('unconfirmed'), 0, 'large: it was given back for it');
-    reply('d2', call_of($r)->{id}, '"ok"');
+    reply('d2', $id // 0, '"ok"');
     is(what($caller->answer()), '200 ["ok"]', 'large: answered');
 }
 
@@ -410,7 +415,7 @@ for my $by ('message', 'reply') {
     my $two = open_poll('d1', 20000);
 
     is(what($one->answer()), '408 []', 'the older one ends');
-    cmp_ok(time - $start, '<', scaled(3), 'at once');
+    cmp_ok(time - $start, '<', scaled(10), 'at once');
     my $caller = $nginx->open('d1', 'x', '5');
     my $e = call_of($two->answer());
     reply('d1', $e->{id}, '6');
@@ -532,12 +537,12 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
 
     ok((TB::Env::wait_for {
            !grep { !defined field($_, 'poll') } @names
-       } 20), "$n devices poll");
+       } 60), "$n devices poll");
     diag sprintf '%.1f KB a poll', ($nginx->rss() - $before) / $n;
 
-    my @callers = map { $nginx->open($_, 'x', "\"$_\"", timeout => 30000) }
+    my @callers = map { $nginx->open($_, 'x', "\"$_\"", timeout => 60000) }
                   @names;
-    my @calls = TB::Client::answers(30, @polls);
+    my @calls = TB::Client::answers(60, @polls);
     my $wrong = 0;
 
     for my $i (0 .. $#names) {
@@ -551,27 +556,28 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
     }
 
     is($wrong, 0, 'each has its own call');
-    is_deeply(TB::Client::kinds(TB::Client::answers(30, @polls)),
+    is_deeply(TB::Client::kinds(TB::Client::answers(60, @polls)),
               { 200 => $n }, 'each has answered');
-    my @answers = TB::Client::answers(30, @callers);
+    my @answers = TB::Client::answers(60, @callers);
     is(scalar(grep { $answers[$_]{body} ne "\"$names[$_]\"" } 0 .. $#names),
-       0, 'each caller has its answer');
+       0, 'each caller has its answer')
+        or diag explain TB::Client::kinds(@answers);
 
     # reload: 408 at once
 
     @polls = map { poll($_, 60000) } @names;
     ok((TB::Env::wait_for {
            !grep { !defined field($_, 'poll') } @names
-       } 20), "$n devices poll again");
+       } 60), "$n devices poll again");
 
     my $start = time;
     my ($old) = $nginx->reload();
-    is_deeply(TB::Client::kinds(TB::Client::answers(10, @polls)),
+    is_deeply(TB::Client::kinds(TB::Client::answers(40, @polls)),
               { 408 => $n }, 'reload: all have 408');
-    cmp_ok(time - $start, '<', scaled(5), 'at once');
+    cmp_ok(time - $start, '<', scaled(30), 'at once');
     ok($nginx->gone($old), 'the old worker has gone');
-    is(scalar(grep { defined field($_, 'poll') } @names), 0,
-       'Redis knows that they are over');
+    soon { !grep { defined field($_, 'poll') } @names }
+         'Redis knows that they are over';
     unlike($nginx->error_log(), qr/open socket/, 'no open socket left');
 }
 
@@ -600,8 +606,8 @@ is(redis()->mishaps(), '', 'each call was handed over, and confirmed');
     is($client->answer()->{status}, 0, 'the workers are killed');
     soon { my $r = get("/short/nobody/rpc")->answer(); $r->{status} }
          'others are there';
-    my $caller = $nginx->open('d1', 'x', '"k"', timeout => 10000);
-    my $r = poll('d1', 8000)->answer();
+    my $caller = $nginx->open('d1', 'x', '"k"', timeout => 30000);
+    my $r = poll('d1', 20000)->answer(30);
     is($r->{status}, 200, 'the call waits for a poll that lives');
     reply('d1', call_of($r)->{id}, '1') if $r->{status} == 200;
     is(what($caller->answer()), '200 [1]', 'answered');
