@@ -23,7 +23,7 @@ my $proxy = TB::Proxy->start(to => redis()->{port});
 my $bridge = TB::FastBridge->new(connect => { redis()->access('bridge') });
 my $nginx = TB::Nginx->start(redis_port => $proxy->{port},
                              redis => 'command_timeout '
-                                      . scaled(4000) . 'ms;');
+                                      . scaled(20) . 's;');
 
 
 sub records { return map { /:rpc:(.*)/ } @{ redis()->call('KEYS', '*:rpc:*') } }
@@ -90,7 +90,7 @@ my $fake = TB::FakeRedis->start(on => sub {
 
 $nginx = TB::Nginx->start(redis_port => $fake->{port},
                           redis => 'command_timeout '
-                                   . scaled(4000) . 'ms;');
+                                   . scaled(20) . 's;');
 
 for my $error ('OOM full', 'NOREPLICAS no', 'MISCONF no', 'LOADING', 'BUSY',
                'READONLY', 'NOPERM no', 'TRYAGAIN', 'ERR whatever')

@@ -416,6 +416,9 @@ for my $turn (1, 2) {
 
 my ($d1, $d2) = @ids[0, 1];
 
+# what is counted from now on is of what we say
+soon { $devices->count('waiting') == 0 } 'no more answers are to come', 60;
+
 
 # what the bridge counts and logs when these come
 
