@@ -4,7 +4,7 @@
 # stream with NO_ERROR, whatever module refuses, and curl before 8 takes that
 # for a failure more often than not.
 #
-# runs: side by side, 6 s
+# runs: side by side, 10 s
 
 use TB 'no_plan';
 

@@ -1,6 +1,6 @@
 # A caller that leaves takes its call along, wherever the call is just then.
 #
-# runs: side by side, 2 s
+# runs: side by side, 5 s
 # not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;

@@ -1,6 +1,6 @@
 # Reload, quit and stop while calls are held.
 #
-# runs: side by side, 5 s
+# runs: side by side, 9 s
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # Redis restarts, with its data and without, forgets its functions, becomes a
 # replica, is full.
 #
-# runs: side by side, 11 s
+# runs: side by side, 16 s
 # not with --redis-cluster: functions that one server forgets are all there are
 
 use strict;

@@ -1,7 +1,7 @@
 # tb_rpc_login against guessing: failures by name and by address, delays, locks;
 # passwords that are computed at a time; the recipes of docs/login.md.
 #
-# runs: side by side, 15 s
+# runs: side by side, 18 s
 
 use strict;
 use warnings;

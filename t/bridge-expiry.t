@@ -3,7 +3,7 @@
 # tb-rpc-mqtt-bridge: no device gets a call that has expired, not even one that
 # comes back to a session in which the broker has kept it.
 #
-# runs: side by side, 20 s
+# runs: side by side, 22 s
 
 use strict;
 use warnings;

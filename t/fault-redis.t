@@ -1,7 +1,7 @@
 # Something happens to the one Redis: what callers are told, what is kept, counted
 # and logged is what docs/faults.md says.
 #
-# runs: side by side, 40 s
+# runs: side by side, 50 s
 # not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;

@@ -3,7 +3,7 @@
 # Devices log in over TLS: by a certificate that nginx has verified, or by a
 # token all the same.
 #
-# runs: side by side, 10 s
+# runs: side by side, 8 s
 
 use strict;
 use warnings;
