@@ -109,9 +109,14 @@ sub wrong {
     my $name = $cluster->addr(1) . ':' . $cluster->port(1);
     my $before = length $nginx->error_log();
 
+    # both at once: a tick between them would be the first to find out, and its
+    # line names no node
+
+    $cluster->call(1, 'MULTI');
     $break->();
-    # a user who is deleted is cut off already
-    $cluster->node(1)->command('CLIENT', 'KILL', 'USER', 'nginx');
+    $cluster->call(1, 'CLIENT', 'KILL', 'USER', 'nginx');
+    $cluster->call(1, 'EXEC');
+
     soon { substr($nginx->error_log(), $before) =~ $line }
          "$what: the log says so", 60
         or diag(substr $nginx->error_log(), $before);
