@@ -182,6 +182,13 @@ for my $who (qw(nginx bridge Redis)) {
                  "$row->{name}: it is over by that clock only", 30;
         }
 
+        # before it is early again
+
+        if ($who eq 'Redis' && $seconds > 0) {
+            soon { $calls->status($waits) eq 'EXPIRED' }
+                 "$row->{name}: so is what waits", 30;
+        }
+
         step(lc $who, 0);
         works($row, 'back again');
         $row->kept('what waits', $calls->status($waits),
