@@ -109,8 +109,7 @@ sub wrong {
     my $name = $cluster->addr(1) . ':' . $cluster->port(1);
     my $before = length $nginx->error_log();
 
-    # both at once: a tick between them would be the first to find out, and its
-    # line names no node
+    # both at once: a tick between them would be the first to find out
 
     $cluster->call(1, 'MULTI');
     $break->();
@@ -162,6 +161,16 @@ wrong('no such user', qr/command connection to \S+ failed: .*WRONGPASS/,
       sub { $cluster->call(1, 'ACL', 'LOAD') });
 wrong('no right to functions', qr/"NOPERM.*; it is tried again until/,
       sub { user('-fcall') }, sub { user('+fcall') });
+
+# who ticks finds out by himself
+
+my $node = $cluster->addr(1) . ':' . $cluster->port(1);
+
+user('-fcall');
+ok($nginx->wait_log(qr/tb_rpc_tick failed in \Q$node\E: "NOPERM/, 60),
+   'no right to tick: the log says so, and where') or diag $nginx->error_log();
+user('+fcall');
+created($nginx, 1, 'no right to tick: mended');
 
 SKIP: {
     skip 'a Redis without TLS', 1 if !$tls;

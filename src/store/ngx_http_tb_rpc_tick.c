@@ -523,6 +523,7 @@ ngx_http_tb_rpc_tick_failed(ngx_http_tb_rpc_tick_t *tick, redisReply *reply)
     ngx_tb_redis_reply_text(reply, text, &error);
 
     ngx_log_error(NGX_LOG_ERR, tick->worker->log, 0,
-                  "tb_rpc: tb_rpc_tick failed: \"%V\"; it is tried again until "
-                  "it succeeds", &error);
+                  "tb_rpc: tb_rpc_tick failed in %V: \"%V\"; it is tried again "
+                  "until it succeeds", ngx_tb_redis_node_addr(tick->node),
+                  &error);
 }
