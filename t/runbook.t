@@ -395,7 +395,7 @@ sub call_by {
 
 
 sub http {
-    return TB::Client->new($nginx->{port}, TB::Client::text(@_))->answer();
+    return TB::Client->new($nginx->{port}, TB::Client::text(@_))->answer(120);
 }
 
 
