@@ -23,7 +23,8 @@ redis();
 device("d$_", bridge => 'b1') for 1 .. 50;
 TB::FastBridge->start(connect => { redis()->access('bridge') });
 
-my $nginx = TB::Nginx->start(http => 'tb_rpc_default_timeout 30s;');
+my $nginx = TB::Nginx->start(http => 'tb_rpc_default_timeout 60s;',
+                             redis => 'command_timeout 20s;');
 my $worker = $nginx->worker();
 
 my @requests = map { $nginx->text('d' . ($_ % 50 + 1), 'echo',
@@ -31,7 +32,7 @@ my @requests = map { $nginx->text('d' . ($_ % 50 + 1), 'echo',
                                   . '"}') } 1 .. $calls;
 my $start = time();
 my @answers = TB::Load::run(port => $nginx->{port}, requests => \@requests,
-                            parallel => $parallel, timeout => scaled(60));
+                            parallel => $parallel, timeout => scaled(300));
 my $seconds = time() - $start;
 my (@wrong, %kinds);
 
