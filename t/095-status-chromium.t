@@ -36,7 +36,8 @@ location /api/rpc/ { tb_rpc  v2; }
 location /api/v1/ { tb_rpc_device_api; }
 location = /page { tb_rpc_status  html; }
 _EOC_
-my $nginx = TB::Nginx->start(workers => 2, config => $config);
+my $nginx = TB::Nginx->start(workers => 2, config => $config,
+                             http => 'tb_rpc_max_timeout 10m;');
 my $url = "http://127.0.0.1:$nginx->{port}/page";
 my $chromium;
 
@@ -69,8 +70,10 @@ request('/api/rpc/persistent/' . uuid_of('none'), 'X-Authorization' => $_)
     ->answer(scaled(10))
     for 'Bearer x', 'Bearer ' . macro('token:tenant');
 
-my $poll = request('/api/v1/T1/rpc?timeout=60000');
-my $held = $nginx->open('off1', 'm', '1', timeout => 60000);
+# and of what is open for as long as we look
+
+my $poll = request('/api/v1/T1/rpc?timeout=300000');
+my $held = $nginx->open('off1', 'm', '1', timeout => 600000);
 
 soon { page() =~ /L\d+ \d+L\d+ \d+/ } 'a plot has two points', 90;
 

@@ -70,6 +70,7 @@ sub start {
         { exec binary(), qw(--headless --no-sandbox --disable-gpu
                --remote-debugging-pipe --hide-scrollbars --no-first-run
                --disable-dev-shm-usage --disable-background-networking
+               --disable-gpu-watchdog --disable-hang-monitor
                --disable-component-update --disable-sync --no-pings),
                '--user-data-dir=' . scratch() . '/chromium',
                'about:blank' }
@@ -192,16 +193,30 @@ sub screen {
 }
 
 
+# of a page that is there to its end: it may be about to load itself again
+
 sub eval {
     my ($self, $text) = @_;
 
-    my $result = $self->tell('Runtime.evaluate', expression => $text,
-                             returnByValue => \1);
+    my $end = time + scaled(60);
 
-    die "$text: $result->{exceptionDetails}{text}\n"
-        if $result->{exceptionDetails};
+    for (;;) {
+        my $result = eval {
+            $self->tell('Runtime.evaluate', returnByValue => \1, expression =>
+                        "document.readyState == 'complete' ? [$text] : null");
+        };
 
-    return $result->{result}{value};
+        die $@ if !$result && $@ !~ /context|navigated/i;
+        die "$text: $result->{exceptionDetails}{text}\n"
+            if $result && $result->{exceptionDetails};
+
+        my $value = $result && $result->{result}{value};
+
+        return $value->[0] if $value;
+        die "$text: the page is never there\n" if time > $end;
+
+        select undef, undef, undef, 0.05;
+    }
 }
 
 
