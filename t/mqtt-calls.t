@@ -30,7 +30,7 @@ plan(skip_all => 'no paho (python3-paho-mqtt)')
 my $mqtt = TB::Mqtt->new(redis => redis());
 my $broker = "max_inflight_messages 0\nset_tcp_nodelay true\n";
 my $front = TB::MqttFront->start(broker_port => $mqtt->{port}, ttl => '2s',
-                                 http => 'tb_rpc_ack_timeout 2s;'
+                                 http => 'tb_rpc_ack_timeout 4s;'
                                          . ' tb_rpc_events on;');
 my %device;
 
