@@ -174,7 +174,8 @@ refused();
 
 for my $name (qw(empty bytes)) {
     $client = client(port => $port, id => $name);
-    is($client->packet()->{code}, 2, "a user name that is $name: refused");
+    $packet = $client->packet();
+    is($packet && $packet->{code}, 2, "a user name that is $name: refused");
     is(refused(), 'map', 'and logged');
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # Devices behind nginx whose configuration is changed: one that fails leaves
-# everything as it was, for workers that are made later, too.
+# everything as it was, for workers that are made later, too.  And a worker that
+# exits while Redis is away.
 #
 # runs: side by side, 15 s
 
@@ -14,14 +15,16 @@ use lib "$FindBin::Bin/lib";
 use IO::Socket::INET;
 use Test::More;
 
-use TB::Env qw(free_port wait_for);
+use TB::Env qw(free_port scaled wait_for);
 use TB::Fixture;
 use TB::MqttFront;
 use TB::MqttPeer;
 use TB::Nginx;
 
 my $broker = TB::MqttPeer->listen();
-my $front = TB::MqttFront->start(broker_port => $broker->{port});
+my $front = TB::MqttFront->start(broker_port => $broker->{port},
+                                 redis_more => 'command_timeout '
+                                               . scaled(40) . 's;');
 my ($id, $token) = $front->device('a');
 
 
@@ -89,6 +92,25 @@ $front->configure(stream => $stream);
 $front->reload();
 
 is_filtered('a reload');
+
+# a worker that is to exit has no time to wait for a Redis that is away
+
+my ($other, $others) = $front->device('b');
+my $client = TB::MqttPeer->new(port => $front->{port});
+
+$client->put(connect_packet(user => $others));
+my $peer = $broker->accept();
+$peer->put(connack_packet(present => 1));
+$client->packet();
+ok(wait_for { $front->session($other) }, 'a device is attached');
+redis()->stop();
+ok($front->wait_log(qr/connection to \S+ failed/),
+   'Redis is away, and nginx knows');
+
+$worker = $front->worker();
+kill 'QUIT', $worker;
+$client->close();
+ok($front->gone($worker), 'the device leaves, and its worker exits');
 
 $front->clean(qr/exited on signal 9|bind\(\)/);
 
