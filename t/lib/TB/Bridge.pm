@@ -236,7 +236,7 @@ sub answer {
         @answers = $self->respond($call, '');
 
     } elsif ($method eq 'raw') {
-        my $bytes = $call->{params};
+        my $bytes = $call->{params} // '';
 
         utf8::encode($bytes) if utf8::is_utf8($bytes);
         @answers = $self->respond($call, $bytes);
