@@ -52,7 +52,14 @@ sub fetch {
     return $client->answer(60);
 }
 
-sub json { return JSON::PP::decode_json($_[0]->{body}) }
+sub json {
+    my $json = eval { JSON::PP::decode_json($_[0]->{body}) };
+
+    fail("JSON") or diag($@) if !$json;
+
+    return $json || {};
+}
+
 sub status { return json(fetch('/status')) }
 
 # what the two pages have now, by one name
