@@ -115,19 +115,34 @@ cmp_ok(max(map { takes($d1) } 1 .. 6), '<', scaled(3), 'a ring is heard');
 $proxy->tell('mute', 'sub');
 cmp_ok(max(map { takes($d1) } 1 .. 2), '<', scaled(10),
        'where none is, what it was for is found within 5 s');
-$proxy->tell('mute', 'none');
 
-# what was pushed before a subscription
+# What was pushed before a subscription.  All shards were looked into just now,
+# which is done again in 5 s; if the bells are not back in half of that, there
+# is no telling what has found it.
 
-$proxy->tell('refuse', 'sub');
-$proxy->tell('cut', 'sub');
-$mqtt->call($d1, '"m"', '1', oneway => 1) for 1 .. 3;
-$proxy->tell('refuse', 'none');
-$seen = wait_for { text_of('lost.log') =~ /bells\): works again/ };
+my ($start, $looked, $again);
+
+for (1 .. 10) {
+    takes($d1);
+    $looked = time();
+    $again = () = text_of('lost.log') =~ /bells\): works again/g;
+    $proxy->tell('refuse', 'sub');
+    # the rings that were kept back go with the connection
+    $proxy->tell('cut', 'sub');
+    $proxy->tell('mute', 'none');
+    $mqtt->call($d1, '"m"', '1', oneway => 1) for 1 .. 3;
+    $proxy->tell('refuse', 'none');
+    $seen = wait_for {
+        $again < (() = text_of('lost.log') =~ /bells\): works again/g)
+    };
+    $start = time();
+    wait_for { $redis->call('LLEN', prefix($d1) . 'queue:lost') == 0 };
+    last if $start - $looked < 2.5;
+    $proxy->tell('mute', 'sub');
+}
+
 ok($seen, 'the bells are subscribed to again');
-my $start = time();
-wait_for { $redis->call('LLEN', prefix($d1) . 'queue:lost') == 0 };
-cmp_ok(time() - $start, '<', scaled(3), 'which is like a ring');
+cmp_ok(time() - $start, '<', scaled(2), 'which is like a ring');
 
 
 # --- tickets -----------------------------------------------------------------
