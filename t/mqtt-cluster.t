@@ -37,7 +37,11 @@ my $AWAY = 2;
 # what does not, on a busy machine as well.
 my $TIMEOUT = scaled(10);
 my $broker = TB::MqttPeer->listen();
-my $front = TB::MqttFront->start(broker_port => $broker->{port}, ttl => '60s',
+
+# nothing lapses while it is waited for
+
+my $front = TB::MqttFront->start(broker_port => $broker->{port},
+                                 ttl => scaled(300) . 's',
                                  redis_more => "command_timeout ${TIMEOUT}s;");
 my $CROWD = $ENV{TB_MODE} ? 1200 : 1600;
 my $serial = 0;
