@@ -157,7 +157,7 @@ $begin = Time::HiRes::time();
 $nginx->call('d1', 'x', '1', persistent => 1);
 ok($nginx->wait_log(qr/command connection to \S+ failed: no reply/, 40),
    'hangs: left');
-cmp_ok(Time::HiRes::time() - $begin, '<', scaled(15), 'hangs: soon');
+cmp_ok(Time::HiRes::time() - $begin, '<', scaled(8), 'hangs: soon');
 $fake->tell('mode', 'sound');
 soon { $nginx->call('d1', 'x', '1', persistent => 1)->{status} == 200 }
      'hangs: no more', 40;
