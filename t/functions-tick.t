@@ -431,13 +431,13 @@ $f->config(ack_timeout => 100);
         POSIX::_exit(0);
     }
 
-    my @ids;
+    my ($tries, @ids) = (0);
 
     eval {
         while (@ids < 900) {
             my $r = $f->create($d);
             push @ids, $r->[1] if ref $r eq 'ARRAY' && $r->[0] eq 'offline';
-            syswrite $tell, '.' if @ids == 20;
+            syswrite $tell, '.' if ++$tries == 20;
             sleep 0.001;
         }
     };
