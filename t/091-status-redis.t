@@ -8,6 +8,7 @@ use warnings;
 
 use JSON::PP ();
 use Test::More;
+use Time::HiRes qw(time);
 
 use TB::Env qw(scaled wait_for);
 use TB::Fixture;
@@ -104,7 +105,7 @@ my $since = time();
 
 is(fetch('/status')->{status}, 200, 'the page');
 is(fetch('/metrics')->{status}, 200, 'the other one');
-cmp_ok(time() - $since, '<=', scaled(4), 'they do not wait for it');
+cmp_ok(time() - $since, '<', scaled(3), 'they do not wait for it');
 soon { status()->{redis}{lost} >= 1 } 'a command is lost';
 soon { health() =~ /^503 / } 'and it is noticed';
 
