@@ -137,9 +137,10 @@ is(reap($pid, 'TERM'), 0, 'it ends');
 
 # --- one refuses ------------------------------------------------------------
 
-# a report and a presence of a shard that can't just now; a minute is far away
+# a report and a presence of a shard that can't just now; minutes until a
+# heartbeat would do it
 
-$pid = start('held', @redis, '--session-ttl', 60000, '--presence-grace', 500);
+$pid = start('held', @redis, '--session-ttl', 600_000, '--presence-grace', 500);
 
 my ($first, $second) = devices_at(1, 1);
 my $shard = TB::Bridge::shard($first);

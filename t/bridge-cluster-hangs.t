@@ -222,7 +222,8 @@ is(reap($pid, 'TERM'), 0, 'it ends');
 
 # --- presence ---------------------------------------------------------------
 
-$pid = start('here', '--session-ttl', 60000);
+# minutes until a heartbeat would do it
+$pid = start('here', '--session-ttl', 600_000);
 
 @victims = devices_at(0, 300);
 @others = devices_at(1, 3);
