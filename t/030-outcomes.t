@@ -1,6 +1,6 @@
 # How calls end, openapi profile, v1 and v2: status, result, body, headers.
 #
-# runs: side by side, 12 s
+# runs: side by side, 25 s
 
 use TB 'no_plan';
 

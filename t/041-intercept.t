@@ -1,7 +1,7 @@
 # tb_rpc_intercept_errors, error_page, and 408, which nginx does not answer
 # when it is returned as a code.
 #
-# runs: side by side, 6 s
+# runs: side by side, 20 s
 
 use TB 'no_plan';
 

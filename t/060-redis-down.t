@@ -1,6 +1,6 @@
 # Redis that is not there, does not answer, or will not have us.
 #
-# runs: side by side, 17 s
+# runs: side by side, 30 s
 # not with --redis-cluster: it begins with a server that is not there
 
 use strict;

@@ -1,6 +1,6 @@
 # What nginx does not lose when a connection breaks at the worst moment.
 #
-# runs: side by side, 9 s
+# runs: side by side, 15 s
 # not with --redis-tls, --redis-cluster: nginx reaches Redis by a proxy
 
 use strict;

@@ -1,7 +1,7 @@
 # A name for Redis, with "resolve": it is looked up again in the worker, and
 # the addresses known are used when nobody answers.
 #
-# runs: side by side, 8 s
+# runs: side by side, 14 s
 # not with --redis-cluster: its names are of one server
 
 use strict;

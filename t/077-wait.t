@@ -1,7 +1,7 @@
 # "wait": persistent calls are answered 200, and deletes, when replicas have
 # them; too few replicas are 504 UNKNOWN, and nothing else suffers.
 #
-# runs: side by side, 35 s
+# runs: side by side, 40 s
 # not with --redis-cluster: its replicas are those of one server
 
 use strict;

@@ -1,7 +1,7 @@
 # What nodes of a cluster say of it, whatever that is: views that are garbage,
 # old, without addresses or with names; MOVED of every kind.
 #
-# runs: side by side, 25 s
+# runs: side by side, 65 s
 # not with --redis-tls, --redis-cluster: its Redis is a fake one
 
 use strict;

@@ -1,6 +1,6 @@
 # A device's token is in its URI, and in no log: whoever refuses the request.
 #
-# runs: side by side, 2 s
+# runs: side by side, 5 s
 
 use strict;
 use warnings;
