@@ -203,22 +203,26 @@ http_device('d2');
 # the time of a poll
 
 {
+    # before the minute that a poll has without a time of its own
+
+    my $soon = 30;
     my $start = time;
     my $client = poll('d1', 200);
-    my $r = $client->answer();
+    my $r = $client->answer($soon);
 
     is(what($r), '408 []', 'nothing came');
     cmp_ok(time - $start, '>', 0.19, 'in time');
     is($r->{headers}{'content-length'}, 0, 'Content-Length');
     is($client->send(TB::Client::text('GET',
-           "/api/v1/$token{d1}/rpc?timeout=50"))->answer()->{status}, 408,
+           "/api/v1/$token{d1}/rpc?timeout=50"))->answer($soon)->{status}, 408,
        'the connection goes on');
     $client->send(TB::Client::text('GET',
                                    "/api/v1/$token{d1}/rpc?timeout=50") x 2);
-    is($client->answer()->{status}, 408, 'pipelined');
+    is($client->answer($soon)->{status}, 408, 'pipelined');
     $start = time;
-    is(get("/short/$token{d1}/rpc")->answer()->{status}, 408, 'the default');
-    is(get("/short/$token{d1}/rpc?timeout=")->answer()->{status}, 408,
+    is(get("/short/$token{d1}/rpc")->answer($soon)->{status}, 408,
+       'the default');
+    is(get("/short/$token{d1}/rpc?timeout=")->answer($soon)->{status}, 408,
        'empty');
     cmp_ok(time - $start, '>', 0.58, 'is that of the location');
     soon { !defined field('d1', 'poll') } 'Redis knows';
