@@ -84,6 +84,7 @@ SKIP: {
 
     my $new = id_of($calls->persistent('off'));
 
+    redis()->wait_written();
     kill 'KILL', redis()->{pid};
     redis()->stop();
     redis()->go();

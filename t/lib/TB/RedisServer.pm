@@ -14,6 +14,8 @@ package TB::RedisServer;
 #     $redis->stop();  $redis->go();          # data is kept (append-only file)
 #     $redis->stop();  $redis->wipe();  $redis->go();     # comes back empty
 #     $redis->pause(); $redis->resume();      # SIGSTOP, SIGCONT
+#     $redis->wait_written();                 # with appendfsync everysec, whose
+#                                               kill loses what is not
 #
 # With TB_REDIS_TLS, a folder that has ca.pem, server.pem and server.key, it has a
 # port with TLS besides ({tls}), and TB::Fixture lets nginx use that one.
@@ -267,6 +269,18 @@ sub wipe {
 
 sub pause { kill 'STOP', $_[0]{pid} }
 sub resume { kill 'CONT', $_[0]{pid} }
+
+
+# While its disk is busy with an fsync, "everysec" holds what was answered back
+# for up to two seconds.
+
+sub wait_written {
+    my ($self) = @_;
+
+    return wait_for {
+        $self->call('INFO', 'persistence') =~ /^aof_buffer_length:0\r?$/m
+    };
+}
 
 
 sub connect {
