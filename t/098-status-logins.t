@@ -43,7 +43,7 @@ _EOC_
 my $nginx = TB::Nginx->start(
     main => 'thread_pool logins threads=1;',
     http => 'tb_rpc_login_scrypt ln=10 r=8 p=1;'
-            . ' tb_rpc_login_threads 1 waiting=1 pool=logins;'
+            . ' tb_rpc_login_threads 1 waiting=1 pool=logins nice=0;'
             . ' tb_rpc_login_failures user=3 address=1000 delay=0;'
             . ' log_format redis "$uri $tb_rpc_redis_time";'
             . ' access_log redis.log redis;',

@@ -33,7 +33,7 @@ user('ann');
 # what takes two seconds or so, for something to be done meanwhile
 
 my $slow = 'tb_rpc_login_scrypt ln=17 r=8 p='
-           . (($ENV{TB_MODE} || '') eq 'valgrind' ? 1 : 16) . ';';
+           . (($ENV{TB_MODE} || '') eq 'valgrind' ? 1 : 8) . ';';
 my $unlimited = 'tb_rpc_login_failures user=1000 address=10000';
 
 my $nginx = TB::Nginx->start(

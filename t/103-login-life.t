@@ -30,7 +30,7 @@ user('slow', ln => $ln, p => 2);
 my %conf = (
     http => <<'_EOC_',
     tb_rpc_login_scrypt   ln=10 r=8 p=1;
-    tb_rpc_login_threads  2 waiting=100;
+    tb_rpc_login_threads  2 waiting=100 nice=0;
     tb_rpc_login_failures user=10000 address=100000 delay=0;
 _EOC_
     redis => 'command_timeout 1s; connect_timeout 1s;',
