@@ -90,7 +90,7 @@ redis()->resume();
 soon { $nginx->call('d3', 'echo', '[2]', timeout => 500)->{status}
               == 200 } 'it goes on: calls work again', 30;
 soon { redis()->call('HLEN', TB::Bridge::key('inflight', macro('d3'))) == 0 }
-     'and nothing is left of the two';
+     'and nothing is left of the two', 6;
 
 # stopped for a shorter while than command_timeout
 

@@ -96,7 +96,7 @@ redis()->go();
 soon { redis()->call('EXISTS', 'tb:{s127}:config') } 'empty: nginx is back';
 provision();
 works('empty: calls work, the library is loaded');
-is_deeply(TB::Client::kinds(TB::Client::answers(30, @clients)),
+is_deeply(TB::Client::kinds(TB::Client::answers(15, @clients)),
           { '504 UNKNOWN' => 5 }, 'empty: the held ones end in time');
 
 # the functions are flushed below us
@@ -147,7 +147,7 @@ is($nginx->count_log(qr/\[error\].*Function not found/), 0,
 is(scalar $bridge->take(5), 5, 'FLUSHALL: 5 calls are held');
 redis()->call('FLUSHALL');
 redis()->call('HSET', 'tb:meta', 'shards', '128', 'schema', '2');
-is_deeply(TB::Client::kinds(TB::Client::answers(30, @clients)),
+is_deeply(TB::Client::kinds(TB::Client::answers(15, @clients)),
           { '504 UNKNOWN' => 5 }, 'FLUSHALL: the held ones end in time');
 is($nginx->call('e1', 'echo', '1')->{status}, 401,
    'FLUSHALL: the device is unknown');
@@ -166,7 +166,7 @@ is($answer->{what}, '503 REDIS_UNAVAILABLE', 'replica: 503');
 is($answer->{headers}{'retry-after'}, '1', 'replica: Retry-After');
 is($nginx->call('e1', 'echo', '1')->{what}, '503 REDIS_UNAVAILABLE',
    'replica: again');
-is_deeply(TB::Client::kinds(TB::Client::answers(30, @clients)),
+is_deeply(TB::Client::kinds(TB::Client::answers(15, @clients)),
           { '504 UNKNOWN' => 5 }, 'replica: the held ones end in time');
 redis()->call('REPLICAOF', 'NO', 'ONE');
 again('replica: a master again');

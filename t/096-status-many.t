@@ -120,7 +120,7 @@ soon {
     my $new = status();
 
     $new->{workers}{running} == 40 && $new->{workers}{lost} == 1;
-} 'another one takes its place', 90;
+} 'another one takes its place', 50;
 is(numbers(), join(' ', 0 .. 39), 'with its number');
 cmp_ok(answered(), '==', 400, 'what it had counted stays');
 
@@ -132,7 +132,7 @@ soon {
     my $workers = status()->{workers};
 
     $workers->{running} == 40 && $workers->{exiting} == 0;
-} '40 others', 90;
+} '40 others', 50;
 soon { ready() == 40 } 'all have Redis', 90;
 is(calls(100), 100, 'calls');
 soon { answered() == 500 } 'they are added' or diag(answered());
@@ -226,7 +226,7 @@ SKIP: {
     } 'the new binary counts from zero, the old one goes on', 90;
 
     kill 'WINCH', $old;
-    soon { join(' ', sort keys %{ both() }) eq '0' } 'the new one alone', 90;
+    soon { join(' ', sort keys %{ both() }) eq '0' } 'the new one alone', 50;
     cmp_ok(status()->{since}, '>', $since, 'it says since when');
     is(calls(50), 50, 'calls');
     soon { answered() == 50 } 'are counted by the new one';

@@ -124,6 +124,9 @@ sub tell {
     my $id = ++$self->{id};
     my $end = time + scaled(60);
 
+    # one that has gone is told of below
+    local $SIG{PIPE} = 'IGNORE';
+
     print { $self->{to} } $json->encode({
         id => $id, method => $method, params => \%params,
         $self->{session} ? (sessionId => $self->{session}) : () }), "\0";

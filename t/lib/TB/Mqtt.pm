@@ -381,7 +381,7 @@ sub attached {
         my $now = $self->{redis}->call('HGET',
                       TB::RedisServer->device_key($device), 'bridge');
         ($now || '') eq ($bridge || '');
-    } 30;
+    } 15;
 }
 
 
