@@ -471,24 +471,44 @@ for ([10, 8, 1], [11, 4, 1], [12, 8, 1], [11, 8, 2]) {
        'one that costs more is told of');
 }
 
+# seconds that the worker and its threads have computed
+
+sub computed {
+    my $seconds = 0;
+
+    for my $file (glob '/proc/' . $nginx->worker() . '/task/*/schedstat') {
+        open my $fh, '<', $file or next;
+        $seconds += (split ' ', <$fh>)[0] / 1e9;
+    }
+
+    return $seconds;
+}
+
+
 # who is disabled gets none: that would take longer
 
 {
     my $key = user('slow', ln => 15, r => 4, p => 2, enabled => 0);
     my $before = redis()->call('HGET', $key, 'hash');
-    my @seconds = (60, 60);
+    my @least = (60, 60);
 
-    # in turns, and the best of each: others use the processors, too
-    for my $i ((0, 1) x 7) {
-        my $took = TB::Login->new($nginx, path => '/costly/')
-                       ->login('slow', ('not this', 'a password')[$i])
-                       ->{seconds};
-        $seconds[$i] = $took if $took < $seconds[$i];
+    # what it computes, as others use the processors, too; in turns, and the
+    # least of each
+    for my $i ((0, 1) x 4) {
+        my $since = computed();
+
+        TB::Login->new($nginx, path => '/costly/')
+            ->login('slow', ('not this', 'a password')[$i]);
+
+        my $seconds = computed() - $since;
+
+        $least[$i] = $seconds if $seconds < $least[$i];
     }
 
-    cmp_ok($seconds[1], '<', 1.5 * $seconds[0],
-           'the right password of a disabled user takes no longer')
-        or diag "@seconds";
+    cmp_ok($least[0], '>', 0, 'a wrong password is computed');
+    cmp_ok($least[1], '<', 1.5 * $least[0],
+           'the right one of a disabled user takes no longer')
+        or diag "@least";
     is(redis()->call('HGET', $key, 'hash'), $before, 'its hash stays');
 }
 
