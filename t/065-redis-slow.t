@@ -147,9 +147,10 @@ cmp_ok(ready(), '>', $before, 'by another connection');
 # one that says nothing any more is left when the first call has waited for
 # command_timeout twice, whatever else is on its way for how long
 
+my $creates = $fake->tell('seen', 'tb_rpc_create');
 my $held = $nginx->open('d1', 'x', '1', timeout => 60000);
 
-soon { $fake->tell('seen', 'tb_rpc_create') } 'hangs: a caller';
+soon { $fake->tell('seen', 'tb_rpc_create') > $creates } 'hangs: a caller';
 $fake->tell('mode', 'hang');
 $held->leave();
 soon { $fake->tell('seen', 'tb_rpc_cancel') } 'hangs: who leaves';
